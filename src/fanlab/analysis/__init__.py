@@ -1,0 +1,1 @@
+"""Pure functions from an account to figures and verdicts."""

@@ -1,0 +1,53 @@
+"""What the charts draw: plain arrays, so that a golden file can hold them and no chart needs the journals."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultWindow:
+    """A fault as the charts shade it; seconds from time 0. `end_s` is None where it never healed."""
+
+    name: str  # "crash node-2"
+    start_s: float
+    end_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How long one fault cost the clients it hit, in ms after its confirmation. None: it never came to that."""
+
+    fault: str
+    clients: int
+    detected_ms: float | None  # median client saw its connection end
+    reconnected_ms: float | None  # median client's WebSocket was open again
+    first_message_ms: float | None  # median client got a message again
+    all_back_ms: float | None  # the last client was subscribed again
+
+
+@dataclass(slots=True)
+class Series:
+    """All figures over time share `edges_s` (n + 1 bin edges, seconds from time 0)."""
+
+    edges_s: Floats
+    offered: Floats  # owed pairs per bin
+    delivered: Floats
+    lost: Floats
+    latency_ms: dict[str, Floats]  # "p50", "p95", "p99", "max" per bin; NaN where a bin has too few samples
+    latency_n: Floats  # samples per bin
+    spectrum: tuple[Floats, Floats]  # percentile (0..100), latency in ms
+    spectrum_n: int
+    heatmap: Floats  # clients × bins: messages lost; rows grouped by node
+    heatmap_rows: list[str]  # the node of each row, e.g. "node-2"
+    ecdf_ms: dict[str, tuple[Floats, Floats]]  # node -> (latency in ms, share of its deliveries at or below)
+    ecdf_n: dict[str, int]
+    faults: list[FaultWindow]
+    recoveries: list[Recovery]
+    samples: dict[str, dict[str, tuple[Floats, Floats]]] = field(default_factory=dict)
+    # metric ("cpu", "rss_mb", "redis_buffer_kb", "numsub") -> unit or channel -> (seconds, value)
+    notes: dict[str, Any] = field(default_factory=dict)

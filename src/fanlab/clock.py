@@ -1,0 +1,26 @@
+"""The only clock for durations: CLOCK_MONOTONIC in nanoseconds, one per boot, containers included."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+
+def now_ns() -> int:
+    """Nanoseconds on this boot's monotonic clock."""
+    return time.monotonic_ns()
+
+
+def utc_stamp() -> str:
+    """The wall clock as `20260131T235959Z`: names run directories, never measures anything."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def boot_id() -> str | None:
+    """The kernel's boot id, equal for all processes that share a monotonic clock; None where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None

@@ -1,0 +1,109 @@
+"""The account: what `ledger.account` makes of a run directory, and all that analysis and report build on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOSS_DTYPE = np.dtype(
+    [
+        ("intended_ns", "<u8"),
+        ("client", "<u4"),
+        ("seq", "<u4"),
+        ("stream", "<u2"),
+        ("node", "<u2"),  # the node that the client was on, or was last on; NO_NODE if never on any
+        ("cause", "u1"),  # a causes.Cause
+        ("fault", "<i2"),  # index into Account.faults, or -1
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The ledger identity's terms, over distinct (message, client) pairs: owed = delivered + lost + indeterminate."""
+
+    published: int = 0
+    owed: int = 0
+    delivered: int = 0
+    lost: int = 0
+    indeterminate: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    unexpected: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the identity holds."""
+        return self.owed == self.delivered + self.lost + self.indeterminate
+
+
+@dataclass(frozen=True, slots=True)
+class FaultAccount:
+    """One injected fault with its four stamps (ns on the run's clock; None: it never came to that)."""
+
+    id: int
+    kind: str
+    target: str
+    requested_ns: int | None = None
+    confirmed_ns: int | None = None
+    heal_requested_ns: int | None = None
+    heal_confirmed_ns: int | None = None
+    heals: bool = True  # False: the scenario leaves it broken
+    predicted: float | None = None  # lost (message, client) pairs foretold by the plan
+    measured: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """One interval in which a client was owed messages and could not get them, in ns; None: not before the end."""
+
+    client: int
+    node: int  # the node that it was on
+    start_ns: int  # the connection's end as the client saw it
+    reopened_ns: int | None  # WebSocket open again
+    resubscribed_ns: int | None  # all its channels confirmed again
+    first_message_ns: int | None  # first delivery after that
+    next_node: int | None
+    fault: int | None  # index into Account.faults
+
+
+@dataclass(slots=True)
+class Evidence:
+    """How complete the journals are: what an attribution may lean on, and what a partial run lacks."""
+
+    stripes: int = 0
+    torn: int = 0
+    corrupt: int = 0  # frames in the middle of a stripe whose CRC fails
+    unclosed: int = 0  # stripes without an orderly end
+    complete_until_ns: int | None = None  # every stripe is known to hold all events before this
+    node_journals: list[str] = field(default_factory=list)
+    publisher_journal: bool = False
+
+
+@dataclass(slots=True)
+class Account:
+    """Everything countable about a run. Arrays over time are binned by `bin_ns` from `start_ns`."""
+
+    measure: Tally
+    warm_up: Tally
+    losses: NDArray[Any]  # LOSS_DTYPE, measure phase only, sorted by intended_ns
+    by_client: dict[str, NDArray[np.int64]]  # owed, delivered, lost per client index
+    publishers: dict[str, int]  # planned, sent, unsent, failed, timed_out
+    clients: dict[str, int]  # count, connected, reconnects, never_returned
+    faults: list[FaultAccount]
+    outages: list[Outage]
+    evidence: Evidence
+    latency: Any  # analysis.latency.LatencyTable: histograms by node, by channel and over time
+    hops: dict[str, Any]  # "schedule", "redis", "node", "client": analysis.latency.Histogram
+    start_ns: int  # left edge of the first bin
+    zero_ns: int  # time 0: the start of the measure phase
+    end_ns: int
+    bin_ns: int
+    offered: NDArray[np.int64]  # (message, client) pairs owed, by intended time
+    delivered: NDArray[np.int64]  # by receive time
+    lost: NDArray[np.int64]  # by intended time
+    schedule_lag_p99_ms: float | None
+    loop_lag_p99_ms: float | None
+    generator_cpu: float | None  # the busiest generator process, share of a core
+    partial: bool

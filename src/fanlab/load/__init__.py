@@ -1,0 +1,1 @@
+"""Clients and publishers: Locust as control plane, asyncio engines as data plane."""

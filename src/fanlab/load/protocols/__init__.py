@@ -1,0 +1,1 @@
+"""Client protocols: how to subscribe, and how a server says that it holds."""

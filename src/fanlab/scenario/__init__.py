@@ -1,0 +1,1 @@
+"""Scenario files: what to start, load, break and judge."""

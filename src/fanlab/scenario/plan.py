@@ -1,0 +1,85 @@
+"""What a scenario comes to: named nodes, numbered streams and client groups. Pure.
+
+The numbers (node, stream and group indexes) are what journals carry; the manifest's copy of this plan names them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fanlab.scenario.model import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node to start."""
+
+    index: int
+    id: str
+    kind: str
+    env: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """One publisher's messages on one channel, seq 1, 2, 3 …: the (publisher, channel) of a ledger key."""
+
+    index: int
+    publisher: str
+    channel: str
+    config: int  # index into scenario.publishers
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpec:
+    """One client group. Its clients are numbered first_client + k; k is the client's ordinal in the group."""
+
+    index: int
+    name: str
+    count: int
+    first_client: int
+    channels: tuple[str, ...]
+    nodes: tuple[int, ...]  # node indexes on which its clients start, client k on nodes[k % len(nodes)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything with a name or a number in a run."""
+
+    nodes: tuple[NodeSpec, ...]
+    streams: tuple[StreamSpec, ...]
+    groups: tuple[GroupSpec, ...]
+    channels: tuple[str, ...]
+
+
+def make_plan(scenario: Scenario) -> Plan:
+    """Number and name everything that `scenario` starts."""
+    nodes: list[NodeSpec] = []
+    for group in scenario.topology.nodes:
+        for _ in range(group.count):
+            nodes.append(NodeSpec(len(nodes), f"node-{len(nodes) + 1}", group.kind, dict(group.env)))
+    streams: list[StreamSpec] = []
+    for config, publisher in enumerate(scenario.publishers):
+        for k in range(publisher.count):
+            name = publisher.name if publisher.count == 1 else f"{publisher.name}-{k + 1}"
+            streams.append(StreamSpec(len(streams), name, publisher.channel, config))
+    by_id = {node.id: node.index for node in nodes}
+    groups: list[GroupSpec] = []
+    first = 0
+    for clients in scenario.clients:
+        on = tuple(by_id[name] for name in clients.nodes) if clients.nodes else tuple(by_id.values())
+        groups.append(GroupSpec(len(groups), clients.group, clients.count, first, tuple(clients.channels), on))
+        first += clients.count
+    return Plan(tuple(nodes), tuple(streams), tuple(groups), tuple(scenario.channels))
+
+
+def plan_from_json(data: dict[str, Any]) -> Plan:
+    """The plan that `dataclasses.asdict` wrote into a manifest."""
+    return Plan(
+        nodes=tuple(NodeSpec(**node) for node in data["nodes"]),
+        streams=tuple(StreamSpec(**stream) for stream in data["streams"]),
+        groups=tuple(
+            GroupSpec(**{**group, "channels": tuple(group["channels"]), "nodes": tuple(group["nodes"])})
+            for group in data["groups"]
+        ),
+        channels=tuple(data["channels"]),
+    )

@@ -1,0 +1,1 @@
+"""What runs: the plan of processes, and the backends that start them."""
