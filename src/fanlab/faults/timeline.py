@@ -1,4 +1,4 @@
-"""The timeline: a scenario's faults with their targets chosen. Pure and seeded: the same scenario breaks the same nodes."""
+"""The timeline: a scenario's faults with their targets chosen. Pure and seeded: the same file breaks the same nodes."""
 
 from dataclasses import dataclass
 
@@ -31,8 +31,8 @@ def resolve(scenario: Scenario, plan: Plan) -> tuple[PlannedFault, ...]:
     found: list[tuple[int, str, str, int | None]] = []
     for number, fault in enumerate(scenario.faults):
         if isinstance(fault, NodeFault):
-            for target in _targets(fault, number, scenario.seed, [node.id for node in plan.nodes]):
-                found.append((fault.at_ns, fault.kind, target, fault.for_ns))
+            targets = _targets(fault, number, scenario.seed, [node.id for node in plan.nodes])
+            found.extend((fault.at_ns, fault.kind, target, fault.for_ns) for target in targets)
         else:
             heals_after_ns = getattr(fault, "for_ns", 0)  # what heals by itself is given no time to stay broken
             found.append((fault.at_ns, fault.kind, REDIS, heals_after_ns))

@@ -1,0 +1,35 @@
+"""What a fault is: something done to a unit, a probe that it bit, its undoing, and a probe that it healed."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fanlab.topology.backend import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a fault acts on, and by what means."""
+
+    backend: Backend
+    unit: str
+    redis_url: str
+
+
+class Fault(Protocol):
+    """One fault on one target. The injector calls these in this order and stamps the time of each.
+
+    A probe looks at the effect (is the process gone, does Redis still list the connection), never at whether the
+    call returned. Both probes are polled, so they must be cheap and free of side effects.
+    """
+
+    async def inject(self) -> None:
+        """Break it."""
+
+    async def has_bitten(self) -> bool:
+        """Whether the effect is there now."""
+
+    async def heal(self) -> None:
+        """Undo it; returns at once where it heals by itself."""
+
+    async def has_healed(self) -> bool:
+        """Whether the target serves again."""
