@@ -58,6 +58,9 @@ class Backend(Protocol):
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Start one of fanlab's own processes (a load worker) beside the system; returns its pid."""
 
+    def helpers(self) -> dict[str, int]:
+        """The running helpers' names and pids."""
+
     async def signal(self, unit: str, signum: int) -> None:
         """Send a signal to a unit's main process: SIGKILL, SIGTERM, SIGSTOP, SIGCONT."""
 

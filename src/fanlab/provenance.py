@@ -1,0 +1,50 @@
+"""Where and with what a run was made: what a reader needs to repeat it, or to see why two runs cannot be compared."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from typing import Any
+
+from fanlab import __version__, clock
+
+_PACKAGES = ("locust", "picows", "uvloop", "redis", "websockets", "numpy", "matplotlib", "pandas")
+
+
+def host() -> dict[str, Any]:
+    """The machine: system, kernel, processor, cores that this process may use, memory."""
+    return {
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "cores": usable_cores(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """fanlab, Python and the packages that a figure may depend on."""
+    found = {"fanlab": __version__, "python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def limits() -> dict[str, Any]:
+    """The limits that bound a run: open files, soft and hard."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return {"open_files_soft": soft, "open_files_hard": hard}
+
+
+def clock_facts() -> dict[str, Any]:
+    """The clock that all times in the journals come from."""
+    return {"name": "CLOCK_MONOTONIC", "boot_id": clock.boot_id()}

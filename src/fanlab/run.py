@@ -1,0 +1,280 @@
+"""A run, from scenario to evidence. Read this first: `run` is the table of contents of fanlab.
+
+It starts the system, connects the clients, publishes, breaks things on the timeline, waits until the last message has
+come, and leaves a run directory. What the evidence means is worked out afterwards, offline, by `report.write`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fanlab import __version__, clock, provenance
+from fanlab.errors import EnvironmentFailure
+from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
+from fanlab.faults.timeline import PlannedFault, resolve
+from fanlab.ledger.events import FaultStamp
+from fanlab.load.session import LoadSession
+from fanlab.predict import predict
+from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned
+from fanlab.rundir import RunDir, write_json
+from fanlab.sampler import Sampler
+from fanlab.scenario.loader import Loaded
+from fanlab.scenario.model import Scenario
+from fanlab.scenario.plan import Plan, make_plan
+from fanlab.topology.backend import REDIS, Backend, NodeEndpoint, RedisEndpoint
+from fanlab.topology.processes import ProcessBackend
+from fanlab.units import format_duration
+
+TICK_S = 0.25
+CONNECT_DEADLINE_S = 60.0
+LEAD_NS = 300 * clock.NS_PER_MS  # between telling everyone the epoch and the first message
+_RUN_TAGS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run, where to, and with what means."""
+
+    loaded: Loaded
+    rundir: RunDir
+    command: Sequence[str]
+    redis_url: str | None = None
+    workers: int = 1
+
+
+@dataclass(slots=True)
+class _Run:
+    """What the phases share."""
+
+    request: Request
+    notify: Listener
+    scenario: Scenario
+    plan: Plan
+    timeline: tuple[PlannedFault, ...]
+    backend: Backend
+    manifest: dict[str, Any]
+    run_tag: int
+    zero_ns: int | None = None
+    failures: list[FaultFailure] = field(default_factory=list)
+
+
+async def run(request: Request, notify: Listener) -> None:
+    """Do the run; afterwards its directory holds all evidence, whatever happened.
+
+    Raises EnvironmentFailure when the system cannot be started, and passes on a cancellation (Ctrl-C) after the
+    processes are gone and the manifest says `aborted`.
+    """
+    this = _prepare(request, notify)
+    request.rundir.create()
+    _write_manifest(this, status="starting")
+    try:
+        redis, nodes = await _start_system(this)
+        async with _load(this, redis, nodes) as load:
+            await _connect(this, load)
+            await _set_epoch(this, load)
+            async with _sampling(this, redis), _ticking(this, load):
+                await _measure(this, load, redis)
+                await _drain(this, load)
+            notify(PhaseBegan("leave", "clients close, journals are completed"))
+            await load.leave()
+        _write_manifest(this, status="complete")
+    except asyncio.CancelledError:
+        _write_manifest(this, status="aborted")
+        raise
+    except BaseException as error:
+        _write_manifest(this, status="failed", error=str(error))
+        raise
+    finally:
+        await this.backend.close()
+
+
+def _prepare(request: Request, notify: Listener) -> _Run:
+    scenario = request.loaded.scenario
+    plan = make_plan(scenario)
+    timeline = resolve(scenario, plan)
+    run_tag = secrets.randbelow(_RUN_TAGS)  # tells this run's messages from a neighbour's; nothing depends on its value
+    manifest = {
+        "schema_version": 1,
+        "fanlab_version": __version__,
+        "status": "starting",
+        "started_utc": clock.utc_stamp(),
+        "command": list(request.command),
+        "scenario": scenario.model_dump(mode="json"),
+        "scenario_source": request.loaded.source,
+        "scenario_sha256": request.loaded.sha256,
+        "matrix_cell": dict(request.loaded.cell),
+        "seed": scenario.seed,
+        "backend": "process",
+        "workers": request.workers,
+        "run_tag": run_tag,
+        "plan": asdict(plan),
+        "predictions": [asdict(prediction) for prediction in predict(scenario, plan)],
+        "faults": [asdict(fault) for fault in timeline],
+        "fault_failures": [],
+        "phases": {
+            "publish_start_ns": None,
+            "zero_ns": None,
+            "measure_end_ns": None,
+            "drain_end_ns": None,
+            "drain_ended_by": None,
+        },
+        "redis": None,
+        "journaling_nodes": [],
+        "host": provenance.host(),
+        "versions": provenance.versions(),
+        "limits": provenance.limits(),
+        "clock": provenance.clock_facts(),
+    }
+    backend = ProcessBackend(request.rundir, redis_url=request.redis_url)
+    return _Run(request, notify, scenario, plan, timeline, backend, manifest, run_tag)
+
+
+async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
+    """Redis first, then all nodes at once."""
+    await this.backend.open()
+    this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes"))
+    redis = await this.backend.start_redis(this.scenario.topology.redis.config)
+    if redis.pid is None and any(fault.kind == "redis-restart" for fault in this.timeline):
+        raise EnvironmentFailure("redis-restart needs a Redis that fanlab started", hint="leave --redis-url out")
+    nodes = await _all_or_nothing([this.backend.start_node(node) for node in this.plan.nodes])
+    this.manifest["redis"] = {"url": redis.url, "source": redis.source, "version": redis.version}
+    this.manifest["journaling_nodes"] = [node.id for node in nodes if node.journals]
+    _write_manifest(this)
+    return redis, nodes
+
+
+async def _all_or_nothing(starts: Sequence[Any]) -> list[NodeEndpoint]:
+    """Await all; the first failure cancels the others and is the one that is raised."""
+    tasks = [asyncio.ensure_future(start) for start in starts]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _load(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint]) -> AsyncIterator[LoadSession]:
+    """Locust and its engines, for as long as the block lasts."""
+    load = LoadSession(
+        this.backend,
+        this.scenario,
+        this.plan,
+        this.request.rundir,
+        nodes=nodes,
+        redis_url=redis.url,
+        run_tag=this.run_tag,
+        workers=this.request.workers,
+    )
+    try:
+        await load.start()
+        yield load
+    finally:
+        await load.close()
+
+
+async def _connect(this: _Run, load: LoadSession) -> None:
+    clients = sum(group.count for group in this.scenario.clients if group.join_ns is None)
+    this.notify(PhaseBegan("connect", f"{clients} clients"))
+    spawning_s = sum(group.count / group.spawn_rate_per_s for group in this.scenario.clients if group.join_ns is None)
+    snapshot = await load.connect(CONNECT_DEADLINE_S + spawning_s)
+    if snapshot.connected < clients:
+        this.notify(Warned(f"only {snapshot.connected} of {clients} clients are connected and subscribed"))
+
+
+async def _set_epoch(this: _Run, load: LoadSession) -> None:
+    """Choose the instant at which publishing begins, and tell it to everyone before it comes."""
+    phases = this.scenario.phases
+    start_ns = clock.now_ns() + LEAD_NS
+    zero_ns = start_ns + phases.warm_up_ns
+    end_ns = zero_ns + phases.measure_ns
+    this.zero_ns = zero_ns
+    this.manifest["phases"] |= {"publish_start_ns": start_ns, "zero_ns": zero_ns, "measure_end_ns": end_ns}
+    _write_manifest(this, status="running")
+    await load.begin(start_ns, zero_ns, end_ns)
+    detail = f"{format_duration(phases.warm_up_ns)} warm-up, {format_duration(phases.measure_ns)} measured"
+    this.notify(PhaseBegan("measure", detail))
+
+
+async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint) -> None:
+    """The timeline runs beside the load. Done when every slot is published and every fault is over."""
+    zero_ns = this.zero_ns or 0
+
+    def told(stamp: FaultStamp) -> None:
+        this.notify(FaultTold((stamp["t"] - zero_ns) / clock.NS_PER_S, stamp))
+
+    journal = FaultJournal(this.request.rundir.faults, told)
+    try:
+        faults = asyncio.ensure_future(inject_all(this.timeline, zero_ns, this.backend, redis.url, journal))
+        try:
+            await clock_reaches(zero_ns + this.scenario.phases.measure_ns)
+            timeout_ns = max(publisher.timeout_ns for publisher in this.scenario.publishers)
+            await load.published(timeout_ns / clock.NS_PER_S + this.scenario.phases.drain.deadline_ns / clock.NS_PER_S)
+            this.failures = await faults
+        finally:
+            faults.cancel()
+            await asyncio.gather(faults, return_exceptions=True)
+    finally:
+        journal.close()
+    for failure in this.failures:
+        this.notify(Warned(f"{failure.fault.name} at {format_duration(failure.fault.at_ns)}: {failure.why}"))
+    this.manifest["fault_failures"] = [{"fault": failure.fault.id, "why": failure.why} for failure in this.failures]
+
+
+async def _drain(this: _Run, load: LoadSession) -> None:
+    """Wait until nothing has come for `quiet` and everyone who can come back is back; at most until the deadline."""
+    drain = this.scenario.phases.drain
+    this.notify(PhaseBegan("drain", f"until {format_duration(drain.quiet_ns)} pass without a delivery"))
+    began_ns = clock.now_ns()
+    all_can_return = all(fault.for_ns is not None for fault in this.timeline)
+    while True:
+        now_ns, snapshot = clock.now_ns(), load.snapshot()
+        quiet = now_ns - max(began_ns, snapshot.last_delivery_ns or 0) >= drain.quiet_ns
+        returned = snapshot.reconnecting == 0 or not all_can_return
+        overdue = now_ns - began_ns >= drain.deadline_ns
+        if (quiet and returned) or overdue:
+            break
+        await asyncio.sleep(TICK_S / 5)
+    this.manifest["phases"] |= {"drain_end_ns": now_ns, "drain_ended_by": "quiet" if quiet else "deadline"}
+
+
+@asynccontextmanager
+async def _ticking(this: _Run, load: LoadSession) -> AsyncIterator[None]:
+    """Tell the listener the load's totals now and then, for as long as the block lasts."""
+
+    async def tick() -> None:
+        while True:
+            t_s = (clock.now_ns() - (this.zero_ns or 0)) / clock.NS_PER_S
+            this.notify(Tick(t_s, load.snapshot()))
+            await asyncio.sleep(TICK_S)
+
+    task = asyncio.create_task(tick(), name="ticks")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _sampling(this: _Run, redis: RedisEndpoint) -> Sampler:
+    def pids() -> dict[str, int]:
+        units = [REDIS, *(node.id for node in this.plan.nodes)]
+        found = {unit: this.backend.pid(unit) for unit in units}
+        return {unit: pid for unit, pid in found.items() if pid is not None} | this.backend.helpers()
+
+    return Sampler(
+        this.request.rundir.samples,
+        zero_ns=this.zero_ns or 0,
+        redis_url=redis.url,
+        channels=this.plan.channels,
+        pids=pids,
+    )
+
+
+def _write_manifest(this: _Run, **changes: str) -> None:
+    this.manifest |= changes
+    write_json(this.request.rundir.manifest, this.manifest)

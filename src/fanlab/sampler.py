@@ -1,0 +1,129 @@
+"""What the run's processes and its Redis used over time, written row by row to samples.csv.
+
+Long form, `t_s,metric,unit,value`, t_s from time 0 of the run:
+
+| metric          | unit                           | value |
+| ---             | ---                            | --- |
+| cpu             | node, redis, generator process | share of one core since the sample before |
+| rss_mb          | the same                       | resident memory, MB |
+| redis_buffer_kb | pubsub                         | output buffers of all subscribers (omem), kB |
+| redis_clients   | redis, pubsub                  | connections in all, and those that subscribe |
+| channels        | redis                          | channels with a subscriber (PUBSUB CHANNELS) |
+| numsub          | channel                        | its subscribers (PUBSUB NUMSUB) |
+"""
+
+import asyncio
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import psutil
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from fanlab import clock
+
+EVERY_S = 0.5
+_ANSWER_WITHIN_S = 0.4
+
+Row = tuple[str, str, float]  # metric, unit, value
+
+
+class Sampler:
+    """Samples until it is stopped. What cannot be asked (a dead node, a Redis that is down) leaves a gap, no row."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        zero_ns: int,
+        redis_url: str,
+        channels: Sequence[str],
+        pids: Callable[[], Mapping[str, int]],
+    ) -> None:
+        """`pids` tells the units' main processes at this moment; their children are found here."""
+        self._path = path
+        self._zero_ns = zero_ns
+        self._channels = channels
+        self._pids = pids
+        self._cpu_before: dict[int, tuple[float, int]] = {}
+        self._redis = Redis.from_url(
+            redis_url,
+            decode_responses=True,
+            socket_timeout=_ANSWER_WITHIN_S,
+            socket_connect_timeout=_ANSWER_WITHIN_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="sampler")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _run(self) -> None:
+        with self._path.open("w", newline="", encoding="utf-8", buffering=1) as file:
+            writer = csv.writer(file)
+            writer.writerow(("t_s", "metric", "unit", "value"))
+            due_ns = clock.now_ns()
+            while True:
+                t_s = (clock.now_ns() - self._zero_ns) / clock.NS_PER_S
+                rows = [*self._process_rows(), *await self._redis_rows()]
+                writer.writerows((f"{t_s:.3f}", metric, unit, f"{value:.6g}") for metric, unit, value in rows)
+                due_ns = max(due_ns + round(EVERY_S * clock.NS_PER_S), clock.now_ns())
+                await asyncio.sleep((due_ns - clock.now_ns()) / clock.NS_PER_S)
+
+    def _process_rows(self) -> Iterator[Row]:
+        for unit, pid in self._pids().items():
+            try:
+                process = psutil.Process(pid)
+                family = [(unit, process), *((_child_name(unit, child), child) for child in process.children())]
+            except psutil.Error:
+                continue
+            for name, member in family:
+                yield from self._usage(name, member)
+
+    def _usage(self, unit: str, process: psutil.Process) -> Iterator[Row]:
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                rss = process.memory_info().rss
+        except psutil.Error:
+            return
+        used_s, now_ns = times.user + times.system, clock.now_ns()
+        before = self._cpu_before.get(process.pid)
+        self._cpu_before[process.pid] = (used_s, now_ns)
+        if before is not None and now_ns > before[1]:
+            yield "cpu", unit, max(0.0, (used_s - before[0]) / ((now_ns - before[1]) / clock.NS_PER_S))
+        yield "rss_mb", unit, rss / 1e6
+
+    async def _redis_rows(self) -> list[Row]:
+        try:
+            subscribers = await self._redis.client_list(_type="pubsub")
+            clients = await self._redis.info("clients")
+            channels = await self._redis.pubsub_channels()
+            numsub = await self._redis.pubsub_numsub(*self._channels)
+        except (RedisError, OSError, TimeoutError):
+            return []
+        return [
+            ("redis_buffer_kb", "pubsub", sum(int(client.get("omem", 0)) for client in subscribers) / 1e3),
+            ("redis_clients", "redis", float(clients["connected_clients"])),
+            ("redis_clients", "pubsub", float(len(subscribers))),
+            ("channels", "redis", float(len(channels))),
+            *(("numsub", str(channel), float(count)) for channel, count in numsub),
+        ]
+
+
+def _child_name(unit: str, child: psutil.Process) -> str:
+    """`load-1/clients`: an engine says its role on its command line; anything else is named by its executable."""
+    argv = child.cmdline()
+    role = argv[argv.index("--role") + 1] if "--role" in argv[:-1] else child.name()
+    return f"{unit}/{role}"
