@@ -79,6 +79,7 @@ class Evidence:
     complete_until_ns: int | None = None  # every stripe is known to hold all events before this
     node_journals: list[str] = field(default_factory=list)
     publisher_journal: bool = False
+    boot_ids: list[str] = field(default_factory=list)  # of all stripes; more than one: no shared clock
 
 
 @dataclass(slots=True)

@@ -1,0 +1,288 @@
+"""The verdict: small checkers, each looking for one thing wrong, folded so that the worst one wins.
+
+invalid   the measurement cannot be trusted: it says nothing about the system, good or bad
+fail      the measurement stands, and a gate does not
+pass      neither
+
+A checker yields a sentence for each thing that it finds: figures, then what to do. One that raises has found that the
+run cannot be judged, so it makes it invalid, never valid.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+
+from fanlab.analysis.expected import messages_due
+from fanlab.analysis.names import Names, names_of
+from fanlab.clock import NS_PER_MS
+from fanlab.ledger.result import Account, FaultAccount, Tally
+from fanlab.units import format_duration
+
+Outcome = Literal["pass", "fail", "invalid"]
+_BUG = "this is a bug in fanlab, please report it"
+
+
+class GateOutcome(Protocol):
+    """What `fanlab.scenario.gates.evaluate` says of one gate."""
+
+    @property
+    def expr(self) -> str: ...
+    @property
+    def actual(self) -> Any: ...
+    @property
+    def ok(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The worst of what the checkers found, and every sentence behind it, the invalidating ones first."""
+
+    verdict: Outcome
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a checker looks at."""
+
+    account: Account
+    manifest: Mapping[str, Any]
+    gates: Sequence[GateOutcome]
+
+    @property
+    def names(self) -> Names:
+        """What the account's numbers stand for."""
+        return names_of(self.manifest)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run went through all its phases."""
+        return self.manifest.get("status") == "complete" and not self.account.partial
+
+
+Checker = Callable[[Case], Iterator[str]]
+
+
+def not_complete(case: Case) -> Iterator[str]:
+    """An aborted run: what it did not get to see may be what mattered."""
+    if not case.complete:
+        status = case.manifest.get("status", "unknown")
+        yield f"the run is partial (its status is {status!r}): run it again to the end"
+
+
+def nothing_published(case: Case) -> Iterator[str]:
+    """A run in which nothing happened."""
+    if case.account.measure.published == 0:
+        yield "nothing was published in the measure phase: check the publishers' rates, or make `measure` longer"
+
+
+def nothing_owed(case: Case) -> Iterator[str]:
+    """A run that owed nobody anything can lose nothing, so it tested nothing; unless that was the question."""
+    asked = any("ledger.owed" in gate.expr and gate.ok for gate in case.gates)
+    if case.account.measure.owed == 0 and not asked:
+        yield (
+            "no client was owed a single message, so nothing was tested: subscribe clients to the channels published on"
+            " (if nobody listening is the question, say so with the gate `ledger.owed == 0`)"
+        )
+
+
+def identity_fails(case: Case) -> Iterator[str]:
+    """The ledger's own arithmetic, and its parts against its totals."""
+    for phase, tally in (("measure", case.account.measure), ("warm-up", case.account.warm_up)):
+        if not tally.balanced:
+            yield f"the ledger of the {phase} phase does not balance: {_identity(tally)}; {_BUG}"
+        if min(tally.owed, tally.delivered, tally.lost, tally.indeterminate) < 0:
+            yield f"the ledger of the {phase} phase has a negative term: {_identity(tally)}; {_BUG}"
+    measure = case.account.measure
+    if len(case.account.losses) != measure.lost:
+        yield f"the ledger lists {len(case.account.losses)} losses and counts {measure.lost}; {_BUG}"
+    for term in ("owed", "delivered", "lost"):
+        over_clients, total = int(case.account.by_client[term].sum()), getattr(measure, term)
+        if over_clients != total:
+            yield f"{term} is {over_clients} over the clients and {total} in all; {_BUG}"
+
+
+def clients_missing(case: Case) -> Iterator[str]:
+    """Clients that never took part, and clients that came after measuring began."""
+    count, connected = case.account.clients["count"], case.account.clients["connected"]
+    planned = case.names.clients()
+    if count < planned:
+        yield f"only {count} of {planned} planned clients were started: raise spawn_rate, or see the logs of the load"
+    if connected < count:
+        yield f"{count - connected} of {count} clients never connected: look at nodes/*.log and at `ulimit -n`"
+    owed = case.account.by_client["owed"]
+    for group in case.names.plan.groups:
+        if _due_in_measure(case, group.channels) < 1:
+            continue
+        of_group = owed[group.first_client : group.first_client + group.count]
+        most = int(of_group.max(initial=0))
+        if most == 0:
+            yield f"no client of group {group.name!r} was ever owed a message: none of its {group.count} subscribed"
+        elif (late := int(np.count_nonzero(of_group < most))) > 0:
+            yield (
+                f"{late} of {group.count} clients of group {group.name!r} were not subscribed when measuring began:"
+                " raise spawn_rate, or make warm_up longer"
+            )
+
+
+def slots_unsent(case: Case) -> Iterator[str]:
+    """The offered load was not the planned one, through the generator's fault."""
+    publishers = case.account.publishers
+    if publishers["unsent"] > 0:
+        yield (
+            f"the generator left {publishers['unsent']} of {publishers['planned']} messages unsent:"
+            f" {_less_load(case.manifest)}"
+        )
+
+
+def faults_without_effect(case: Case) -> Iterator[str]:
+    """A planned fault that nobody saw bite, or heal where it was to heal."""
+    stamped = {fault.id: fault for fault in case.account.faults}
+    planned = {fault["id"]: fault for fault in case.manifest.get("faults") or ()}
+    for id_, plan in planned.items():
+        fault = stamped.get(id_) or FaultAccount(id=id_, kind=plan["kind"], target=plan["target"])
+        name = case.names.fault(fault)
+        if fault.requested_ns is None:
+            yield f"the fault {name} was never injected: the run ended before its time, or the injector failed"
+        elif fault.confirmed_ns is None:
+            yield f"the fault {name} did not take hold: it was requested and no probe saw its effect"
+        elif plan["for_ns"] is not None and fault.heal_confirmed_ns is None:
+            yield (
+                f"the fault {name} was to heal after {format_duration(plan['for_ns'])} and no probe saw it healed:"
+                " look at the log of its target"
+            )
+    for id_ in stamped.keys() - planned.keys():
+        yield f"the fault {case.names.fault(stamped[id_])} was injected but is not in the manifest's timeline"
+
+
+def generator_saturated(case: Case) -> Iterator[str]:
+    """Past the scenario's limits the generator made the figures, not the system. Unmeasured is no better."""
+    account, limits = case.account, case.manifest["scenario"]["limits"]
+    advice = _less_load(case.manifest)
+    lags = [("schedule lag", "schedule_lag_p99", account.schedule_lag_p99_ms, account.publishers["sent"])]
+    lags.append(("event loop lag", "loop_lag_p99", account.loop_lag_p99_ms, case.names.clients()))
+    for what, limit, value_ms, at_work in lags:
+        limit_ms = limits[f"{limit}_ns"] / NS_PER_MS
+        if value_ms is None and at_work:
+            yield f"the generator's {what} was not measured, so nothing says that it kept up: let it run longer"
+        elif value_ms is not None and not value_ms <= limit_ms:
+            yield f"the generator was saturated: {what} p99 {value_ms:.1f} ms, limit {limit_ms:g} ms: {advice}"
+    if account.generator_cpu is None:
+        yield "the generator's CPU was not measured, so nothing says that it kept up: let it run longer"
+    elif not account.generator_cpu <= limits["cpu"]:
+        yield (
+            f"the generator was saturated: its busiest process used {account.generator_cpu:.0%} of a core,"
+            f" limit {limits['cpu']:.0%}: {advice}"
+        )
+
+
+def journals_damaged(case: Case) -> Iterator[str]:
+    """Evidence that is missing where no fault explains it."""
+    evidence = case.account.evidence
+    if evidence.corrupt:
+        yield f"{evidence.corrupt} journal frames are corrupt: check the disk, then run again"
+    # A node killed in mid-write may leave one torn line each time; fanlab's own processes are not targets.
+    kills = sum(fault.kind == "crash" and fault.requested_ns is not None for fault in case.account.faults)
+    if evidence.torn > kills:
+        yield f"{evidence.torn} journal records are torn and the faults explain {kills}: was the disk full?"
+    if case.complete and evidence.unclosed:
+        yield f"{evidence.unclosed} of {evidence.stripes} journals have no orderly end: a load process died, see nodes/*.log"
+    if not evidence.publisher_journal:
+        yield "there is no publisher journal, so what was owed is not known: see the logs of the load"
+
+
+def drain_cut_short(case: Case) -> Iterator[str]:
+    """What was still under way when the drain gave up is not lost, merely late, yet it counts as lost."""
+    ended_by = case.manifest["phases"].get("drain_ended_by")
+    drain = case.manifest["scenario"]["phases"]["drain"]
+    if ended_by == "deadline":
+        yield (
+            f"the drain ended at its deadline of {format_duration(drain['deadline_ns'])} with messages still arriving:"
+            " what was under way counts as lost; raise phases.drain.deadline"
+        )
+    elif ended_by is None and case.complete:
+        yield "the manifest does not say how the drain ended: whether everything arrived is not known"
+
+
+def clocks_differ(case: Case) -> Iterator[str]:
+    """Times are only comparable on one boot's monotonic clock."""
+    booted = {*case.account.evidence.boot_ids, (case.manifest.get("clock") or {}).get("boot_id")} - {None}
+    if len(booted) > 1:
+        yield f"the journals come from {len(booted)} boots, whose clocks cannot be compared: run on one machine"
+
+
+def gates_not_met(case: Case) -> Iterator[str]:
+    """The scenario's own conditions."""
+    for gate in case.gates:
+        if not gate.ok:
+            yield f"gate not met: {gate.expr} (it is {_shown(gate.actual)})"
+
+
+INVALIDATING: Final[tuple[Checker, ...]] = (
+    not_complete,
+    nothing_published,
+    nothing_owed,
+    identity_fails,
+    clients_missing,
+    slots_unsent,
+    faults_without_effect,
+    generator_saturated,
+    journals_damaged,
+    drain_cut_short,
+    clocks_differ,
+)
+FAILING: Final[tuple[Checker, ...]] = (gates_not_met,)
+
+
+def judge(
+    account: Account,
+    manifest: Mapping[str, Any],
+    gates: Sequence[GateOutcome],
+    *,
+    invalidating: Sequence[Checker] = INVALIDATING,
+    failing: Sequence[Checker] = FAILING,
+) -> Verdict:
+    """Fold all checkers: invalid if one of `invalidating` found something or raised, else fail, else pass."""
+    case = Case(account, manifest, gates)
+    doubts = [reason for checker in invalidating for reason in _findings(checker, case)[0]]
+    failures: list[str] = []
+    for checker in failing:
+        found, crashed = _findings(checker, case)
+        (doubts if crashed else failures).extend(found)
+    verdict: Outcome = "invalid" if doubts else "fail" if failures else "pass"
+    return Verdict(verdict, (*doubts, *failures))
+
+
+def _findings(checker: Checker, case: Case) -> tuple[list[str], bool]:
+    """What a checker found, and whether it crashed."""
+    try:
+        return list(checker(case)), False
+    except Exception as error:  # noqa: BLE001 - a checker that cannot judge must not let the run pass
+        name = getattr(checker, "__name__", repr(checker))
+        return [f"the check {name} could not be made ({type(error).__name__}: {error}): please report it"], True
+
+
+def _due_in_measure(case: Case, channels: Sequence[str]) -> float:
+    """Messages planned for `channels` in the measure phase, publishers' failures left aside."""
+    scenario = case.manifest["scenario"]
+    start_ns = scenario["phases"]["warm_up_ns"]
+    end_ns = start_ns + scenario["phases"]["measure_ns"]
+    return sum(
+        messages_due(scenario["publishers"][stream.config]["rate"], start_ns, end_ns)
+        for stream in case.names.plan.streams
+        if stream.channel in channels
+    )
+
+
+def _identity(tally: Tally) -> str:
+    return f"owed {tally.owed}, delivered {tally.delivered} + lost {tally.lost} + indeterminate {tally.indeterminate}"
+
+
+def _less_load(manifest: Mapping[str, Any]) -> str:
+    return f"use --workers {int(manifest.get('workers') or 1) + 1}, or lower the rate or the number of clients"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "not known" if value is None else str(value)
