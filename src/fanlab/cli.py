@@ -1,0 +1,363 @@
+"""The verbs. The only module that prints or exits; each verb imports what it needs when it runs."""
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fanlab import __version__
+from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
+from fanlab.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fanlab.scenario.loader import Loaded
+
+DEMO = "quickstart"
+_VERDICT_EXITS = {"pass": Exit.OK, "fail": Exit.GATE_FAILED, "invalid": Exit.INVALID}
+# Of several runs in one command the worst counts: no result at all before a doubtful one before a bad one.
+_WORST_FIRST = (Exit.BUG, Exit.INTERRUPTED, Exit.ENVIRONMENT, Exit.SCENARIO, Exit.INVALID, Exit.GATE_FAILED, Exit.OK)
+
+_scenario_options = (
+    click.option(
+        "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value, e.g. topology.nodes.count=5."
+    ),
+    click.option("--seed", type=click.IntRange(min=0), help="Override the scenario's seed."),
+)
+
+
+def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fanlab")
+def cli() -> None:
+    """Start N WebSocket nodes and a Redis, load them, break them, and account for every delivery.
+
+    Exit codes: 0 pass, 1 a gate failed, 2 usage or scenario error, 3 the measurement is invalid, 4 environment,
+    70 a bug in fanlab, 130 interrupted.
+    """
+
+
+_run_options = (
+    *_scenario_options,
+    click.option(
+        "--backend",
+        type=click.Choice(["process"]),
+        default="process",
+        show_default=True,
+        help="How the system is started.",
+    ),
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
+    ),
+    click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers."),
+    click.option("--redis-url", help="Use this Redis instead of starting one (loopback only)."),
+    click.option("--json", "as_json", is_flag=True, help="summary.json alone on stdout, everything else on stderr."),
+    click.option("--no-progress", is_flag=True, help="Say nothing while it runs."),
+)
+
+
+@cli.command()
+@click.argument("file")
+@_with(_run_options)
+def run(file: str, **options: Any) -> None:
+    """Run scenario FILE (a path, or the name of a bundled scenario) and report on it."""
+    _run_file(file, **options)
+
+
+@cli.command()
+@_with(_run_options)
+def demo(**options: Any) -> None:
+    """Run the quickstart scenario: three nodes, one Redis, one crash, one report."""
+    _run_file(DEMO, **options)
+
+
+def _run_file(
+    file: str,
+    *,
+    overrides: Sequence[str],
+    seed: int | None,
+    backend: str,  # noqa: ARG001 - one backend so far; click has checked it
+    out: Path | None,
+    workers: int,
+    redis_url: str | None,
+    as_json: bool,
+    no_progress: bool,
+) -> None:
+    from fanlab.clock import utc_stamp
+    from fanlab.progress import view_for
+    from fanlab.run import Request
+    from fanlab.rundir import RunDir
+
+    loadeds = _load(file, overrides=overrides, seed=seed)
+    base = out or Path("reports") / "runs" / loadeds[0].scenario.name / utc_stamp()
+    exits: list[Exit] = []
+    for number, loaded in enumerate(loadeds, start=1):
+        rundir = RunDir(base if len(loadeds) == 1 else base / f"cell-{number}")
+        told = _console(stderr=True)
+        if loaded.cell:
+            cell = ", ".join(f"{path}={value}" for path, value in loaded.cell.items())
+            told.print(f"run {number} of {len(loadeds)}: {cell}", markup=False, highlight=False)
+        request = Request(loaded, rundir, ["fanlab", *sys.argv[1:]], redis_url=redis_url, workers=workers)
+        exits.append(_run_once(request, view_for(told, wanted=not no_progress), as_json=as_json))
+        if exits[-1] is Exit.INTERRUPTED:
+            break
+    if out is None:
+        _point_latest(base)
+    raise SystemExit(min(exits, key=_WORST_FIRST.index))
+
+
+def _run_once(request: Any, view: Any, *, as_json: bool) -> Exit:
+    from fanlab.run import run as run_scenario
+
+    interrupted = False
+    try:
+        with view:
+            _interruptible(run_scenario(request, view))
+    except asyncio.CancelledError:
+        interrupted = True
+    if interrupted and not request.rundir.manifest.exists():
+        return Exit.INTERRUPTED
+    summary = _report(request.rundir.path, as_json=as_json)
+    return Exit.INTERRUPTED if interrupted else _VERDICT_EXITS[summary["verdict"]]
+
+
+def _interruptible(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main`; the first Ctrl-C or SIGTERM cancels it, so that it can clean up; a second one ends it at once."""
+
+    async def guarded() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(main)
+        asked = 0
+
+        def interrupt() -> None:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                os._exit(Exit.INTERRUPTED)  # the warden sees the pipe close and ends every process
+            task.cancel()
+
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, interrupt)
+        await task
+
+    asyncio.run(guarded())
+
+
+def _report(path: Path, *, as_json: bool) -> dict[str, Any]:
+    """Make the report of a run directory, and print its table or its JSON."""
+    from fanlab.report.terminal import table
+    from fanlab.report.write import write_report
+    from fanlab.rundir import RunDir
+
+    rundir = RunDir(path)
+    summary: dict[str, Any] = dict(write_report(rundir))
+    if as_json:
+        click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
+    else:
+        _console().print(table(summary, rundir.read_manifest(), path / "report.html"))
+    return summary
+
+
+@cli.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="summary.json alone on stdout.")
+def report(run_directory: Path, as_json: bool) -> None:
+    """Make the report of RUN again, offline, from its journals; of an aborted run too."""
+    summary = _report(run_directory, as_json=as_json)
+    raise SystemExit(_VERDICT_EXITS[summary["verdict"]])
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@_with(_scenario_options)
+def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -> None:
+    """Check scenario files; every error of every file, as file:line:col: path: what."""
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            cells = _load(file, overrides=overrides, seed=seed)
+        except ScenarioError as error:
+            problems.extend(error.problems)
+        else:
+            runs = "1 run" if len(cells) == 1 else f"{len(cells)} runs"
+            click.echo(f"{file}: good, {runs}")
+    if problems:
+        raise ScenarioError(problems)
+
+
+@cli.command()
+@click.argument("file")
+@_with(_scenario_options)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool) -> None:
+    """Dry run: processes, timeline, deliveries expected, loss predicted, and where each value comes from."""
+    from fanlab.dryrun import make_dryrun, render, to_json
+
+    dryruns = [make_dryrun(loaded) for loaded in _load(file, overrides=overrides, seed=seed)]
+    if as_json:
+        documents = [to_json(dryrun) for dryrun in dryruns]
+        click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(map(render, dryruns)), nl=False)
+
+
+@cli.command(name="list")
+def list_() -> None:
+    """The bundled scenarios with their questions, and the kinds of nodes."""
+    from rich.table import Table
+
+    from fanlab import resources
+    from fanlab.scenario.loader import load
+
+    table = Table("scenario", "question", box=None, pad_edge=False)
+    for path in sorted(resources.folder("scenarios").glob("*.yaml")):
+        table.add_row(path.stem, load(path)[0].scenario.question)
+    _console().print(table)
+    click.echo(f"\nnodes: {', '.join(resources.node_folders())}")
+
+
+@cli.command()
+def schema() -> None:
+    """The JSON Schema of scenario files, for editors."""
+    from fanlab.scenario.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+@cli.command()
+def doctor() -> None:
+    """Say whether this machine can run scenarios, and what is missing."""
+    from fanlab.doctor import examine
+
+    findings = examine(Path.cwd())
+    for finding in findings:
+        click.echo(f"{finding.mark:4}  {finding.what}" + (f"\n      {finding.hint}" if finding.hint else ""))
+    if any(finding.mark == "bad" for finding in findings):
+        raise SystemExit(Exit.ENVIRONMENT)
+
+
+@cli.command()
+@click.argument("file")
+@_with(_scenario_options)
+@click.option("--redis-url", help="Use this Redis instead of starting one (loopback only).")
+def up(file: str, overrides: Sequence[str], seed: int | None, redis_url: str | None) -> None:
+    """Start FILE's system, leave it running, and print its addresses. `fanlab down` ends it."""
+    from fanlab import manual
+    from fanlab.scenario.plan import make_plan
+
+    scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
+    state = asyncio.run(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
+    click.echo(f"redis   {state.redis_url}")
+    for node in state.nodes:
+        click.echo(f"{node.id:7} {node.ws_url}   {node.http_url}")
+    click.echo('try: fanlab publish news "hello" · fanlab channels · fanlab numsub news · fanlab down')
+
+
+@cli.command()
+def down() -> None:
+    """End what `fanlab up` started."""
+    from fanlab import manual
+
+    click.echo("everything that `fanlab up` started is gone" if manual.down() else "nothing is up")
+
+
+@cli.command()
+@click.argument("channel")
+@click.argument("message")
+def publish(channel: str, message: str) -> None:
+    """Publish MESSAGE on CHANNEL of the Redis that `up` started; print how many subscribers Redis counted."""
+    from fanlab import manual
+
+    click.echo(manual.publish(channel, message))
+
+
+@cli.command()
+def channels() -> None:
+    """The channels that have a subscriber now (PUBSUB CHANNELS)."""
+    from fanlab import manual
+
+    for channel in manual.channels():
+        click.echo(channel)
+
+
+@cli.command()
+@click.argument("names", nargs=-1, required=True, metavar="CHANNEL…")
+def numsub(names: Sequence[str]) -> None:
+    """How many subscribers each CHANNEL has (PUBSUB NUMSUB): nodes, not the clients behind them."""
+    from fanlab import manual
+
+    for channel, count in manual.numsub(names).items():
+        click.echo(f"{channel} {count}")
+
+
+def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
+    """A scenario by path, or a bundled one by its bare name."""
+    from fanlab import resources
+    from fanlab.scenario.loader import load
+
+    path = Path(file)
+    if not path.exists() and os.sep not in file and (bundled := resources.find_scenario(file)):
+        path = bundled
+    return load(path, overrides=overrides, seed=seed)
+
+
+def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
+    if len(loadeds) > 1:
+        raise EnvironmentFailure(f"a matrix is {len(loadeds)} systems; `{verb}` starts one", hint="choose with --set")
+    return loadeds[0]
+
+
+def _point_latest(base: Path) -> None:
+    """reports/runs/<scenario>/latest -> the newest run; a convenience, so a file system without links is no error."""
+    link = base.parent / "latest"
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to(base.name, target_is_directory=True)
+    except OSError as error:
+        click.echo(f"note: no link {link}: {error.strerror}", err=True)
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def main() -> None:
+    """The entry point: runs a verb and turns every error into its sentence and its exit code."""
+    try:
+        code = cli.main(prog_name="fanlab", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = Exit.INTERRUPTED
+    except FanlabError as error:
+        click.echo(str(error) if isinstance(error, ScenarioError) else f"fanlab: {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:  # `fanlab list | head`: the reader has left, which is no error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.OK
+    except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
+        import traceback
+
+        traceback.print_exc()
+        click.echo(f"fanlab: that is a bug in fanlab; please report it with: {shlex.join(sys.argv)}", err=True)
+        code = Exit.BUG
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""What `fanlab doctor` looks at: whether this machine can run scenarios, and what to do where it cannot."""
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fanlab import provenance
+from fanlab.errors import EnvironmentFailure
+from fanlab.topology import redis
+
+_ENOUGH_FILES = 4096
+_ENOUGH_BYTES = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `bad` stops runs, `note` limits them."""
+
+    mark: Literal["ok", "note", "bad"]
+    what: str
+    hint: str | None = None
+
+
+def examine(directory: Path) -> list[Finding]:
+    """Look at Python, Redis, the clock, limits, cores and the disk under `directory`."""
+    return [_python(), _redis(), _clock(), _files(), _cores(), _disk(directory), _docker()]
+
+
+def _python() -> Finding:
+    return Finding("ok", f"Python {sys.version.split()[0]}")
+
+
+def _redis() -> Finding:
+    try:
+        found = redis.find_server()
+    except EnvironmentFailure as error:
+        return Finding("bad", error.message, error.hint)
+    return Finding("ok", f"{found.version} ({found.source})")
+
+
+def _clock() -> Finding:
+    boot_id = provenance.clock_facts()["boot_id"]
+    if boot_id is None:
+        return Finding("note", "no boot id: runs from several hosts or boots cannot be told apart")
+    return Finding("ok", "one monotonic clock for all processes of this boot")
+
+
+def _files() -> Finding:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    what = "open files per process: no limit" if hard == resource.RLIM_INFINITY else f"open files per process: {hard}"
+    if hard != resource.RLIM_INFINITY and hard < _ENOUGH_FILES:
+        return Finding("note", what, "each client is one open file: raise it with `ulimit -Hn`")
+    return Finding("ok", what)
+
+
+def _cores() -> Finding:
+    cores = provenance.usable_cores()
+    if cores == 1:
+        return Finding("note", "1 core", "nodes, Redis and the load share it: expect late figures")
+    return Finding("ok", f"{cores} cores")
+
+
+def _disk(directory: Path) -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            free = shutil.disk_usage(directory).free
+    except OSError as error:
+        return Finding("bad", f"cannot write here: {error.strerror}", "run in a writable directory, or use --out")
+    if free < _ENOUGH_BYTES:
+        return Finding("note", f"{free / 1e6:.0f} MB free here", "a journal takes 32 bytes per delivery")
+    return Finding("ok", f"{free / 1e9:.0f} GB free here")
+
+
+def _docker() -> Finding:
+    where = os.environ.get("DOCKER_HOST") or shutil.which("docker")
+    return Finding("note", f"Docker: {where or 'not found'}; not used: every scenario runs as local processes")
