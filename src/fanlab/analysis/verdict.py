@@ -188,7 +188,7 @@ def journals_damaged(case: Case) -> Iterator[str]:
     if evidence.torn > kills:
         yield f"{evidence.torn} journal records are torn and the faults explain {kills}: was the disk full?"
     if case.complete and evidence.unclosed:
-        yield f"{evidence.unclosed} of {evidence.stripes} journals have no orderly end: a load process died, see nodes/*.log"
+        yield f"{evidence.unclosed} of {evidence.stripes} journals have no orderly end: a load process died"
     if not evidence.publisher_journal:
         yield "there is no publisher journal, so what was owed is not known: see the logs of the load"
 
