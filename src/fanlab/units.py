@@ -4,11 +4,11 @@ import math
 import re
 
 _NUMBER = r"\s*([+-]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*"
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _DURATION_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_RATE = re.compile(_NUMBER + r"(k|M)?\s*/\s*(ms|s|m|min|h)\s*$")
+_RATE = re.compile(_NUMBER + r"(k|M)?\s*/\s*(ms|s|m|min|h)\s*$", re.ASCII)
 _RATE_PERIOD_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_SIZE = re.compile(_NUMBER + r"(B|kB|KB|KiB|MB|MiB)?\s*$")
+_SIZE = re.compile(_NUMBER + r"(B|kB|KB|KiB|MB|MiB)?\s*$", re.ASCII)
 _SIZE_BYTES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20}
 
 

@@ -1,0 +1,95 @@
+"""The injector stamps what its probes saw, and says so when they saw nothing."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fanlab import clock
+from fanlab.errors import EnvironmentFailure
+from fanlab.faults import inject
+from fanlab.faults.fault import Target
+from fanlab.faults.timeline import PlannedFault
+from fanlab.ledger.events import FaultStamp
+
+
+@dataclass
+class Scripted:
+    """A fault that bites and heals when the test says so; for unit tests of the injector only."""
+
+    bites: bool = True
+    heals: bool = True
+    error: Exception | None = None
+    calls: list[str] = field(default_factory=list)
+
+    async def inject(self) -> None:
+        self.calls.append("inject")
+        if self.error:
+            raise self.error
+
+    async def has_bitten(self) -> bool:
+        return self.bites and "inject" in self.calls
+
+    async def heal(self) -> None:
+        self.calls.append("heal")
+
+    async def has_healed(self) -> bool:
+        return self.heals and "heal" in self.calls
+
+
+def run(
+    fault: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, for_ns: int | None = 1_000_000
+) -> tuple[list[inject.FaultFailure], list[FaultStamp]]:
+    def made(target: Target) -> Scripted:  # noqa: ARG001 - the registry's signature
+        return fault
+
+    monkeypatch.setitem(inject.FAULTS, "crash", made)
+    monkeypatch.setattr(inject, "BITE_DEADLINE_S", 0.05)
+    monkeypatch.setattr(inject, "HEAL_DEADLINE_S", 0.05)
+    told: list[FaultStamp] = []
+    journal = inject.FaultJournal(tmp_path / "faults.jsonl", told.append)
+    planned = PlannedFault(0, "crash", "node-1", at_ns=2_000_000, for_ns=for_ns)
+    failures = asyncio.run(inject.inject_all([planned], clock.now_ns(), None, "redis://127.0.0.1", journal))  # type: ignore[arg-type]
+    journal.close()
+    return failures, told
+
+
+def names(stamps: list[FaultStamp]) -> list[str]:
+    return [stamp["stamp"] for stamp in stamps]
+
+
+def test_four_stamps_in_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, told = run(Scripted(), tmp_path, monkeypatch)
+    assert not failures
+    assert names(told) == ["requested", "confirmed", "heal_requested", "heal_confirmed"]
+    assert [stamp["t"] for stamp in told] == sorted(stamp["t"] for stamp in told)
+    assert [json.loads(line) for line in (tmp_path / "faults.jsonl").read_text().splitlines()] == told
+
+
+def test_a_fault_without_an_end_is_not_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = Scripted()
+    failures, told = run(fault, tmp_path, monkeypatch, for_ns=None)
+    assert not failures
+    assert names(told) == ["requested", "confirmed"]
+    assert fault.calls == ["inject"]
+
+
+def test_a_fault_that_shows_no_effect_is_a_failure_and_is_never_called_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, told = run(Scripted(bites=False), tmp_path, monkeypatch)
+    assert "no effect" in failures[0].why
+    assert names(told) == ["requested"]
+
+
+def test_a_fault_that_does_not_heal_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, told = run(Scripted(heals=False), tmp_path, monkeypatch)
+    assert "did not heal" in failures[0].why
+    assert names(told) == ["requested", "confirmed", "heal_requested"]
+
+
+def test_an_error_of_the_machine_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, _ = run(Scripted(error=EnvironmentFailure("no such unit")), tmp_path, monkeypatch)
+    assert failures[0].why == "no such unit"
