@@ -253,6 +253,22 @@ def doctor() -> None:
 
 
 @cli.command()
+@click.argument("file", type=click.Path(path_type=Path), default="scenario.yaml")
+def init(file: Path) -> None:
+    """Write a scenario to start from, the demo's, to FILE (scenario.yaml); never over a file that is there."""
+    from fanlab import resources
+
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write((resources.folder("scenarios") / f"{DEMO}.yaml").read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise EnvironmentFailure(f"{file} is there already", hint="give another name") from None
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot write {file}: {error.strerror}") from error
+    click.echo(f"{file}: try `fanlab plan {file}`, then `fanlab run {file}`")
+
+
+@cli.command()
 @click.argument("file")
 @_with(_scenario_options)
 @click.option("--redis-url", help="Use this Redis instead of starting one (loopback only).")

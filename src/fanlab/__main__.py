@@ -1,0 +1,5 @@
+"""`python -m fanlab` is `fanlab`."""
+
+from fanlab.cli import main
+
+main()

@@ -1,0 +1,112 @@
+"""Every bundled scenario, run as a user runs it, with the answer that its header expects."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanlab import resources
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+Summary = dict[str, Any]
+
+
+def _nothing_wrong(summary: Summary) -> None:
+    ledger = summary["ledger"]
+    assert {
+        name: ledger[name] for name in ("lost", "duplicated", "reordered", "unexpected", "indeterminate")
+    } == dict.fromkeys(("lost", "duplicated", "reordered", "unexpected", "indeterminate"), 0)
+    assert ledger["delivered"] == ledger["owed"] > 0
+
+
+def _near(measured: float, predicted: float, share: float) -> None:
+    assert abs(measured - predicted) <= share * predicted, (measured, predicted)
+
+
+def quickstart(summary: Summary) -> None:
+    assert set(name for name, lost in summary["loss"]["by_node"].items() if lost) == {"node-2"}
+    assert summary["clients"]["reconnects"] == 20
+    assert summary["faults"][0]["heal_confirmed"] is not None
+
+
+def node_crash(summary: Summary) -> None:
+    assert summary["clients"]["reconnects"] == 30
+    (fault,) = summary["loss"]["by_fault"]
+    assert fault["predicted"] == 1200
+    _near(fault["measured"], fault["predicted"], 0.2)
+    assert fault["measured"] == summary["ledger"]["lost"]
+
+
+def node_restart_rolling(summary: Summary) -> None:
+    assert summary["clients"]["reconnects"] == 120  # 20 clients at first, then 40, then 60
+    assert all(fault["heal_confirmed"] is not None for fault in summary["faults"])
+    _near(summary["ledger"]["lost"], 1200, 0.35)
+
+
+def nobody_listening(summary: Summary) -> None:
+    publishers, ledger = summary["publishers"], summary["ledger"]
+    assert 100 <= publishers["unheard"] <= 130
+    assert 0 < ledger["owed"] <= 10 * (200 - publishers["unheard"])
+    assert ledger["delivered"] + ledger["indeterminate"] == ledger["owed"]
+
+
+def two_channels(summary: Summary) -> None:
+    _nothing_wrong(summary)
+    assert summary["ledger"]["published"] == 120 + 60
+    assert summary["ledger"]["delivered"] == 20 * 120 + 20 * 60
+
+
+def three_servers(summary: Summary) -> None:
+    _nothing_wrong(summary)
+    assert summary["ledger"]["delivered"] == 60
+
+
+def redis_restart(summary: Summary) -> None:
+    lost, predicted = summary["ledger"]["lost"], summary["loss"]["by_fault"][0]["predicted"]
+    assert predicted == 1500
+    assert 0.95 * predicted <= lost <= 2 * predicted  # a lower bound: Redis and the nodes need a moment to come back
+    assert summary["publishers"]["failed"] > 0
+    assert set(summary["loss"]["by_cause"]) <= {"redis_down", "publish_failed", "resubscribe_gap", "no_subscriber"}
+
+
+def paused_node(summary: Summary) -> None:
+    _nothing_wrong(summary)
+    assert summary["latency_ms"]["p50"] < 500
+    assert 1000 <= summary["latency_ms"]["max"] < 3000
+
+
+EXPECTED: dict[str, Callable[[Summary], None]] = {
+    "quickstart": quickstart,
+    "steady": _nothing_wrong,
+    "node-crash": node_crash,
+    "node-restart-rolling": node_restart_rolling,
+    "nobody-listening": nobody_listening,
+    "two-channels": two_channels,
+    "three-servers": three_servers,
+    "redis-restart": redis_restart,
+    "paused-node": paused_node,
+}
+
+
+def test_every_bundled_scenario_has_an_expectation_here() -> None:
+    assert set(EXPECTED) == {path.stem for path in resources.folder("scenarios").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_scenario(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "fanlab", "run", name, "--out", str(out), "--json", "--no-progress"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    summary = json.loads(done.stdout)
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert summary["verdict"] == "pass"
+    assert summary["loss"]["unexplained"] == 0
+    ledger = summary["ledger"]
+    assert ledger["owed"] == ledger["delivered"] + ledger["lost"] + ledger["indeterminate"]
+    EXPECTED[name](summary)
