@@ -29,7 +29,7 @@ def _near(measured: float, predicted: float, share: float) -> None:
 
 
 def quickstart(summary: Summary) -> None:
-    assert set(name for name, lost in summary["loss"]["by_node"].items() if lost) == {"node-2"}
+    assert {name for name, lost in summary["loss"]["by_node"].items() if lost} == {"node-2"}
     assert summary["clients"]["reconnects"] == 20
     assert summary["faults"][0]["heal_confirmed"] is not None
 

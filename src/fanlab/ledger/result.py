@@ -90,7 +90,7 @@ class Account:
     warm_up: Tally
     losses: NDArray[Any]  # LOSS_DTYPE, measure phase only, sorted by intended_ns
     by_client: dict[str, NDArray[np.int64]]  # owed, delivered, lost per client index
-    publishers: dict[str, int]  # planned, sent, unsent, failed, timed_out
+    publishers: dict[str, int]  # planned, sent, unsent, failed, timed_out, unheard (Redis replied 0: nobody subscribed)
     clients: dict[str, int]  # count, connected, reconnects, never_returned
     faults: list[FaultAccount]
     outages: list[Outage]
