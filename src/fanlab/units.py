@@ -6,6 +6,7 @@ import re
 _NUMBER = r"\s*([+-]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*"
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _DURATION_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_LONGEST_NS = 1000 * _DURATION_NS["h"]  # fits 64 bits with room for sums
 _RATE = re.compile(_NUMBER + r"(k|M)?\s*/\s*(ms|s|m|min|h)\s*$", re.ASCII)
 _RATE_PERIOD_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZE = re.compile(_NUMBER + r"(B|kB|KB|KiB|MB|MiB)?\s*$", re.ASCII)
@@ -23,7 +24,10 @@ def parse_duration_ns(value: object) -> int:
         text = value.strip()
         parts = _DURATION_PART.findall(text)
         if parts and "".join(number + unit for number, unit in parts) == text:
-            return round(sum(float(number) * _DURATION_NS[unit] for number, unit in parts))
+            total = sum(float(number) * _DURATION_NS[unit] for number, unit in parts)
+            if total <= _LONGEST_NS:
+                return round(total)
+            raise ValueError(f"{_shown(value)} is longer than {_LONGEST_NS // _DURATION_NS['h']} hours")
     raise ValueError(f"{_shown(value)} is no duration; write it with a unit, as 250ms, 1.5s or 2m")
 
 
@@ -48,7 +52,7 @@ def parse_size_bytes(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     match = _SIZE.match(value) if isinstance(value, str) else None
-    if match and float(match[1]) >= 0:
+    if match and 0 <= float(match[1]) < math.inf:
         size = float(match[1]) * _SIZE_BYTES[match[2]]
         if size == int(size):
             return int(size)

@@ -36,18 +36,30 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _as_text(value: Any) -> Any:
+    """Settings are texts to whoever reads them; a number or truth value need not be quoted for that."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+Setting = Annotated[
+    str, BeforeValidator(_as_text), WithJsonSchema({"type": ["string", "number", "boolean"]}), Field(max_length=4096)
+]
+
+
 class NodeGroup(Part):
     """`count` nodes of one kind, a folder under `nodes/` with a node.yaml."""
 
-    kind: Name = "websockets"
-    count: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
-    env: dict[str, str] = Field(default_factory=dict, description="Settings handed to the node as environment.")
+    kind: Name = Field("websockets", description="The kind: a folder under `nodes/`.")
+    count: Annotated[int, Field(strict=True, ge=1, le=1000, description="How many of them.")] = 1
+    env: dict[str, Setting] = Field(default_factory=dict, description="Settings handed to the node as environment.")
 
 
 class Redis(Part):
     """The Redis that all nodes share; `config` becomes `--key value` of redis-server."""
 
-    config: dict[str, str] = Field(default_factory=dict)
+    config: dict[str, Setting] = Field(default_factory=dict, description="Settings of redis-server by their names.")
 
 
 def _as_list(value: Any) -> Any:
@@ -57,17 +69,23 @@ def _as_list(value: Any) -> Any:
 class Topology(Part):
     """What is started. Nodes are named node-1 … node-N in the order written."""
 
-    nodes: Annotated[list[NodeGroup], BeforeValidator(_as_list)] = Field(min_length=1)
-    redis: Redis = Redis()
+    nodes: Annotated[list[NodeGroup], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="Groups of nodes; one group need not be a list."
+    )
+    redis: Redis = Field(Redis(), description="The Redis that they share.")
 
 
 class Reconnect(Part):
     """Back-off before attempt k (from 0): min(max, initial × factor^k), then spread by ± jitter (a share of it)."""
 
-    initial_ns: DurationNs = Field(500 * NS_PER_MS, alias="initial")
-    factor: Annotated[float, Field(ge=1, le=10)] = 2.0
-    max_ns: DurationNs = Field(10 * NS_PER_S, alias="max")
-    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+    initial_ns: DurationNs = Field(500 * NS_PER_MS, alias="initial", description="Before the first attempt.")
+    factor: float = Field(
+        2.0, strict=True, ge=1, le=10, description="Each further attempt waits this many times longer."
+    )
+    max_ns: DurationNs = Field(10 * NS_PER_S, alias="max", description="Never longer than this.")
+    jitter: float = Field(
+        0.2, strict=True, ge=0, le=1, description="Spread, as a share of the back-off: 0.2 is ± 20 %."
+    )
 
 
 class ClientGroup(Part):
@@ -77,60 +95,69 @@ class ClientGroup(Part):
     the one with the fewest connections that its load worker knows of.
     """
 
-    group: Name
-    count: Count
-    spawn_rate_per_s: RatePerS = Field(100.0, alias="spawn_rate")
-    channels: list[Name] = Field(min_length=1)
-    nodes: list[Name] | None = None  # None: all of them
-    failover: Literal["round-robin", "sticky", "least-connections"] = "round-robin"
-    reconnect: Reconnect = Reconnect()
-    ping_interval_ns: DurationNs = Field(20 * NS_PER_S, alias="ping_interval")
-    ping_timeout_ns: DurationNs = Field(20 * NS_PER_S, alias="ping_timeout")
+    group: Name = Field(description="The group's name.")
+    count: Count = Field(description="How many clients.")
+    spawn_rate_per_s: RatePerS = Field(100.0, alias="spawn_rate", description="How fast they begin to connect.")
+    channels: list[Name] = Field(min_length=1, description="What each of them subscribes to.")
+    nodes: list[Name] | None = Field(None, description="The nodes that they use (node-1 …); by default all.")
+    failover: Literal["round-robin", "sticky", "least-connections"] = Field(
+        "round-robin", description="Where a client goes when its node dies."
+    )
+    reconnect: Reconnect = Field(Reconnect(), description="How long it waits before it does.")
+    join_ns: DurationNs | None = Field(
+        None,
+        alias="join",
+        description="When they begin to connect, from time 0; by default all are subscribed before publishing begins.",
+    )
+    ping_interval_ns: DurationNs = Field(20 * NS_PER_S, alias="ping_interval", description="Between two pings.")
+    ping_timeout_ns: DurationNs = Field(
+        20 * NS_PER_S, alias="ping_timeout", description="No pong for so long, and the connection counts as dead."
+    )
 
 
 class ConstantRate(Part):
     """One message every 1/rate seconds."""
 
     kind: Literal["constant"] = "constant"
-    rate_per_s: RatePerS = Field(alias="rate")
+    rate_per_s: RatePerS = Field(alias="rate", description="Messages per second.")
 
 
 class PoissonRate(Part):
     """Independent arrivals: exponential gaps with mean 1/rate, from the run's seed."""
 
     kind: Literal["poisson"]
-    rate_per_s: RatePerS = Field(alias="rate")
+    rate_per_s: RatePerS = Field(alias="rate", description="Messages per second, on average.")
 
 
 class RampRate(Part):
     """From one rate to another in a straight line over a time, then steady."""
 
     kind: Literal["ramp"]
-    from_per_s: RatePerS = Field(alias="from")
-    to_per_s: RatePerS = Field(alias="to")
-    over_ns: DurationNs = Field(alias="over")
+    from_per_s: RatePerS = Field(alias="from", description="The rate when publishing begins.")
+    to_per_s: RatePerS = Field(alias="to", description="The rate at the end of the ramp, and from then on.")
+    over_ns: DurationNs = Field(alias="over", description="How long the ramp takes.")
 
 
 class Step(Part):
     """The rate that holds from `at` (since publishing began) on."""
 
-    at_ns: DurationNs = Field(alias="at")
-    rate_per_s: RatePerS = Field(alias="rate")
+    at_ns: DurationNs = Field(alias="at", description="Since publishing began.")
+    rate_per_s: RatePerS = Field(alias="rate", description="Messages per second from then on.")
 
 
 class StepRate(Part):
     """Rates that change at stated times; the first step must start at 0s."""
 
     kind: Literal["step"]
-    steps: list[Step] = Field(min_length=1)
+    steps: list[Step] = Field(min_length=1, description="In order of time.")
 
 
 class BurstRate(Part):
     """`size` messages at once, every `every`."""
 
     kind: Literal["burst"]
-    size: Count
-    every_ns: DurationNs = Field(alias="every")
+    size: Count = Field(description="Messages in one burst.")
+    every_ns: DurationNs = Field(alias="every", description="From one burst to the next.")
 
 
 def _as_rate(value: Any) -> Any:
@@ -150,27 +177,29 @@ Rate = Annotated[
 class Publisher(Part):
     """`count` publishers, each with this rate, straight at Redis, open loop. Its schedule never waits for a reply."""
 
-    name: Name
-    channel: Name
-    count: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
-    rate: Rate
-    payload_bytes: SizeBytes = Field(128, alias="payload")
-    timeout_ns: DurationNs = Field(5 * NS_PER_S, alias="timeout")
+    name: Name = Field(description="The publisher's name.")
+    channel: Name = Field(description="Where it publishes.")
+    count: Annotated[int, Field(strict=True, ge=1, le=1000, description="How many of them, evenly staggered.")] = 1
+    rate: Rate = Field(description="Of each of them: a plain rate, or a mapping with its kind.")
+    payload_bytes: SizeBytes = Field(128, alias="payload", description="Size of a message.")
+    timeout_ns: DurationNs = Field(
+        5 * NS_PER_S, alias="timeout", description="No reply for so long, and nobody knows whether it was published."
+    )
 
 
 class Drain(Part):
     """After the last publish: wait until nothing has come for `quiet`, at most `deadline`."""
 
-    quiet_ns: DurationNs = Field(1 * NS_PER_S, alias="quiet")
-    deadline_ns: DurationNs = Field(30 * NS_PER_S, alias="deadline")
+    quiet_ns: DurationNs = Field(1 * NS_PER_S, alias="quiet", description="Nothing has come for so long.")
+    deadline_ns: DurationNs = Field(30 * NS_PER_S, alias="deadline", description="At most so long in all.")
 
 
 class Phases(Part):
     """Time 0 of a run is the start of `measure`; warm-up lies before it and is accounted apart."""
 
-    warm_up_ns: DurationNs = Field(1 * NS_PER_S, alias="warm_up")
-    measure_ns: DurationNs = Field(10 * NS_PER_S, alias="measure")
-    drain: Drain = Drain()
+    warm_up_ns: DurationNs = Field(1 * NS_PER_S, alias="warm_up", description="Published, but accounted apart.")
+    measure_ns: DurationNs = Field(10 * NS_PER_S, alias="measure", description="What the result is about.")
+    drain: Drain = Field(Drain(), description="When to stop waiting for what is still under way.")
 
 
 class NodeFault(Part):
@@ -181,24 +210,24 @@ class NodeFault(Part):
     """
 
     kind: Literal["crash", "stop", "pause"]
-    at_ns: DurationNs = Field(alias="at")
-    target: Name | list[Name]
-    for_ns: DurationNs | None = Field(None, alias="for")
+    at_ns: DurationNs = Field(alias="at", description="From time 0.")
+    target: Name | list[Name] = Field(description="A node, a list of nodes, or `one`, `minority`, `all`.")
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is healed; by default not at all.")
 
 
 class RedisRestart(Part):
     """Redis is killed (SIGKILL) and started again `for` later, empty: Pub/Sub has nothing to restore."""
 
     kind: Literal["redis-restart"]
-    at_ns: DurationNs = Field(alias="at")
-    for_ns: DurationNs = Field(1 * NS_PER_S, alias="for")
+    at_ns: DurationNs = Field(alias="at", description="From time 0.")
+    for_ns: DurationNs = Field(1 * NS_PER_S, alias="for", description="How long Redis is away.")
 
 
 class RedisKillPubsub(Part):
     """CLIENT KILL TYPE pubsub: every node loses its subscription at once, Redis stays."""
 
     kind: Literal["redis-kill-pubsub"]
-    at_ns: DurationNs = Field(alias="at")
+    at_ns: DurationNs = Field(alias="at", description="From time 0.")
 
 
 Fault = Annotated[NodeFault | RedisRestart | RedisKillPubsub, Field(discriminator="kind")]
@@ -207,23 +236,27 @@ Fault = Annotated[NodeFault | RedisRestart | RedisKillPubsub, Field(discriminato
 class Limits(Part):
     """Past these the generator, not the system, made the figures: the run is invalid."""
 
-    schedule_lag_p99_ns: DurationNs = Field(50 * NS_PER_MS, alias="schedule_lag_p99")
-    loop_lag_p99_ns: DurationNs = Field(100 * NS_PER_MS, alias="loop_lag_p99")
-    cpu: Annotated[float, Field(gt=0, le=1, description="Share of one core, of any generator process.")] = 0.9
+    schedule_lag_p99_ns: DurationNs = Field(
+        50 * NS_PER_MS, alias="schedule_lag_p99", description="A message left this much late."
+    )
+    loop_lag_p99_ns: DurationNs = Field(
+        100 * NS_PER_MS, alias="loop_lag_p99", description="An event loop stood still for so long."
+    )
+    cpu: float = Field(0.9, strict=True, gt=0, le=1, description="Share of one core, of any generator process.")
 
 
 class Scenario(Part):
     """One question, put to a system of N nodes."""
 
-    name: Name
-    question: str = Field(min_length=1, max_length=500)
-    expect: str = Field("", max_length=2000)
-    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 1
-    topology: Topology
-    channels: list[Name] = Field(min_length=1)
-    clients: list[ClientGroup] = Field(default_factory=list)
-    publishers: list[Publisher] = Field(min_length=1)
-    phases: Phases = Phases()
-    faults: list[Fault] = Field(default_factory=list)
-    gates: list[str] = Field(default_factory=list)
-    limits: Limits = Limits()
+    name: Name = Field(description="Names the run directory.")
+    question: str = Field(min_length=1, max_length=500, description="What the run is to answer.")
+    expect: str = Field("", max_length=2000, description="The answer expected, and from what it follows.")
+    seed: int = Field(1, strict=True, ge=0, lt=2**63, description="From which all randomness follows.")
+    topology: Topology = Field(description="What is started.")
+    channels: list[Name] = Field(min_length=1, description="Every channel that is used.")
+    clients: list[ClientGroup] = Field(default_factory=list, description="Who listens.")
+    publishers: list[Publisher] = Field(min_length=1, description="Who speaks.")
+    phases: Phases = Field(Phases(), description="How long.")
+    faults: list[Fault] = Field(default_factory=list, description="What breaks, and when.")
+    gates: list[str] = Field(default_factory=list, description="What must hold, over the fields of summary.json.")
+    limits: Limits = Field(Limits(), description="Past these the run is invalid.")
