@@ -1,0 +1,326 @@
+"""The process backend: Redis, nodes and helpers as processes of this machine, on 127.0.0.1, owned by a warden."""
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure, Problem, ScenarioError
+from fanlab.rundir import RunDir
+from fanlab.scenario.plan import NodeSpec
+from fanlab.topology import redis
+from fanlab.topology.backend import REDIS, NodeEndpoint, RedisEndpoint, UnitState
+from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
+from fanlab.topology.ports import Reservation, reserve
+from fanlab.topology.ready import HttpProbe, Readiness
+from fanlab.topology.wardenclient import WardenClient
+
+NODE_GRACE_S: Final = 3.0  # for nodes and helpers to end in good order, with Redis still there
+LAST_GRACE_S: Final = 1.0  # for Redis, and for what the nodes left behind
+EXIT_TOLD_S: Final = 5.0  # between an exit and the warden's word of it
+TAIL_BYTES: Final = 32_768
+TAIL_LINE_CHARS: Final = 400
+FULL_BYTES: Final = 65_536  # a disk with less is full
+_STATES: Final = {
+    psutil.STATUS_STOPPED: UnitState.PAUSED,
+    psutil.STATUS_ZOMBIE: UnitState.GONE,
+    psutil.STATUS_DEAD: UnitState.GONE,
+}
+# What a program needs to find its files and its language; nothing else of this environment reaches a unit.
+_PASSED_ON: Final = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE"),
+    *("LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "VIRTUAL_ENV"),
+)
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One thing that was started: all it takes to start it again, and to tell whether it serves."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: Path
+    log: Path
+    become_ready: Callable[[], Awaitable[None]] | None = None  # None: a helper
+    probe: Callable[[], Awaitable[bool]] | None = None
+    pid: int = 0
+
+
+class ProcessBackend:
+    """Backend on local processes. Logs go to the run directory; `redis_url` adopts a Redis instead of starting one."""
+
+    name = "process"
+
+    def __init__(self, rundir: RunDir, *, redis_url: str | None = None) -> None:
+        self._rundir = rundir
+        self._adopted_url = redis_url
+        self._redis_url: str | None = None
+        self._client: WardenClient | None = None
+        self._units: dict[str, _Unit] = {}
+        self._reservations: list[Reservation] = []
+
+    # Starting
+
+    async def open(self) -> None:
+        """Start the warden. Raises EnvironmentFailure if it cannot run or write its log."""
+        self._client = await WardenClient.start(self._rundir.logs / "warden.log")
+
+    @property
+    def warden_pid(self) -> int:
+        """The pid of the process that owns all others."""
+        return self._warden.pid
+
+    async def start_redis(self, config: Mapping[str, str]) -> RedisEndpoint:
+        """Start (or adopt) Redis and wait until it answers.
+
+        Raises EnvironmentFailure: no server on this machine, a setting that is not the scenario's to make, an address
+        that is not local; NodeFailure with the log's last lines if the server does not come up.
+        """
+        if self._adopted_url is not None:
+            if config:
+                raise EnvironmentFailure(
+                    f"topology.redis.config ({', '.join(config)}) cannot be applied to the Redis of --redis-url",
+                    hint="leave --redis-url out, or set it there and remove it from the scenario",
+                )
+            found = await redis.adopt(self._adopted_url)
+            self._redis_url = self._adopted_url
+            return RedisEndpoint(self._adopted_url, "--redis-url", found.version, None)
+        server = await asyncio.to_thread(redis.find_server)
+        port = self._reserve()
+        url = f"redis://{port.host}:{port.port}/0"
+        folder = self._redis_folder
+        argv = redis.server_argv(server.path, port.host, port.port, folder, config)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        unit = _Unit(argv, _passed_on(), folder, self._rundir.logs / "redis.log")
+        version = server.version
+
+        async def become_ready() -> None:
+            nonlocal version
+            exit_ = self._warden.wait_exit(REDIS)
+            version = (await redis.wait_ready(url, unit.pid, exit_, lambda: self.log_tail(REDIS))).version
+
+        unit.become_ready = become_ready
+        unit.probe = lambda: redis.answers(url)
+        await self._start(REDIS, unit)
+        self._redis_url = url
+        return RedisEndpoint(url, server.source, version, unit.pid)
+
+    async def start_node(self, node: NodeSpec) -> NodeEndpoint:
+        """Start a node and wait until its readiness URL answers 200.
+
+        Raises ScenarioError for a bad manifest or environment, NodeFailure, with what was seen last and the last log
+        lines, if it does not get ready, and EnvironmentFailure if it cannot be started at all.
+        """
+        folder = node_folder(node.kind)
+        manifest = read_manifest(folder)
+        port = self._reserve()
+        probe = HttpProbe(port.host, port.port, manifest.ready.path)
+        argv = manifest.argv()
+        unit = _Unit(argv, self._node_environment(node, manifest, port), folder, self._rundir.logs / f"{node.id}.log")
+        command = f"cd {shlex.quote(str(folder))} && {shlex.join(argv)}"
+        readiness = Readiness(
+            node.id, probe, manifest.ready.timeout_ns, command, log_tail=lambda: self.log_tail(node.id)
+        )
+
+        async def answers() -> bool:
+            return (await probe.look()).ready
+
+        unit.become_ready = lambda: readiness.wait(self._warden.wait_exit(node.id))
+        unit.probe = answers
+        await self._start(node.id, unit)
+        return NodeEndpoint(
+            id=node.id,
+            index=node.index,
+            ws_url=f"ws://{port.host}:{port.port}{manifest.websocket}",
+            http_url=f"http://{port.host}:{port.port}",
+            protocol=manifest.protocol,
+            journals=manifest.environment.journal is not None,
+        )
+
+    async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
+        """Start one of fanlab's own processes, with all of fanlab's environment under `env`; returns its pid."""
+        unit = _Unit(list(argv), {**os.environ, **env}, Path.cwd(), log)
+        await self._start(name, unit)
+        return unit.pid
+
+    async def restart(self, unit: str) -> None:
+        """Start a unit that is gone again, at its old address, and wait until it is ready; fails as its start does."""
+        if self.state(unit) is not UnitState.GONE:
+            raise HarnessError(f"{unit} still runs, so it cannot be started again")
+        try:
+            async with asyncio.timeout(EXIT_TOLD_S):
+                await self._warden.wait_exit(unit)
+        except TimeoutError:
+            raise EnvironmentFailure(f"{unit} has been killed, but the kernel does not let it go") from None
+        await self._start(unit, self._unit(unit))
+
+    async def _start(self, name: str, unit: _Unit) -> None:
+        unit.pid = await self._warden.spawn(name, unit.argv, env=unit.env, cwd=unit.cwd, log=unit.log)
+        self._units[name] = unit
+        if unit.become_ready is None:
+            return
+        try:
+            await unit.become_ready()
+        except NodeFailure as error:
+            if _is_full(unit.log.parent):
+                raise EnvironmentFailure(
+                    f"the disk is full, so {name} cannot work ({error.message})",
+                    hint=f"free some space under {unit.log.parent}, or put the run elsewhere with --out",
+                ) from error
+            raise
+
+    def _node_environment(self, node: NodeSpec, manifest: NodeManifest, port: Reservation) -> dict[str, str]:
+        if self._redis_url is None:
+            raise HarnessError("start_redis comes before start_node")
+        names = manifest.environment
+        told = {
+            names.host: port.host,
+            names.port: str(port.port),
+            names.redis_url: self._redis_url,
+            names.id: node.id,
+        }
+        if names.journal is not None:
+            told[names.journal] = str((self._rundir.journal / f"{node.id}.jsonl").absolute())
+        if clash := sorted(told.keys() & node.env.keys()):
+            raise ScenarioError(
+                [Problem("scenario", 0, 0, f"topology.nodes.env.{name}", "fanlab sets this variable") for name in clash]
+            )
+        return {**_passed_on(), **node.env, **told}
+
+    # Watching
+
+    async def signal(self, unit: str, signum: int) -> None:
+        """Send a signal to a unit and its process group. Raises EnvironmentFailure if it is gone, or not ours."""
+        self._unit(unit)
+        await self._warden.signal(unit, signum)
+
+    async def exited(self, unit: str) -> int:
+        """Wait until the unit's process ends; returns its status, negative for the signal that ended it."""
+        self._unit(unit)
+        return (await self._warden.wait_exit(unit)).status
+
+    def state(self, unit: str) -> UnitState:
+        """The unit's state now. An adopted Redis is taken to run: `probe` tells."""
+        if unit == REDIS and self._adopted_url is not None:
+            return UnitState.RUNNING
+        pid = self._unit(unit).pid
+        if not self._warden.running(unit):
+            return UnitState.GONE
+        try:
+            return _STATES.get(psutil.Process(pid).status(), UnitState.RUNNING)
+        except psutil.NoSuchProcess:
+            return UnitState.GONE
+
+    def pid(self, unit: str) -> int | None:
+        """The unit's main process, or None while it is gone or not ours."""
+        if unit not in self._units or self.state(unit) is UnitState.GONE:
+            return None
+        return self._units[unit].pid
+
+    def helpers(self) -> dict[str, int]:
+        """The running helpers' names and pids."""
+        return {
+            name: unit.pid
+            for name, unit in self._units.items()
+            if unit.become_ready is None and self.state(name) is not UnitState.GONE
+        }
+
+    async def probe(self, unit: str) -> bool:
+        """Whether the unit answers right now, within a second; a helper does if it runs."""
+        if unit == REDIS and self._adopted_url is not None:
+            return await redis.answers(self._adopted_url)
+        probe = self._unit(unit).probe
+        return self.state(unit) is UnitState.RUNNING if probe is None else await probe()
+
+    def log_tail(self, unit: str, lines: int = 20) -> list[str]:
+        """The unit's last log lines; none if it has no log."""
+        if unit not in self._units:
+            return []
+        return tail(self._units[unit].log, lines)
+
+    # Ending
+
+    async def close(self) -> None:
+        """End everything that was started, nodes and helpers before Redis, and wait until it is gone. Repeatable."""
+        if self._client is None:
+            return
+        try:
+            await self._end_nodes(self._client)
+            await self._client.shutdown(LAST_GRACE_S)
+        finally:
+            self._release()
+        shutil.rmtree(self._redis_folder, ignore_errors=True)
+
+    async def detach(self) -> None:
+        """Leave everything running for good. What is left of this object is of no use."""
+        await self._warden.detach()
+        self._client = None
+        self._release()
+
+    async def _end_nodes(self, client: WardenClient) -> None:
+        names = [name for name in self._units if name != REDIS and client.running(name)]
+        asked = (client.signal(name, signum) for name in names for signum in (signal.SIGTERM, signal.SIGCONT))
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+            # EnvironmentFailure: it ended by itself just now, or the warden is lost and everything with it
+            if isinstance(outcome, BaseException) and not isinstance(outcome, EnvironmentFailure):
+                raise outcome
+        exits = [asyncio.ensure_future(client.wait_exit(name)) for name in names if client.running(name)]
+        if exits:
+            _, late = await asyncio.wait(exits, timeout=NODE_GRACE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*exits, return_exceptions=True)
+
+    def _release(self) -> None:
+        for reservation in self._reservations:
+            reservation.close()
+
+    # Lookups
+
+    @property
+    def _warden(self) -> WardenClient:
+        if self._client is None:
+            raise HarnessError("open() the backend first")
+        return self._client
+
+    @property
+    def _redis_folder(self) -> Path:
+        return self._rundir.path.absolute() / "redis"
+
+    def _reserve(self) -> Reservation:
+        reservation = reserve()
+        self._reservations.append(reservation)
+        return reservation
+
+    def _unit(self, name: str) -> _Unit:
+        if name == REDIS and self._adopted_url is not None:
+            raise EnvironmentFailure("this Redis is not fanlab's to touch", hint="leave --redis-url out")
+        if name not in self._units:
+            raise HarnessError(f"{name} was never started")
+        return self._units[name]
+
+
+def tail(log: Path, lines: int) -> list[str]:
+    """The last lines of a log file, long ones cut; none if it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.rstrip()[:TAIL_LINE_CHARS] for line in text.splitlines() if line.strip()][-lines:]
+
+
+def _passed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def _is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < FULL_BYTES

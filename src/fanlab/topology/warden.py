@@ -1,0 +1,340 @@
+"""The warden: the one process that starts, watches and ends every process of a run, so that nothing outlives it.
+
+It is the parent of all of them, in a session of its own, and talks with the harness over a socketpair. When the
+harness's end closes, for whatever reason, SIGKILL included, the warden ends the whole tree and then itself:
+
+    harness ──socketpair── warden ──┬── redis-server
+                                    ├── node-1 ── whatever it forks
+                                    └── ...
+
+Descendants that daemonise themselves are reparented to the warden (PR_SET_CHILD_SUBREAPER), and found in /proc. If the
+warden itself is killed, the kernel kills its direct children (PR_SET_PDEATHSIG). Both are Linux; elsewhere each child
+and its process group are ended, and what leaves its group is not found.
+
+Protocol: JSON objects, one a line. Requests carry `id` and `op`, replies the same `id`; exits are told unasked.
+
+    spawn {name, argv, env, cwd, log}  ->  {pid}         the child leads a process group; it appends to `log`
+    signal {name, signum}              ->  {}            to the child's whole group
+    detach {}                          ->  {}            from here on EOF means nothing, and SIGTERM means shutdown
+    shutdown {grace_s}                 ->  (no reply)    the socket closes when every process is gone
+    a request that failed              ->  {error: {what, errno, strerror, filename}}
+    an exit                            ->  {exit: name, pid, status}  status < 0: the signal that ended it
+
+Stand-alone on purpose: it imports nothing but the standard library and is started by its path, isolated, which takes
+some 40 ms. One thread, which is what makes fork, PR_SET_PDEATHSIG and waiting for any child safe.
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import resource
+import selectors
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+PR_SET_CHILD_SUBREAPER: Final = 36
+EOF_GRACE_S: Final = 1.0  # between SIGTERM and SIGKILL when the harness has died
+DETACHED_GRACE_S: Final = 3.0
+ROUND_S: Final = 0.05  # between two rounds of ending what is left
+MAX_OPEN_FILES: Final = 65_536  # enough for any node here; some programs walk through all numbers up to their limit
+READ_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStat:
+    """What /proc/<pid>/stat says. `start_ticks` (since boot) tells a process from a later one with its pid."""
+
+    pid: int
+    state: str
+    parent: int
+    start_ticks: int
+
+
+def read_stat(pid: int) -> ProcessStat | None:
+    """The process's entry, or None if there is no such process (or no /proc)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the command's name, in parentheses, may hold anything
+    return ProcessStat(pid, fields[0], int(fields[1]), int(fields[19]))
+
+
+def descendants(root: int) -> list[int]:
+    """All processes below `root`, zombies left out. Empty where there is no /proc."""
+    children: dict[int, list[ProcessStat]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir("/proc"):  # noqa: PTH208 - no Path per process
+            if name.isdecimal() and (stat := read_stat(int(name))):
+                children.setdefault(stat.parent, []).append(stat)
+    found: list[int] = []
+    queue = [root]
+    while queue:
+        for stat in children.get(queue.pop(), ()):
+            queue.append(stat.pid)
+            if stat.state not in "ZX":
+                found.append(stat.pid)
+    return found
+
+
+class Warden:
+    """Owns the children; `serve` is its life."""
+
+    def __init__(self, control: socket.socket, libc: ctypes.CDLL | None) -> None:
+        self._control: socket.socket | None = control
+        self._libc = libc
+        self._own_pid = os.getpid()
+        self._buffer = b""
+        self._pids: dict[str, int] = {}
+        self._detached = False
+        self._term = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        self._wakeup = _wakeup_socket(self._on_term)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
+        self._ops: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "spawn": self._spawn,
+            "signal": self._signal,
+            "detach": self._detach,
+        }
+
+    def serve(self) -> None:
+        """Obey until told to shut down or left alone; returns when no process is left."""
+        self._send({"ready": self._own_pid, "subreaper": self._libc is not None})
+        grace_s = None
+        while grace_s is None:
+            self._selector.select()
+            self._drain_wakeup()
+            self._reap()
+            grace_s = self._read()
+            if grace_s is None and self._detached and self._term:
+                grace_s = DETACHED_GRACE_S
+        self._end_all(grace_s)
+
+    # Commands
+
+    def _read(self) -> float | None:
+        """Handle what has been asked; returns a grace in seconds if it is time to end."""
+        if self._control is None:
+            return None
+        try:
+            data = self._control.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            return self._left_alone()
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            if request["op"] == "shutdown":
+                return float(request["grace_s"])
+            self._answer(request)
+        return None if self._control else self._left_alone()
+
+    def _left_alone(self) -> float | None:
+        if self._control is not None:
+            self._selector.unregister(self._control)
+            self._control.close()
+            self._control = None
+        return None if self._detached else EOF_GRACE_S
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        try:
+            reply = self._ops[request["op"]](request)
+        except StepError as error:
+            reply = {"error": error.told()}
+        self._send({"id": request["id"], **reply})
+
+    def _spawn(self, request: dict[str, Any]) -> dict[str, Any]:
+        name, argv = str(request["name"]), list(request["argv"])
+        if name in self._pids:
+            raise StepError("name", OSError(errno.EEXIST, "a process of this name runs", name))
+        with _step("log"):
+            log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            with _step("log"):  # also the cheapest way to learn now, and not from a mute node, that the disk is full
+                os.write(log, f"--- fanlab starts {name}: {shlex.join(argv)}\n".encode(errors="backslashreplace"))
+            with _step("exec"):
+                process = subprocess.Popen(
+                    argv,
+                    env=request["env"],
+                    cwd=request["cwd"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    process_group=0,
+                    preexec_fn=self._in_child if self._libc else None,  # noqa: PLW1509 - there is one thread
+                )
+        finally:
+            os.close(log)
+        process.returncode = 0  # tells Popen to leave the waiting to _reap
+        self._pids[name] = process.pid
+        return {"pid": process.pid}
+
+    def _in_child(self) -> None:
+        """Runs in the child between fork and exec."""
+        if self._libc is not None:
+            self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != self._own_pid:  # it died before the line above
+            os._exit(1)
+
+    def _signal(self, request: dict[str, Any]) -> dict[str, Any]:
+        pid = self._pids.get(request["name"])
+        if pid is None:
+            raise StepError("signal", OSError(errno.ESRCH, "it runs no more", request["name"]))
+        with _step("signal"):
+            os.killpg(pid, request["signum"])  # not reaped yet, so this is no one else's pid
+        return {}
+
+    def _detach(self, _request: dict[str, Any]) -> dict[str, Any]:
+        self._detached = True
+        self._term = False
+        return {}
+
+    # Exits
+
+    def _reap(self) -> bool:
+        """Collect whoever has ended and tell it; False if there is no child at all."""
+        while True:
+            try:
+                pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            for name in [name for name, of in self._pids.items() if of == pid]:
+                del self._pids[name]
+                # What a unit leaves behind in its group goes with it, as in a container whose first process ends.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+                self._send({"exit": name, "pid": pid, "status": os.waitstatus_to_exitcode(wait_status)})
+
+    def _end_all(self, grace_s: float) -> None:
+        """SIGTERM once to everyone, SIGKILL again and again after the grace, until no child is left."""
+        deadline = time.monotonic() + grace_s
+        asked: set[int] = set()
+        while self._reap():
+            alive = descendants(self._own_pid) or list(self._pids.values())
+            if time.monotonic() >= deadline:
+                _kill(alive, signal.SIGKILL)
+            else:
+                new = [pid for pid in alive if pid not in asked]
+                _kill(new, signal.SIGTERM)
+                _kill(new, signal.SIGCONT)  # one that is stopped must run to end
+                asked.update(new)
+            self._selector_wait()
+
+    def _selector_wait(self) -> None:
+        """Until a child ends, at most a round. The control socket has nothing more to say."""
+        if self._control is not None and self._control in self._selector.get_map():
+            self._selector.unregister(self._control)
+        self._selector.select(ROUND_S)
+        self._drain_wakeup()
+
+    # Plumbing
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._control is None:
+            return
+        try:
+            self._control.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:  # the harness is gone; the next read says so too
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
+
+    def _on_term(self) -> None:
+        self._term = True
+
+    def _drain_wakeup(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wakeup.recv(READ_BYTES):
+                pass
+
+
+class StepError(Exception):
+    """An OSError, and at which step of a command it came."""
+
+    def __init__(self, what: str, error: OSError) -> None:
+        super().__init__(what)
+        self.what = what
+        self.error = error
+
+    def told(self) -> dict[str, Any]:
+        """As the reply carries it."""
+        filename = None if self.error.filename is None else str(self.error.filename)
+        return {
+            "what": self.what,
+            "errno": self.error.errno,
+            "strerror": self.error.strerror or str(self.error),
+            "filename": filename,
+        }
+
+
+@contextlib.contextmanager
+def _step(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StepError(what, error) from error
+    except ValueError as error:  # a null byte in argv or env
+        raise StepError(what, OSError(errno.EINVAL, str(error))) from error
+
+
+def _kill(pids: Iterable[int], signum: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signum)
+
+
+def _wakeup_socket(on_term: Callable[[], None]) -> socket.socket:
+    """Readable after any signal. Handlers, unlike SIG_IGN, are not inherited: children start with default signals."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.settimeout(0)
+    signal.set_wakeup_fd(theirs.detach(), warn_on_full_buffer=False)
+    for signum in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: on_term())
+    return ours
+
+
+def _become_subreaper() -> ctypes.CDLL | None:
+    """The C library, if this is a Linux that lets us adopt orphaned descendants; else None."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 else None
+
+
+def _raise_open_files() -> None:
+    """A node holds a socket per client; many shells allow 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def main(argv: list[str]) -> None:
+    """`warden.py FD`: FD is the inherited end of the socketpair."""
+    os.set_inheritable(int(argv[1]), False)  # noqa: FBT003 - the builtin takes it so
+    control = socket.socket(fileno=int(argv[1]))
+    libc = _become_subreaper()
+    _raise_open_files()
+    Warden(control, libc).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv)
