@@ -1,0 +1,148 @@
+"""The arrays behind the charts, from an account and the samples. Pure.
+
+Counts stay counts per bin; a chart that shows rates divides them by `bin_s` of the notes (all bins are equal). Offered
+and lost messages stand at their intended time, delivered ones at their receive time, latencies at the intended time.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fanlab.analysis.latency import ecdf_ms, over_time_ms, spectrum_ms
+from fanlab.analysis.names import Names, deed, names_of
+from fanlab.analysis.recovery import recoveries
+from fanlab.analysis.series import FaultWindow, Floats, Series
+from fanlab.clock import NS_PER_S
+from fanlab.ledger.result import Account
+
+MAX_ROWS = 400  # of the heatmap: more would be finer than a pixel
+
+
+class Sample(NamedTuple):
+    """One line of samples.csv."""
+
+    t_s: float
+    metric: str
+    unit: str
+    value: float
+
+
+def parse_samples(lines: Iterable[str]) -> list[Sample]:
+    """The lines of samples.csv, header and line ends included.
+
+    A last line without its end was cut short when the writer died; it is left out, as its number may be too.
+    Raises ValueError for any other line that is not a sample.
+    """
+    rows = csv.reader(line for line in lines if line.endswith("\n"))
+    header = next(rows, list(Sample._fields))
+    if header != list(Sample._fields):
+        raise ValueError(f"the samples begin with {','.join(header)}, not with {','.join(Sample._fields)}")
+    found = [Sample(float(t_s), metric, unit, float(value)) for t_s, metric, unit, value in rows]
+    return [sample for sample in found if math.isfinite(sample.t_s) and math.isfinite(sample.value)]
+
+
+def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterable[Sample] = ()) -> Series:
+    """Everything that the charts draw.
+
+    `notes` holds `partial`, `bin_s` (width of a bin in seconds) and `clients_per_row` (how many clients a row of the
+    heatmap stands for; the last row of a node may stand for fewer).
+    """
+    names = names_of(manifest)
+    edges_ns = account.start_ns - account.zero_ns + account.bin_ns * np.arange(len(account.offered) + 1)
+    heatmap, rows, clients_per_row = loss_heatmap(account, names)
+    latency = account.latency
+    by_node = dict(sorted(latency.by_node.items(), key=lambda item: _node_order(names, item[0])))
+    return Series(
+        edges_s=edges_ns / NS_PER_S,
+        offered=account.offered.astype(np.float64),
+        delivered=account.delivered.astype(np.float64),
+        lost=account.lost.astype(np.float64),
+        latency_ms=over_time_ms(latency.over_time),
+        latency_n=np.array([one.n for one in latency.over_time], dtype=np.float64),
+        spectrum=spectrum_ms(latency.overall),
+        spectrum_n=latency.overall.n,
+        heatmap=heatmap,
+        heatmap_rows=rows,
+        ecdf_ms={node: ecdf_ms(histogram) for node, histogram in by_node.items()},
+        ecdf_n={node: histogram.n for node, histogram in by_node.items()},
+        faults=fault_windows(account),
+        recoveries=recoveries(account, names),
+        samples=sample_lines(samples),
+        notes={
+            "partial": account.partial,
+            "bin_s": account.bin_ns / NS_PER_S,
+            "clients_per_row": clients_per_row,
+        },
+    )
+
+
+def loss_heatmap(account: Account, names: Names, max_rows: int = MAX_ROWS) -> tuple[Floats, list[str], int]:
+    """Losses by client and bin: the array, the node of each row, and how many clients a row stands for.
+
+    A client stands with the node that it started on, wherever it went later. Where there are more clients than rows,
+    neighbours on the same node share one: never clients of different nodes.
+    """
+    homes = names.homes()
+    residents = {home: [client for client, node in enumerate(homes) if node == home] for home in sorted(set(homes))}
+    per_row = _clients_per_row([len(clients) for clients in residents.values()], max_rows)
+    row_of = np.zeros(len(homes), dtype=np.int64)
+    rows: list[str] = []
+    for home, clients in residents.items():
+        for first in range(0, len(clients), per_row):
+            row_of[clients[first : first + per_row]] = len(rows)
+            rows.append(names.node(home))
+    bins = len(account.offered)
+    heatmap = np.zeros((len(rows), bins))
+    if len(account.losses) and bins:
+        since_ns = account.losses["intended_ns"].astype(np.int64) - account.start_ns
+        at = np.clip(since_ns // account.bin_ns, 0, bins - 1)
+        np.add.at(heatmap, (row_of[account.losses["client"]], at), 1.0)
+    return heatmap, rows, per_row
+
+
+def fault_windows(account: Account) -> list[FaultWindow]:
+    """Each fault that took hold, from its confirmation to the confirmation of its healing."""
+
+    def seconds(t_ns: int) -> float:
+        return (t_ns - account.zero_ns) / NS_PER_S
+
+    return [
+        FaultWindow(
+            name=deed(fault.kind, fault.target),
+            start_s=seconds(fault.confirmed_ns),
+            end_s=None if fault.heal_confirmed_ns is None else seconds(fault.heal_confirmed_ns),
+        )
+        for fault in account.faults
+        if fault.confirmed_ns is not None
+    ]
+
+
+def sample_lines(samples: Iterable[Sample]) -> dict[str, dict[str, tuple[Floats, Floats]]]:
+    """Metric -> unit -> (seconds, value): units in the order in which they were first sampled, values by time."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for sample in samples:
+        found.setdefault(sample.metric, {}).setdefault(sample.unit, []).append((sample.t_s, sample.value))
+    lines: dict[str, dict[str, tuple[Floats, Floats]]] = {}
+    for metric, units in found.items():
+        for unit, points in units.items():
+            points.sort()
+            times, values = zip(*points, strict=True)
+            lines.setdefault(metric, {})[unit] = (np.array(times), np.array(values))
+    return lines
+
+
+def _clients_per_row(residents: Sequence[int], max_rows: int) -> int:
+    """The least number of clients to a row with which all nodes' rows are at most `max_rows`, or one row per node."""
+    per_row = 1
+    while per_row < max(residents, default=1) and sum(-(-count // per_row) for count in residents) > max_rows:
+        per_row += 1
+    return per_row
+
+
+def _node_order(names: Names, node: str) -> tuple[int, str]:
+    """Nodes in the plan's order (node-10 after node-9), strangers last."""
+    ids = [spec.id for spec in names.plan.nodes]
+    return (ids.index(node) if node in ids else len(ids), node)

@@ -1,0 +1,90 @@
+"""Latency figures from histograms, none of them from too few samples.
+
+A percentile p is given from n >= 1 / (1 - p) samples on, so that at least one sample lies beyond it: p50 from 2, p90
+from 10, p95 from 20, p99 from 100, p99.9 from 1000. Below that the same number would be the maximum under another
+name. The maximum is given from one sample on, and n always.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypedDict
+
+import numpy as np
+
+from fanlab.analysis.series import Floats
+from fanlab.clock import NS_PER_MS
+from fanlab.ledger.histogram import Histogram
+
+NEEDED: Final = {50.0: 2, 90.0: 10, 95.0: 20, 99.0: 100, 99.9: 1000}
+_STEPS_PER_DECADE = 20  # points of the spectrum between 90 and 99, 99 and 99.9 …
+_ECDF_POINTS = 400
+
+
+class LatencyBlock(TypedDict):
+    """Percentiles in ms of n samples; None: too few samples for it."""
+
+    n: int
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    p999: float | None
+    max: float | None
+
+
+def percentile_ms(histogram: Histogram, percent: float) -> float | None:
+    """One of the percentiles of NEEDED in ms; None under its number of samples."""
+    return _ms(histogram.percentile_ns(percent)) if histogram.n >= NEEDED[percent] else None
+
+
+def latency_block(histogram: Histogram) -> LatencyBlock:
+    """The block that summary.json has for one histogram."""
+    return {
+        "n": histogram.n,
+        "p50": percentile_ms(histogram, 50.0),
+        "p90": percentile_ms(histogram, 90.0),
+        "p95": percentile_ms(histogram, 95.0),
+        "p99": percentile_ms(histogram, 99.0),
+        "p999": percentile_ms(histogram, 99.9),
+        "max": _ms(histogram.max_ns),
+    }
+
+
+def over_time_ms(histograms: Sequence[Histogram]) -> dict[str, Floats]:
+    """p50, p95, p99 and max of each bin's histogram in ms, NaN where it has too few samples for the figure."""
+    return {
+        "p50": _floats([percentile_ms(one, 50.0) for one in histograms]),
+        "p95": _floats([percentile_ms(one, 95.0) for one in histograms]),
+        "p99": _floats([percentile_ms(one, 99.0) for one in histograms]),
+        "max": _floats([_ms(one.max_ns) for one in histograms]),
+    }
+
+
+def spectrum_ms(histogram: Histogram) -> tuple[Floats, Floats]:
+    """Percentiles (0 up to the last that n supports, 100 × (1 − 1/n)) and their latencies in ms; empty without samples.
+
+    Equal steps of log(1 / (1 − p)), as HdrHistogram's percentile plots have them: each decade gets as many points.
+    """
+    if not histogram.n:
+        return np.empty(0), np.empty(0)
+    decades = np.log10(histogram.n)
+    percents = 100 * (1 - 10 ** -np.linspace(0, decades, 1 + int(np.ceil(decades * _STEPS_PER_DECADE))))
+    return percents, _floats([_ms(histogram.percentile_ns(float(percent))) for percent in percents])
+
+
+def ecdf_ms(histogram: Histogram) -> tuple[Floats, Floats]:
+    """Latencies in ms and the share of samples at or below each: every bucket, or an even choice with the last."""
+    ends_ns, counts = histogram.buckets()
+    shares = np.cumsum(counts) / max(1, histogram.n)
+    if len(ends_ns) > _ECDF_POINTS:
+        at = np.minimum(np.searchsorted(shares, np.linspace(0, 1, _ECDF_POINTS)), len(shares) - 1)
+        kept = np.unique(np.append(at, len(shares) - 1))
+        ends_ns, shares = ends_ns[kept], shares[kept]
+    return ends_ns / NS_PER_MS, shares
+
+
+def _ms(value_ns: int | None) -> float | None:
+    return None if value_ns is None else round(value_ns / NS_PER_MS, 6)
+
+
+def _floats(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -1,0 +1,157 @@
+"""The shape of summary.json, schema_version 1. docs/summary-json.md says what each field means.
+
+Scripts and CI outside this repository rely on it: fields may be added, none renamed or taken away without a new
+schema_version. None is null in the file: not measured, too few samples, or it never came to it; never NaN.
+"""
+
+from typing import Any, Final, Literal, TypedDict
+
+from fanlab.analysis.latency import LatencyBlock
+from fanlab.analysis.recovery import RecoverySummary
+from fanlab.analysis.verdict import Outcome
+
+SCHEMA_VERSION: Final = 1
+
+
+class LedgerBlock(TypedDict):
+    """ledger.result.Tally."""
+
+    published: int
+    owed: int
+    delivered: int
+    lost: int
+    indeterminate: int
+    duplicated: int
+    reordered: int
+    unexpected: int
+
+
+class FaultLoss(TypedDict):
+    """One line of loss.by_fault."""
+
+    fault: str
+    predicted: float | None
+    predicted_from_outage: float | None
+    measured: int
+
+
+class LossBlock(TypedDict):
+    """Where and why messages were lost."""
+
+    ratio: float | None
+    by_cause: dict[str, int]
+    by_node: dict[str, int]
+    by_channel: dict[str, int]
+    by_fault: list[FaultLoss]
+    outside_faults: int
+    unexplained: int
+
+
+class HopsBlock(TypedDict):
+    """The way of a delivery, in four parts."""
+
+    schedule: LatencyBlock
+    redis: LatencyBlock
+    node: LatencyBlock
+    client: LatencyBlock
+
+
+class PublishersBlock(TypedDict):
+    """What became of the planned messages."""
+
+    planned: int
+    sent: int
+    unsent: int
+    failed: int
+    timed_out: int
+    unheard: int
+
+
+class ClientsBlock(TypedDict):
+    """What became of the clients."""
+
+    count: int
+    connected: int
+    reconnects: int
+    never_returned: int
+
+
+class GeneratorBlock(TypedDict):
+    """Whether the generator kept up."""
+
+    cpu: float | None
+    schedule_lag_p99_ms: float | None
+    loop_lag_p99_ms: float | None
+    bias_ms: float | None
+
+
+class FaultBlock(TypedDict):
+    """One fault and its four stamps, seconds from time 0."""
+
+    fault: str
+    kind: str
+    target: str
+    requested: float | None
+    confirmed: float | None
+    heal_requested: float | None
+    heal_confirmed: float | None
+
+
+class GateBlock(TypedDict):
+    """One gate of the scenario and how it went."""
+
+    expr: str
+    actual: Any
+    ok: bool
+
+
+class PhasesBlock(TypedDict):
+    """How long each phase took, in seconds."""
+
+    warm_up_s: float
+    measure_s: float
+    drain_s: float | None
+    drain_ended_by: Literal["quiet", "deadline"] | None
+
+
+class EvidenceBlock(TypedDict):
+    """How complete the journals are."""
+
+    stripes: int
+    torn: int
+    corrupt: int
+    unclosed: int
+    complete_until_s: float | None
+    node_journals: list[str]
+    publisher_journal: bool
+    early: int
+
+
+class Measured(TypedDict):
+    """What was measured: all that gates may be about."""
+
+    schema_version: Literal[1]
+    scenario: str
+    backend: str
+    seed: int
+    partial: bool
+    ledger: LedgerBlock
+    warm_up: LedgerBlock
+    loss: LossBlock
+    latency_ms: LatencyBlock
+    hops_ms: HopsBlock
+    publishers: PublishersBlock
+    clients: ClientsBlock
+    recovery_ms: RecoverySummary
+    generator: GeneratorBlock
+    faults: list[FaultBlock]
+    phases: PhasesBlock
+    evidence: EvidenceBlock
+
+
+class Summary(Measured):
+    """All of summary.json."""
+
+    verdict: Outcome
+    reasons: list[str]
+    gates: list[GateBlock]
