@@ -185,7 +185,8 @@ class _Builder:
         )
 
     def _at(self, event: yaml.Event) -> Place:
-        return self._place(event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = event.start_mark
+        return self._place(mark.line + 1, mark.column + 1) if mark else self._place(0, 0)
 
     def _fatal(self, place: Place, what: str) -> ScenarioError:
         return ScenarioError([*self._problems, Problem(place.source, place.line, place.column, "", what)])

@@ -4,7 +4,7 @@ Only shapes and single values are checked here; what refers to something else (a
 `fanlab.scenario.check`, so that a file's errors all come at once and each with its place.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -168,8 +168,9 @@ def _as_rate(value: Any) -> Any:
     return value
 
 
+AnyRate: TypeAlias = ConstantRate | PoissonRate | RampRate | StepRate | BurstRate
 Rate = Annotated[
-    Annotated[ConstantRate | PoissonRate | RampRate | StepRate | BurstRate, Field(discriminator="kind")],
+    Annotated[AnyRate, Field(discriminator="kind")],
     BeforeValidator(_as_rate),
 ]
 

@@ -149,7 +149,7 @@ def _unwrapped(hint: Any) -> tuple[Any, list[Callable[..., Any]]]:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value of a resolved scenario: its path as `--set` takes it, in keys as YAML has them, and as people write it."""
+    """One value of a resolved scenario: its path as `--set` takes it, its keys as YAML has them, and its text."""
 
     path: str
     keys: tuple[str | int, ...]

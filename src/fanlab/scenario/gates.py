@@ -1,0 +1,161 @@
+"""Gates: what must hold of a result, as `field op number`, over the fields of summary.json.
+
+`loss.unexplained == 0`, `latency_ms.p99 < 50ms`, `loss.ratio <= 0.5%`. A gate whose field has no value (nothing was
+measured, too few samples) does not pass: what nobody saw is not good news.
+"""
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+Quantity = Literal["count", "ratio", "ms", "s"]
+
+_TALLY = ("published", "owed", "delivered", "lost", "indeterminate", "duplicated", "reordered", "unexpected")
+_LATENCY = ("p50", "p90", "p95", "p99", "p999", "max")
+_RECOVERY = (
+    *(f"{step}_{figure}" for step in ("detected", "reconnected", "first_message") for figure in ("p50", "max")),
+    "subscribed_p50",
+    "all_back",
+    "max",
+)
+_MAX_LENGTH = 200
+
+
+def _fields() -> dict[str, Quantity]:
+    fields: dict[str, Quantity] = {}
+    for block in ("ledger", "warm_up"):
+        fields |= {f"{block}.{name}": "count" for name in _TALLY}
+    fields["loss.ratio"] = "ratio"
+    for name in ("unexplained", "outside_faults", "by_cause.*", "by_node.*", "by_channel.*"):
+        fields[f"loss.{name}"] = "count"
+    for block in ("latency_ms", *(f"hops_ms.{hop}" for hop in ("schedule", "redis", "node", "client"))):
+        fields[f"{block}.n"] = "count"
+        fields |= {f"{block}.{name}": "ms" for name in _LATENCY}
+    for name in ("planned", "sent", "unsent", "failed", "timed_out", "unheard"):
+        fields[f"publishers.{name}"] = "count"
+    for name in ("count", "connected", "reconnects", "never_returned"):
+        fields[f"clients.{name}"] = "count"
+    for block in ("recovery_ms", "recovery_ms.by_fault.*"):
+        fields |= {f"{block}.{name}": "count" for name in ("clients", "never_back")}
+        fields |= {f"{block}.{name}": "ms" for name in _RECOVERY}
+    fields["generator.cpu"] = "ratio"
+    fields |= {f"generator.{name}": "ms" for name in ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms")}
+    fields |= {f"phases.{name}": "s" for name in ("warm_up_s", "measure_s", "drain_s")}
+    fields |= {f"evidence.{name}": "count" for name in ("stripes", "torn", "corrupt", "unclosed", "early")}
+    return fields
+
+
+FIELDS: Mapping[str, Quantity] = _fields()  # `*` stands for a name of the author's: a node, a channel, a fault
+
+_SHORTHAND = {"latency": "latency_ms", "hops": "hops_ms", "recovery": "recovery_ms"}
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_GATE = re.compile(r"\s*([^<>=!]+?)\s*(==|!=|<=|>=|<|>)\s*([^<>=!]+?)\s*$")
+_NUMBER = re.compile(r"([-+]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(%|[A-Za-zµ]+)?$")
+_FACTORS: Mapping[Quantity, Mapping[str | None, float]] = {
+    "count": {None: 1, "k": 1e3, "M": 1e6},
+    "ratio": {None: 1, "%": 0.01},
+    "ms": {None: 1, "us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3, "m": 60e3},
+    "s": {None: 1, "ms": 1e-3, "s": 1, "m": 60},
+}
+_EXAMPLES: Mapping[Quantity, str] = {"count": "0 or 2k", "ratio": "0.01 or 1%", "ms": "50ms or 1.5s", "s": "10s"}
+
+
+class GateError(ValueError):
+    """A gate that means nothing. `suggestion` is a field that was probably meant."""
+
+    def __init__(self, what: str, suggestion: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.suggestion = suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One comparison. `threshold` is in the field's own unit: ms, s, a ratio or a count."""
+
+    expr: str
+    field: str
+    op: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """How a gate went; `actual` is None where the field has no value."""
+
+    expr: str
+    actual: float | int | None
+    ok: bool
+
+
+def parse_gate(text: str) -> Gate:
+    """A gate from its text. Raises GateError, which says what would be right."""
+    match = _GATE.match(text) if len(text) <= _MAX_LENGTH else None
+    if not match:
+        raise GateError(f"{_clip(text)} is no gate; write it as `field op number`, as in `ledger.lost == 0`")
+    field, quantity = _known(match[1])
+    return Gate(text.strip(), field, match[2], _threshold(match[3], field, quantity))
+
+
+def evaluate(gate: Gate, summary: Mapping[str, Any]) -> GateResult:
+    """Compare a gate's field of `summary` (summary.json's content) with its threshold."""
+    actual = _look_up(summary, gate.field.split("."))
+    ok = actual is not None and _OPERATORS[gate.op](actual, gate.threshold)
+    return GateResult(gate.expr, actual, ok)
+
+
+def _known(written: str) -> tuple[str, Quantity]:
+    """The field's full name and what it measures."""
+    head, dot, rest = written.partition(".")
+    field = f"{_SHORTHAND.get(head, head)}{dot}{rest}"
+    for pattern, quantity in _patterns():
+        if pattern.fullmatch(field):
+            return field, quantity
+    close = difflib.get_close_matches(field[:64], [name for name in FIELDS if "*" not in name], n=1)
+    raise GateError(
+        f"{_clip(written)} is no field of summary.json that a gate can compare", close[0] if close else None
+    )
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], Quantity]]:
+    return [(re.compile(re.escape(name).replace(r"\*", ".+")), quantity) for name, quantity in FIELDS.items()]
+
+
+def _threshold(text: str, field: str, quantity: Quantity) -> float:
+    match = _NUMBER.match(text)
+    factor = _FACTORS[quantity].get(match[2]) if match else None
+    if match is None or factor is None or not math.isfinite(float(match[1])):
+        what = {"count": "a count", "ratio": "a ratio", "ms": "in milliseconds", "s": "in seconds"}[quantity]
+        raise GateError(f"{field} is {what}; compare it with a number such as {_EXAMPLES[quantity]}, not {_clip(text)}")
+    return float(match[1]) * factor
+
+
+def _look_up(value: Any, keys: list[str]) -> float | int | None:
+    """The number at a path; a key may itself hold dots, so that every way to join the parts is tried, longest first."""
+    if not keys:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return value if number else None
+    if isinstance(value, Mapping):
+        for length in range(len(keys), 0, -1):
+            key = ".".join(keys[:length])
+            if key in value:
+                return _look_up(value[key], keys[length:])
+    return None
+
+
+def _clip(text: str, limit: int = 60) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
