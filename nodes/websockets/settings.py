@@ -74,7 +74,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         max_channels=_integer(environ, "MAX_CHANNELS", 100, low=1, high=1_000_000),
         max_channel_bytes=_integer(environ, "MAX_CHANNEL_BYTES", 256, low=1, high=65_536),
         max_message_bytes=_integer(environ, "MAX_MESSAGE_BYTES", 1 << 16, low=128, high=1 << 24),
-        close_timeout_s=_number(environ, "CLOSE_TIMEOUT", 3, low=0.1, high=60),
+        close_timeout_s=_number(environ, "CLOSE_TIMEOUT", 2, low=0.1, high=60),
     )
 
 
