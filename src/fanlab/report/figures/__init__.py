@@ -1,0 +1,1 @@
+"""The charts, each a pure function from series to a Drawing; nothing here writes a file."""
