@@ -1,20 +1,277 @@
-"""The parent's handle on the load: start it, give it the epoch, watch it, drain it, end it."""
+"""The parent's handle on the load: start it, give it the epoch, watch it, drain it, end it.
 
-from dataclasses import dataclass
+Locust's master and workers run as processes of the backend. Each is connected to the parent by a Unix socket in a
+private folder: orders go to the master, and a connection that ends unasked means that its process is dead.
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fanlab.clock import NS_PER_S, now_ns
+from fanlab.errors import EnvironmentFailure, FanlabError, HarnessError, MeasurementError, NodeFailure
+from fanlab.load.config import make_config
+from fanlab.load.limits import connections_allowed
+from fanlab.load.totals import LoadSnapshot, Totals
+from fanlab.load.wire import LineReader, Message, encode
+from fanlab.rundir import RunDir
+from fanlab.scenario.model import Scenario
+from fanlab.scenario.plan import Plan
+from fanlab.topology.backend import Backend, NodeEndpoint
+
+__all__ = ["LoadSession", "LoadSnapshot"]
+
+START_S = 30.0
+LEAVE_S = 15.0
+_READ_BYTES = 1 << 16
+_LOG_LINES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class LoadSnapshot:
-    """Totals so far over all workers."""
+class LoadSession:
+    """One run's load. Call start, connect, begin, published, leave, close, in this order; close at any time.
 
-    clients: int  # spawned
-    connected: int  # open and subscribed to all they asked for
-    reconnecting: int
-    deliveries: int
-    sent: int
-    unsent: int
-    failed: int
-    owed: int  # sent × clients subscribed at the time: what should have arrived by now, give or take what is in flight
-    last_delivery_ns: int | None
-    latency_p50_ms: float | None  # of the last second, as Locust's stats have it
-    latency_p99_ms: float | None
+    A load process that dies unasked makes every later call raise MeasurementError (EnvironmentFailure during start and
+    connect, or when its disk is full); `on_failure` is called at once.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        scenario: Scenario,
+        plan: Plan,
+        rundir: RunDir,
+        *,
+        nodes: Sequence[NodeEndpoint],
+        redis_url: str,
+        run_tag: int,
+        workers: int = 1,
+        on_failure: Callable[[FanlabError], None] | None = None,
+    ) -> None:
+        self._backend = backend
+        self._rundir = rundir
+        self._workers = workers
+        self._on_failure = on_failure
+        self._config = make_config(
+            scenario,
+            plan,
+            nodes=nodes,
+            redis_url=redis_url,
+            run_tag=run_tag,
+            journal=rundir.journal.resolve(),
+            stats=rundir.path.resolve() / "locust",
+        )
+        self._folder: Path | None = None
+        self._server: asyncio.Server | None = None
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._hellos: dict[str, Message] = {}
+        self._totals = Totals()
+        self._connected_workers: set[str] = set()
+        self._spawned = False
+        self._publishing: set[int] = set()  # workers with a publishers engine
+        self._published: set[int] = set()
+        self._engines: set[tuple[int, str]] = set()
+        self._ended: set[tuple[int, str]] = set()
+        self._running = False  # the system was up: a death from here on spoils a measurement
+        self._over = False  # from here on processes end because they were asked to
+        self._failure: FanlabError | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def failure(self) -> FanlabError | None:
+        """What went wrong, once something has."""
+        return self._failure
+
+    def snapshot(self) -> LoadSnapshot:
+        """Totals as of a fraction of a second ago."""
+        return self._totals.snapshot()
+
+    async def start(self) -> None:
+        """Start Locust's master and workers and wait until they are connected. Raises EnvironmentFailure."""
+        per_worker = -(-self._config.client_count // self._workers)
+        if per_worker > connections_allowed():
+            raise EnvironmentFailure(
+                f"{per_worker} clients per load worker need more files than this system allows a process to open",
+                hint=f"raise `ulimit -n`, or use --workers {-(-self._config.client_count // connections_allowed())}",
+            )
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="fanlab-")
+        )  # private (0700), and short: a socket's path ends at 108
+        config, control = self._folder / "load.json", self._folder / "control"
+        self._config.write(config)
+        self._server = await asyncio.start_unix_server(self._serve, control)
+        common = ["--config", str(config), "--control", str(control)]
+        await self._start_helper("load-master", "fanlab.load.master", common)
+        await self._wait(lambda: "master" in self._hellos, START_S, "Locust's master to start", unit="load-master")
+        common += ["--master-port", str(self._hellos["master"]["port"])]
+        for index in range(self._workers):
+            await self._start_helper(f"load-{index + 1}", "fanlab.load.worker", [*common, "--index", str(index + 1)])
+        for index in range(self._workers):
+            unit = f"load-{index + 1}"
+            await self._wait(lambda unit=unit: unit in self._hellos, START_S, f"{unit} to start", unit=unit)  # type: ignore[misc]
+        await self._wait(
+            lambda: len(self._connected_workers) >= self._workers, START_S, "the workers to find Locust's master"
+        )
+
+    async def connect(self, deadline_s: float) -> LoadSnapshot:
+        """Spawn clients (not those that join later) and publishers; returns when all are ready, or at the deadline."""
+        self._order({"op": "spawn"})
+        expected = sum(group.count for group in self._config.clients if group.join_ns is None)
+        streams = self._config.stream_count
+
+        def ready() -> bool:
+            return self._spawned and self.snapshot().connected >= expected and self._totals.publishers_up() >= streams
+
+        await self._until(ready, deadline_s)
+        if self._totals.publishers_up() < streams:
+            raise EnvironmentFailure(
+                f"the publishers cannot connect to Redis: {self._totals.redis_error() or 'they did not start in time'}",
+                hint="see nodes/load-1.log in the run directory",
+            )
+        return self.snapshot()
+
+    async def begin(self, publish_start_ns: int, zero_ns: int, publish_end_ns: int) -> None:
+        """Tell everyone the epoch. Publishers start by themselves at that instant, and later groups join by it."""
+        self._running = True
+        epoch = {"publish_start_ns": publish_start_ns, "zero_ns": zero_ns, "publish_end_ns": publish_end_ns}
+        self._order({"op": "begin", **epoch})
+        self._check()
+
+    async def published(self, deadline_s: float) -> None:
+        """Wait until every slot was tried and every outcome is known. Raises MeasurementError at the deadline."""
+        if not await self._until(lambda: self._published >= self._publishing, deadline_s):
+            raise MeasurementError(f"after {deadline_s:g} s some publishes still have no outcome")
+
+    async def leave(self) -> None:
+        """All clients leave of their own will, and every engine completes its stripe. Raises MeasurementError."""
+        self._check()
+        self._order({"op": "leave"})
+        if not await self._until(lambda: self._ended >= self._engines, LEAVE_S):
+            missing = ", ".join(f"load-{worker}/{role}" for worker, role in sorted(self._engines - self._ended))
+            raise MeasurementError(f"after {LEAVE_S:g} s these engines have not completed their journals: {missing}")
+
+    async def close(self) -> None:
+        """End everything. Safe at any time, and twice."""
+        self._over = True
+        for writer in self._writers.values():
+            writer.write(encode({"op": "quit"}))
+        if self._server is not None:
+            self._server.close()
+            await self._until_hung_up(LEAVE_S)
+            for writer in self._writers.values():
+                writer.close()
+            self._server = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    async def _start_helper(self, unit: str, module: str, arguments: Sequence[str]) -> None:
+        argv = [sys.executable, "-m", module, *arguments]
+        await self._backend.start_helper(unit, argv, {}, self._rundir.logs / f"{unit}.log")
+
+    def _order(self, message: Message) -> None:
+        if "master" not in self._writers:
+            raise HarnessError("the load has no Locust master (any more)")
+        self._writers["master"].write(encode(message))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One process's line, until it ends."""
+        lines = LineReader()
+        unit: str | None = None
+        try:
+            while data := await reader.read(_READ_BYTES):
+                for message in lines.feed(data):
+                    if message["ev"] == "hello":
+                        unit = "master" if message["role"] == "master" else f"load-{message['index']}"
+                        self._writers[unit] = writer
+                        self._hellos[unit] = message
+                    else:
+                        self._told(message)
+                    self._changed.set()
+        except ConnectionError:
+            pass  # an abrupt end is an end
+        finally:
+            if unit is not None:
+                self._writers.pop(unit, None)
+                if not self._over:
+                    name = "load-master" if unit == "master" else unit
+                    self._fail(f"{name} has died unasked", unit=name)
+            writer.close()
+            self._changed.set()
+
+    def _told(self, message: Message) -> None:
+        match message["ev"]:
+            case "worker-connected":
+                self._connected_workers.add(str(message["id"]))
+            case "spawned":
+                self._spawned = True
+            case "ready":
+                self._engines.add((int(message["worker"]), str(message["role"])))
+                if message["role"] == "publishers":
+                    self._publishing.add(int(message["worker"]))
+            case "counts" | "batch":
+                self._totals.told(message)
+            case "published":
+                self._published.add(int(message["worker"]))
+            case "ended":
+                self._ended.add((int(message["worker"]), str(message["role"])))
+            case "fatal":
+                unit = f"load-{message['worker']}"
+                self._fail(f"{unit} cannot go on: {message['error']}", unit=unit, environment=True)
+            case "engine-died":
+                unit = f"load-{message['worker']}"
+                self._fail(f"the {message['role']} engine of {unit} has died ({message['code']})", unit=unit)
+
+    def _fail(self, what: str, *, unit: str, environment: bool = False) -> None:
+        if self._failure is not None:
+            return
+        if environment or not self._running:
+            self._failure = NodeFailure(what, log_tail=self._log_tail(unit), hint="free what it lacks, and run again")
+        else:
+            self._failure = MeasurementError(what, hint=f"its last words are in {self._rundir.logs / unit}.log")
+        if self._on_failure is not None:
+            self._on_failure(self._failure)
+
+    def _log_tail(self, unit: str) -> list[str]:
+        try:
+            return (self._rundir.logs / f"{unit}.log").read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
+        except OSError:
+            return []
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _until(self, condition: Callable[[], bool], deadline_s: float) -> bool:
+        """Wait for `condition`; False at the deadline. Raises the failure, if there is one."""
+        deadline_ns = now_ns() + round(deadline_s * NS_PER_S)
+        while True:
+            self._check()
+            self._changed.clear()
+            if condition():
+                return True
+            left_s = (deadline_ns - now_ns()) / NS_PER_S
+            if left_s <= 0:
+                return False
+            try:
+                await asyncio.wait_for(self._changed.wait(), left_s)
+            except TimeoutError:
+                continue
+
+    async def _wait(
+        self, condition: Callable[[], bool], deadline_s: float, what: str, unit: str = "load-master"
+    ) -> None:
+        if not await self._until(condition, deadline_s):
+            raise NodeFailure(f"waited {deadline_s:g} s for {what}", log_tail=self._log_tail(unit))
+
+    async def _until_hung_up(self, deadline_s: float) -> None:
+        """Wait until every process has ended its line."""
+        deadline_ns = now_ns() + round(deadline_s * NS_PER_S)
+        while self._writers and now_ns() < deadline_ns:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), (deadline_ns - now_ns()) / NS_PER_S)
+            except TimeoutError:
+                return

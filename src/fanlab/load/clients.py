@@ -1,0 +1,324 @@
+"""The clients engine: asyncio on uvloop, WebSockets by picows, one `Subscriber` per client, one stripe for them all.
+
+Per frame it does what must be done at once (stamp, find the token, pack a record) and leaves the rest to a flush every
+50 ms, which writes events, deliveries and a heartbeat, in that order.
+"""
+
+import asyncio
+import contextlib
+import errno
+import gc
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from fanlab.clock import NS_PER_S, now_ns
+from fanlab.ledger.events import ClientEvent
+from fanlab.ledger.records import TOKEN_LENGTH
+from fanlab.ledger.stripe import StripeWriter
+from fanlab.load.config import LoadConfig
+from fanlab.load.protocols import protocol
+from fanlab.load.receiving import DeliveryBuffer, TokenReader
+from fanlab.load.subscriber import Close, Connect, Outcome, Send, State, Subscriber, Wait
+from fanlab.load.wire import Message
+
+HANDSHAKE_S = 5.0
+CONNECT_S = 10.0  # TCP and handshake together: picows ends its own handshake wait before this one
+GOODBYE_S = 2.0  # for the peer's close frame, after ours
+PING_GRACE_S = 0.25  # a generator that was stalled itself reads what has come before it judges
+ABNORMAL = 1006
+
+_TEXT, _CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE
+_DATA = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
+
+
+class Link(WSListener):
+    """One connection of one client."""
+
+    def __init__(self, engine: "ClientsEngine", subscriber: Subscriber) -> None:
+        self.engine = engine
+        self.subscriber = subscriber
+        self.client = subscriber.client
+        self.node = subscriber.node
+        self.transport: WSTransport | None = None
+        self.heard = True  # something came since the last ping
+        self.verdict: str | None = None  # why the engine itself ended the connection
+        self._parts: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._read = engine.reader.read
+        self._find = engine.reader.find
+        self._add = engine.buffer.add
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """The handshake is done."""
+        self.transport = transport
+        self._arm(self.subscriber.group.ping_interval_ns, self._ping)
+        self.engine.apply(self, self.subscriber.opened(now_ns()))
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """The hot path."""
+        recv_ns = now_ns()
+        self.heard = True
+        kind = frame.msg_type
+        if kind in _DATA:
+            payload = frame.get_payload_as_bytes()
+            if not frame.fin or self._parts:
+                self._parts.append(payload)
+                if not frame.fin:
+                    return
+                payload = b"".join(self._parts)
+                self._parts = []
+            at = self._find(payload)
+            if at < 0:
+                self.engine.control(self, recv_ns, payload)
+            while at >= 0:  # a server may put several messages into one frame
+                token = self._read(payload, at)
+                if token is not None:
+                    self._add(recv_ns, token, self.client, self.node)
+                    at = self._find(payload, at + TOKEN_LENGTH)
+                else:
+                    self.engine.unread(self, recv_ns, payload, at)
+                    at = self._find(payload, at + 1)
+        elif kind == _CLOSE:
+            transport.send_close(frame.get_close_code())
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The connection is gone, for whatever reason."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.transport is None:
+            return  # it never was open: the connecting task will say so
+        code, reason = ABNORMAL, self.verdict or ""
+        closing = transport.close_handshake
+        if closing is not None and closing.recv is not None:
+            code, reason = int(cast("int", closing.recv.code)), str(closing.recv.reason or "")
+        self.engine.gone(self, code, reason)
+
+    def pause_writing(self) -> None:
+        """Subscribe frames and pings are all that is written; nothing to hold back."""
+
+    def resume_writing(self) -> None:
+        """See pause_writing."""
+
+    def close(self) -> None:
+        """Say goodbye, and end the connection when the peer does not."""
+        if self.transport is not None:
+            self.transport.send_close(WSCloseCode.OK)
+            self.engine.loop.call_later(GOODBYE_S, self.transport.disconnect, False)  # noqa: FBT003 - picows: graceful
+
+    def abort(self, why: str) -> None:
+        """End the connection without asking the peer."""
+        self.verdict = why
+        if self.transport is not None:
+            self.transport.disconnect(False)  # noqa: FBT003 - picows: graceful
+
+    def _arm(self, delay_ns: int, then: Callable[[], None]) -> None:
+        self._timer = self.engine.loop.call_later(delay_ns / NS_PER_S, then)
+
+    def _ping(self) -> None:
+        self.heard = False
+        if self.transport is not None:
+            self.transport.send_ping()
+            self._arm(self.subscriber.group.ping_timeout_ns, self._overdue)
+
+    def _overdue(self) -> None:
+        if self.heard:
+            self._arm(self.subscriber.group.ping_interval_ns, self._ping)
+        else:
+            self._arm(round(PING_GRACE_S * NS_PER_S), self._judge)
+
+    def _judge(self) -> None:
+        if self.heard:
+            self._arm(self.subscriber.group.ping_interval_ns, self._ping)
+        else:
+            timeout_s = self.subscriber.group.ping_timeout_ns / NS_PER_S
+            self.abort(f"no answer to a ping within {timeout_s:g} s")
+
+
+class ClientsEngine:
+    """All clients of one process. Call `flush` and `snapshot` from a timer; `finish` once."""
+
+    def __init__(
+        self, config: LoadConfig, stripe: StripeWriter, loop: asyncio.AbstractEventLoop, allowed: int = 1_000_000
+    ) -> None:
+        """`allowed` is how many clients this process has file descriptors for."""
+        self.config = config
+        self.allowed = allowed
+        self.loop = loop
+        self.reader = TokenReader(config.run_tag, config.stream_count)
+        self.buffer = DeliveryBuffer(stripe, config.stream_channels(), len(config.channels))
+        self._stripe = stripe
+        self._events: list[ClientEvent] = []
+        self._protocols = [protocol(node.protocol) for node in config.nodes]
+        self._starts = [group.first_client for group in config.clients]
+        self._subscribers: dict[int, Subscriber] = {}
+        self._links: dict[int, Link] = {}
+        self._opening: Counter[int] = Counter()  # connections by node, open or opening
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()  # no connection is open or opening
+        self._idle.set()
+
+    def command(self, message: Message) -> None:
+        """An order of the Locust worker: a client comes or goes."""
+        match message["op"]:
+            case "connect":
+                self._begin(int(message["client"]))
+            case "leave":
+                self._leave(int(message["client"]))
+            case "epoch":
+                gc.freeze()  # 10 k clients are here to stay: do not walk over them again and again
+
+    def record(self, event: ClientEvent) -> None:
+        """Journal an event with the next flush."""
+        self._events.append(event)
+
+    def flush(self) -> None:
+        """Write what happened so far. Raises OSError (a full disk)."""
+        t_ns = now_ns()
+        events, self._events = self._events, []
+        self._stripe.events(events)
+        self.buffer.flush()
+        self._stripe.heartbeat(t_ns)
+
+    def apply(self, link: Link | None, outcome: Outcome, subscriber: Subscriber | None = None) -> None:
+        """Journal and do what a subscriber answered."""
+        self._events.extend(outcome.events)
+        who = link.subscriber if link is not None else subscriber
+        for action in outcome.actions:
+            match action:
+                case Connect() if who is not None:
+                    self._opening[who.node] += 1
+                    task = self.loop.create_task(self._connect(who))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                case Send(text) if link is not None and link.transport is not None:
+                    link.transport.send(_TEXT, text)
+                case Wait(delay_ns) if who is not None:
+                    self.loop.call_later(delay_ns / NS_PER_S, self._retry, who)
+                case Close() if link is not None:
+                    link.close()
+
+    def control(self, link: Link, t_ns: int, payload: bytes) -> bool:
+        """A frame without a message in it; whether it was a confirmation."""
+        outcome = link.subscriber.frame(t_ns, payload)
+        self.apply(link, outcome)
+        return bool(outcome.events)
+
+    def unread(self, link: Link, t_ns: int, payload: bytes, at: int) -> None:
+        """A frame in which something looks like a token and is not one of ours: a channel's name, or damage."""
+        if not self.control(link, t_ns, payload):
+            self.reader.count_unread(payload, at)
+
+    def gone(self, link: Link, code: int, reason: str) -> None:
+        """A connection that was open has ended."""
+        self._forget(link)
+        self.apply(link, link.subscriber.lost(now_ns(), code, reason))
+
+    def counts(self) -> Message:
+        """Totals so far, for the live view."""
+        connected = reconnecting = clients = 0
+        entitled: Counter[str] = Counter()
+        for subscriber in self._subscribers.values():
+            state = subscriber.state
+            if state in (State.LEFT, State.CLOSING):
+                continue
+            clients += 1
+            if state is State.SUBSCRIBED:
+                connected += 1
+            elif subscriber.ever_subscribed or subscriber.attempt:
+                reconnecting += 1
+            entitled.update(subscriber.entitled)
+        return {
+            "ev": "counts",
+            "t": now_ns(),
+            "clients": clients,
+            "connected": connected,
+            "reconnecting": reconnecting,
+            "deliveries": self.buffer.count,
+            "last_delivery_ns": self.buffer.last_recv_ns,
+            "entitled": dict(entitled),
+            "foreign": self.reader.foreign,
+            "damaged": self.reader.damaged,
+        }
+
+    def batches(self) -> Message:
+        """The latencies since the last call, by channel."""
+        taken = zip(self.config.channels, (histogram.take() for histogram in self.buffer.histograms), strict=True)
+        return {"ev": "batch", "deliver": {channel: batch.to_json() for channel, batch in taken if batch is not None}}
+
+    @property
+    def missed(self) -> int:
+        """Messages that came and could not be counted as this run's: damaged or foreign."""
+        return self.reader.damaged + self.reader.foreign
+
+    async def finish(self) -> Mapping[str, Any]:
+        """All clients leave; connections that do not end are cut. Returns the footer of the stripe."""
+        for client in list(self._subscribers):
+            self._leave(client)
+        await self._all_gone(GOODBYE_S)
+        for link in list(self._links.values()):
+            link.abort("it did not answer our close frame")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._all_gone(GOODBYE_S)
+        self.flush()
+        return {
+            "deliveries": self.buffer.count,
+            "foreign": self.reader.foreign,
+            "damaged": self.reader.damaged,
+            "clients": len(self._subscribers),
+        }
+
+    def _begin(self, client: int) -> None:
+        if len(self._subscribers) >= self.allowed:
+            hint = "raise `ulimit -n`, or spread the clients with --workers"
+            raise OSError(errno.EMFILE, f"this process may hold no more than {self.allowed} connections; {hint}")
+        group = self.config.clients[bisect_right(self._starts, client) - 1]
+        subscriber = Subscriber(client, group, self._protocols, self.config.seed, self._opening)
+        self._subscribers[client] = subscriber
+        self.apply(None, subscriber.start(now_ns()), subscriber)
+
+    def _leave(self, client: int) -> None:
+        subscriber = self._subscribers.get(client)
+        if subscriber is not None:
+            self.apply(self._links.get(client), subscriber.leave(now_ns()), subscriber)
+
+    def _retry(self, subscriber: Subscriber) -> None:
+        if subscriber.state is State.BACKING_OFF:  # else it left meanwhile
+            self.apply(None, subscriber.retry(now_ns()), subscriber)
+
+    async def _connect(self, subscriber: Subscriber) -> None:
+        link = Link(self, subscriber)
+        self._links[link.client] = link
+        self._idle.clear()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await ws_connect(
+                    lambda: link,
+                    self.config.nodes[link.node].url,
+                    websocket_handshake_timeout=HANDSHAKE_S,
+                    max_redirects=0,
+                )
+            error = "the node closed the connection during the handshake"
+        except (OSError, TimeoutError, WSError) as problem:
+            error = f"{type(problem).__name__}: {problem}"[:200]
+        except asyncio.CancelledError:
+            error = "given up: the run is over"
+        if link.transport is None:
+            self._forget(link)
+            self.apply(link, subscriber.refused(now_ns(), error))
+
+    def _forget(self, link: Link) -> None:
+        self._opening[link.node] -= 1
+        self._links.pop(link.client, None)
+        if not self._links:
+            self._idle.set()
+
+    async def _all_gone(self, deadline_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), deadline_s)

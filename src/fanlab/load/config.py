@@ -1,0 +1,195 @@
+"""What every load process is told before it starts: one JSON file, made by the parent, the same for all of them."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fanlab.load.pacer import AnyRate
+from fanlab.scenario.model import BurstRate, ConstantRate, PoissonRate, RampRate, Scenario, Step, StepRate
+from fanlab.scenario.plan import Plan
+from fanlab.topology.backend import NodeEndpoint
+
+_RATES: dict[str, Any] = {
+    "constant": ConstantRate,
+    "poisson": PoissonRate,
+    "ramp": RampRate,
+    "step": StepRate,
+    "burst": BurstRate,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTarget:
+    """Where clients connect, and in which protocol they talk there."""
+
+    url: str
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Back-off before attempt k (from 0): min(max, initial × factor^k), then spread by ± jitter (a share of it)."""
+
+    initial_ns: int
+    factor: float
+    max_ns: int
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsConfig:
+    """One group of clients that behave alike, numbered first_client … first_client + count - 1."""
+
+    name: str
+    count: int
+    first_client: int
+    spawn_rate_per_s: float
+    channels: tuple[str, ...]
+    nodes: tuple[int, ...]
+    failover: str
+    backoff: Backoff
+    ping_interval_ns: int
+    ping_timeout_ns: int
+    join_ns: int | None  # from time 0; None: before publishing begins
+
+
+@dataclass(frozen=True, slots=True)
+class PublishersConfig:
+    """Publishers with one rate; publisher k of `count` writes stream first_stream + k."""
+
+    name: str
+    count: int
+    first_stream: int
+    channel: str
+    rate: AnyRate
+    payload_bytes: int
+    timeout_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadConfig:
+    """All of it. Indexes are those of the run's plan."""
+
+    seed: int
+    run_tag: int
+    redis_url: str
+    journal: str  # the folder for stripes
+    stats: str  # Locust's CSV files begin with this path
+    nodes: tuple[NodeTarget, ...]
+    channels: tuple[str, ...]
+    clients: tuple[ClientsConfig, ...]
+    publishers: tuple[PublishersConfig, ...]
+
+    @property
+    def client_count(self) -> int:
+        """Clients in all groups."""
+        return sum(group.count for group in self.clients)
+
+    @property
+    def stream_count(self) -> int:
+        """Publishers in all."""
+        return sum(publishers.count for publishers in self.publishers)
+
+    def stream_channels(self) -> tuple[int, ...]:
+        """The channel's index of each stream."""
+        return tuple(self.channels.index(p.channel) for p in self.publishers for _ in range(p.count))
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        data = dataclasses.asdict(self)
+        for entry, publishers in zip(data["publishers"], self.publishers, strict=True):
+            entry["rate"] = publishers.rate.model_dump(mode="json")
+        path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def read_config(path: Path) -> LoadConfig:
+    """The configuration that `LoadConfig.write` wrote."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return LoadConfig(
+        **{
+            **data,
+            "nodes": tuple(NodeTarget(**node) for node in data["nodes"]),
+            "channels": tuple(data["channels"]),
+            "clients": tuple(
+                ClientsConfig(
+                    **{
+                        **group,
+                        "channels": tuple(group["channels"]),
+                        "nodes": tuple(group["nodes"]),
+                        "backoff": Backoff(**group["backoff"]),
+                    }
+                )
+                for group in data["clients"]
+            ),
+            "publishers": tuple(
+                PublishersConfig(**{**publishers, "rate": _rate_from_json(publishers["rate"])})
+                for publishers in data["publishers"]
+            ),
+        }
+    )
+
+
+def make_config(
+    scenario: Scenario,
+    plan: Plan,
+    *,
+    nodes: Sequence[NodeEndpoint],
+    redis_url: str,
+    run_tag: int,
+    journal: Path,
+    stats: Path,
+) -> LoadConfig:
+    """What the load processes need to know of a scenario."""
+    clients = tuple(
+        ClientsConfig(
+            name=spec.name,
+            count=spec.count,
+            first_client=spec.first_client,
+            spawn_rate_per_s=group.spawn_rate_per_s,
+            channels=spec.channels,
+            nodes=spec.nodes,
+            failover=group.failover,
+            backoff=Backoff(**group.reconnect.model_dump()),
+            ping_interval_ns=group.ping_interval_ns,
+            ping_timeout_ns=group.ping_timeout_ns,
+            join_ns=group.join_ns,
+        )
+        for spec, group in zip(plan.groups, scenario.clients, strict=True)
+    )
+    first_stream = {stream.config: stream.index for stream in reversed(plan.streams)}
+    publishers = tuple(
+        PublishersConfig(
+            name=entry.name,
+            count=entry.count,
+            first_stream=first_stream[config],
+            channel=entry.channel,
+            rate=entry.rate,
+            payload_bytes=entry.payload_bytes,
+            timeout_ns=entry.timeout_ns,
+        )
+        for config, entry in enumerate(scenario.publishers)
+    )
+    by_index = sorted(nodes, key=lambda node: node.index)
+    return LoadConfig(
+        seed=scenario.seed,
+        run_tag=run_tag,
+        redis_url=redis_url,
+        journal=str(journal),
+        stats=str(stats),
+        nodes=tuple(NodeTarget(node.ws_url, node.protocol) for node in by_index),
+        channels=plan.channels,
+        clients=clients,
+        publishers=publishers,
+    )
+
+
+def _rate_from_json(data: dict[str, Any]) -> AnyRate:
+    """A rate as `model_dump` wrote it: checked before, so not checked again (its values have lost their units)."""
+    fields = dict(data)
+    if "steps" in fields:
+        fields["steps"] = [Step.model_construct(**step) for step in fields["steps"]]
+    rate: AnyRate = _RATES[fields["kind"]].model_construct(**fields)
+    return rate

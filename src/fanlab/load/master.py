@@ -1,0 +1,128 @@
+"""The Locust master: `python -m fanlab.load.master --config F --control SOCKET`. It decides who starts when.
+
+It binds to 127.0.0.1 only and has no web page. The parent's orders are `spawn`, `begin`, `leave` and `quit`.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from locust import User
+from locust.env import Environment
+from locust.stats import PERCENTILES_TO_REPORT, StatsCSVFileWriter, stats_printer
+
+from fanlab.clock import NS_PER_S, now_ns
+from fanlab.load.config import LoadConfig, read_config
+from fanlab.load.lifeline import Lifeline, dial
+from fanlab.load.users import (
+    ORDER,
+    ORDINALS,
+    TOLD,
+    SmoothDispatcher,
+    client_classes,
+    publisher_classes,
+)
+from fanlab.load.wire import Message
+
+PUBLISHERS_PER_S = 1000.0
+
+
+class Master:
+    """Locust's master runner, told what to do by fanlab's parent process."""
+
+    def __init__(self, config: LoadConfig, parent: Lifeline) -> None:
+        self._config = config
+        self._parent = parent
+        self._clients = client_classes(config)
+        self._publishers = publisher_classes(config)
+        self._environment = Environment(
+            user_classes=[*self._clients, *self._publishers], dispatcher_class=SmoothDispatcher
+        )
+        self.runner = self._environment.create_master_runner("127.0.0.1", 0)
+        self.port = int(self.runner.server.port)
+        self._numbers: Counter[str] = Counter()
+        self._spawned = 0
+        self.over = Event()
+        self.runner.register_message(ORDINALS, self._on_ordinals)
+        self.runner.register_message(TOLD, self._on_told)
+        events: Any = self._environment.events
+        events.worker_connect.add_listener(self._on_worker)
+        gevent.spawn(StatsCSVFileWriter(self._environment, PERCENTILES_TO_REPORT, config.stats, full_history=True))
+        gevent.spawn(stats_printer(self._environment.stats))
+
+    def obey(self, message: Message) -> None:
+        """An order of the parent."""
+        match message["op"]:
+            case "spawn":
+                gevent.spawn(self._spawn_first)
+            case "begin":
+                epoch = {**message, "op": "epoch"}
+                self.runner.send_message(ORDER, epoch)
+                gevent.spawn(self._spawn_later, int(message["zero_ns"]))
+            case "leave":
+                gevent.spawn(self.runner.stop)
+            case "quit":
+                self.over.set()
+
+    def _spawn_first(self) -> None:
+        """Groups in the order of the scenario, each at its own rate, then the publishers."""
+        self._spawn([(cls, g.count, g.spawn_rate_per_s) for cls, g in self._groups() if g.join_ns is None])
+        self._spawn(
+            [(cls, p.count, PUBLISHERS_PER_S) for cls, p in zip(self._publishers, self._config.publishers, strict=True)]
+        )
+        self._parent.tell({"ev": "spawned"})
+
+    def _spawn_later(self, zero_ns: int) -> None:
+        """Groups that join at a time. One at a time: a group waits until the one before it is complete."""
+        joining = [(g.join_ns, cls, g) for cls, g in self._groups() if g.join_ns is not None]
+        for join_ns, cls, group in sorted(joining, key=lambda entry: entry[0]):
+            gevent.sleep(max(0, zero_ns + join_ns - now_ns()) / NS_PER_S)
+            self._spawn([(cls, group.count, group.spawn_rate_per_s)])
+
+    def _spawn(self, entries: Sequence[tuple[type[User], int, float]]) -> None:
+        for cls, count, rate_per_s in entries:
+            self._spawned += count
+            self.runner.start(self._spawned, rate_per_s, user_classes=[cls])
+
+    def _groups(self) -> list[tuple[type[User], Any]]:
+        return list(zip(self._clients, self._config.clients, strict=True))
+
+    def _on_worker(self, client_id: str) -> None:
+        self._parent.tell({"ev": "worker-connected", "id": client_id})
+
+    def _on_ordinals(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002 - Locust calls by name
+        class_name, count = msg.data["class"], msg.data["count"]
+        first = self._numbers[class_name]
+        self._numbers[class_name] += count
+        answer = {"class": class_name, "first": first, "count": count}
+        self.runner.send_message(ORDINALS, answer, client_id=msg.node_id)
+
+    def _on_told(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002 - Locust calls by name
+        self._parent.tell(msg.data)
+
+
+def main() -> int:
+    """Lead until the parent says that it is over, or is gone."""
+    parser = argparse.ArgumentParser(description="fanlab's Locust master; the run starts it.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--control", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("locust.stats_logger").setLevel(logging.INFO)
+    parent = dial(arguments.control)
+    master = Master(read_config(arguments.config), parent)
+    parent.listen(master.obey, master.over.set)
+    parent.tell({"ev": "hello", "role": "master", "port": master.port, "pid": os.getpid()})
+    master.over.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Locust's users: each client and each publisher is one, but all that its greenlet does is give its engine an order.
+
+Imported by the Locust master and worker only, as everything that imports Locust or gevent.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult, Event
+from locust import User, task
+from locust.dispatch import UsersDispatcher
+
+from fanlab.load.config import LoadConfig
+
+ORDINALS = "fanlab-ordinals"  # worker asks the master for numbers, and gets them
+ORDER = "fanlab-order"  # master to workers: what the parent said
+TOLD = "fanlab-told"  # worker to master: what an engine said
+
+_IDLE_S = 3600
+_DISPATCHES_PER_S = 10
+
+
+class SmoothDispatcher(UsersDispatcher):
+    """Locust's own starts a whole second's users at once; this one, a tenth of them ten times a second."""
+
+    def new_dispatch(self, target_user_count: int, spawn_rate: float, user_classes: Any = None) -> None:
+        """As Locust's, with smaller steps."""
+        super().new_dispatch(target_user_count, spawn_rate, user_classes)
+        self._user_count_per_dispatch_iteration = max(1, round(spawn_rate / _DISPATCHES_PER_S))
+        self._wait_between_dispatch = self._user_count_per_dispatch_iteration / spawn_rate
+
+
+class Ordinals:
+    """Hands each user of a class its number, 0 … count - 1 over all workers, each once.
+
+    The master counts, so numbers are dense and unique however users are spread. A worker asks for all users that wait
+    at that moment in one message.
+    """
+
+    def __init__(self, ask: Callable[[str, int], None]) -> None:
+        """`ask(class_name, n)` sends the request; the answer comes to `answered`."""
+        self._ask = ask
+        self._waiting: dict[str, list[AsyncResult]] = {}
+        self._asked: dict[str, deque[AsyncResult]] = {}
+        self._wake = Event()
+        gevent.spawn(self._run)
+
+    def take(self, class_name: str) -> int:
+        """The next number; blocks this greenlet until the master has answered."""
+        result = AsyncResult()
+        self._waiting.setdefault(class_name, []).append(result)
+        self._wake.set()
+        return int(result.get())
+
+    def answered(self, class_name: str, first: int, count: int) -> None:
+        """The master gave `count` numbers from `first` on."""
+        asked = self._asked[class_name]
+        for number in range(first, first + count):
+            asked.popleft().set(number)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            waiting, self._waiting = self._waiting, {}
+            for class_name, results in waiting.items():
+                self._asked.setdefault(class_name, deque()).extend(results)
+                self._ask(class_name, len(results))
+
+
+class EngineUser(User):
+    """A client or a publisher. Subclasses say how many there are and what to tell which engine."""
+
+    abstract = True
+    first = 0  # the number, in the plan, of this class's first user
+    role = ""
+    begin_op = ""
+    end_op = ""
+    key = ""
+    order: Callable[[str, dict[str, Any]], None] | None = None  # role, message: set in workers
+    ordinals: Ordinals | None = None
+    number: int | None = None
+
+    def on_start(self) -> None:
+        """Begin: connect, or take part in publishing."""
+        cls = type(self)
+        if cls.ordinals is None or cls.order is None:
+            raise RuntimeError("this user runs in a fanlab worker only")
+        self.number = cls.first + cls.ordinals.take(cls.__name__)
+        cls.order(cls.role, {"op": cls.begin_op, cls.key: self.number})
+
+    def on_stop(self) -> None:
+        """End of its own will."""
+        cls = type(self)
+        if self.number is not None and cls.order is not None:
+            cls.order(cls.role, {"op": cls.end_op, cls.key: self.number})
+
+    @task
+    def idle(self) -> None:
+        """The engine does the work."""
+        gevent.sleep(_IDLE_S)
+
+
+def client_classes(config: LoadConfig) -> list[type[User]]:
+    """One class per client group, in the order of the scenario."""
+    return [
+        _user_class(f"clients-{index}-{group.name}", first=group.first_client, role="clients")
+        for index, group in enumerate(config.clients)
+    ]
+
+
+def publisher_classes(config: LoadConfig) -> list[type[User]]:
+    """One class per entry of publishers, in the order of the scenario."""
+    return [
+        _user_class(f"publishers-{index}-{publishers.name}", first=publishers.first_stream, role="publishers")
+        for index, publishers in enumerate(config.publishers)
+    ]
+
+
+def equip(classes: Sequence[type[User]], order: Callable[[str, dict[str, Any]], None], ordinals: Ordinals) -> None:
+    """Give a worker's classes their engines and their numbers."""
+    for cls in classes:
+        if not issubclass(cls, EngineUser):
+            raise TypeError(f"{cls.__name__} is no user of fanlab's")
+        cls.order = staticmethod(order)
+        cls.ordinals = ordinals
+
+
+def _user_class(name: str, *, first: int, role: str) -> type[User]:
+    words = {"clients": ("connect", "leave", "client"), "publishers": ("publish", "stop", "stream")}
+    begin_op, end_op, key = words[role]
+    members = {
+        "__module__": __name__,
+        "abstract": False,
+        "first": first,
+        "role": role,
+        "begin_op": begin_op,
+        "end_op": end_op,
+        "key": key,
+    }
+    return type(name, (EngineUser,), members)
