@@ -1,0 +1,225 @@
+"""summary.json from an account: figures first, then the gates on them, then the verdict. Pure."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlab.analysis.expected import loss_by_outage
+from fanlab.analysis.latency import latency_block
+from fanlab.analysis.names import Names, names_of
+from fanlab.analysis.recovery import recovery_summary
+from fanlab.analysis.verdict import GateOutcome, judge
+from fanlab.clock import NS_PER_S
+from fanlab.ledger.causes import Cause
+from fanlab.ledger.histogram import Histogram
+from fanlab.ledger.result import Account, Tally
+from fanlab.report.schema import (
+    SCHEMA_VERSION,
+    ClientsBlock,
+    EvidenceBlock,
+    FaultBlock,
+    FaultLoss,
+    GeneratorBlock,
+    HopsBlock,
+    LedgerBlock,
+    LossBlock,
+    Measured,
+    PhasesBlock,
+    PublishersBlock,
+    Summary,
+)
+from fanlab.scenario.gates import evaluate, parse_gate
+
+GateKeeper = Callable[[Sequence[str], Mapping[str, Any]], Sequence[GateOutcome]]
+
+
+def evaluate_gates(expressions: Sequence[str], measured: Mapping[str, Any]) -> Sequence[GateOutcome]:
+    """Each gate of a scenario against what was measured. Raises what `parse_gate` raises."""
+    return [evaluate(parse_gate(expression), measured) for expression in expressions]
+
+
+def make_summary(
+    account: Account, manifest: Mapping[str, Any], *, evaluate_gates: GateKeeper = evaluate_gates
+) -> Summary:
+    """The summary of a run. Raises KeyError for a manifest that lacks its plan or its scenario."""
+    measured = measure(account, manifest)
+    gates = evaluate_gates(manifest["scenario"]["gates"], measured)
+    verdict = judge(account, manifest, gates)
+    return {
+        **measured,
+        "verdict": verdict.verdict,
+        "reasons": list(verdict.reasons),
+        "gates": [{"expr": gate.expr, "actual": _json(gate.actual), "ok": gate.ok} for gate in gates],
+    }
+
+
+def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
+    """The part of the summary that holds figures, without a judgement."""
+    names = names_of(manifest)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": manifest["scenario"]["name"],
+        "backend": manifest["backend"],
+        "seed": manifest["seed"],
+        "partial": account.partial or manifest["status"] != "complete",
+        "ledger": _ledger(account.measure),
+        "warm_up": _ledger(account.warm_up),
+        "loss": _loss(account, manifest, names),
+        "latency_ms": latency_block(account.latency.overall),
+        "hops_ms": _hops(account.hops),
+        "publishers": _publishers(account.publishers),
+        "clients": _clients(account.clients),
+        "recovery_ms": recovery_summary(account, names),
+        "generator": _generator(account),
+        "faults": _faults(account, names),
+        "phases": _phases(manifest),
+        "evidence": _evidence(account),
+    }
+
+
+def _ledger(tally: Tally) -> LedgerBlock:
+    return {
+        "published": tally.published,
+        "owed": tally.owed,
+        "delivered": tally.delivered,
+        "lost": tally.lost,
+        "indeterminate": tally.indeterminate,
+        "duplicated": tally.duplicated,
+        "reordered": tally.reordered,
+        "unexpected": tally.unexpected,
+    }
+
+
+def _loss(account: Account, manifest: Mapping[str, Any], names: Names) -> LossBlock:
+    losses, tally = account.losses, account.measure
+    by_cause = {cause.name.lower(): int(np.count_nonzero(losses["cause"] == cause)) for cause in Cause}
+    by_node = {node.id: 0 for node in names.plan.nodes} | _counted(losses["node"], names.node)
+    by_channel = dict.fromkeys(names.plan.channels, 0)
+    for stream, count in _numbered(losses["stream"]):
+        channel = names.channel_of(stream)
+        by_channel[channel] = by_channel.get(channel, 0) + count
+    from_outages = loss_by_outage(account, manifest, names)
+    by_fault = [
+        FaultLoss(
+            fault=names.fault(fault),
+            predicted=_json(fault.predicted),
+            predicted_from_outage=None if from_outage is None else round(from_outage, 1),
+            measured=fault.measured,
+        )
+        for fault, from_outage in zip(account.faults, from_outages, strict=True)
+    ]
+    return {
+        "ratio": tally.lost / tally.owed if tally.owed else None,
+        "by_cause": by_cause,
+        "by_node": by_node,
+        "by_channel": by_channel,
+        "by_fault": by_fault,
+        "outside_faults": int(np.count_nonzero(losses["fault"] < 0)),
+        "unexplained": by_cause[Cause.UNEXPLAINED.name.lower()],
+    }
+
+
+def _counted(values: NDArray[Any], name: Callable[[int], str]) -> dict[str, int]:
+    return {name(value): count for value, count in _numbered(values)}
+
+
+def _numbered(values: NDArray[Any]) -> list[tuple[int, int]]:
+    """Each value with how often it occurs."""
+    found, counts = np.unique(values, return_counts=True)
+    return list(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _hops(hops: Mapping[str, Any]) -> HopsBlock:
+    nothing = Histogram()
+    return {
+        "schedule": latency_block(hops.get("schedule", nothing)),
+        "redis": latency_block(hops.get("redis", nothing)),
+        "node": latency_block(hops.get("node", nothing)),
+        "client": latency_block(hops.get("client", nothing)),
+    }
+
+
+def _publishers(counts: Mapping[str, int]) -> PublishersBlock:
+    return {
+        "planned": counts["planned"],
+        "sent": counts["sent"],
+        "unsent": counts["unsent"],
+        "failed": counts["failed"],
+        "timed_out": counts["timed_out"],
+        "unheard": counts["unheard"],
+    }
+
+
+def _clients(counts: Mapping[str, int]) -> ClientsBlock:
+    return {
+        "count": counts["count"],
+        "connected": counts["connected"],
+        "reconnects": counts["reconnects"],
+        "never_returned": counts["never_returned"],
+    }
+
+
+def _generator(account: Account) -> GeneratorBlock:
+    return {
+        "cpu": _rounded(account.generator_cpu),
+        "schedule_lag_p99_ms": _rounded(account.schedule_lag_p99_ms),
+        "loop_lag_p99_ms": _rounded(account.loop_lag_p99_ms),
+        "bias_ms": None,  # needs kernel receive stamps on probe connections; no run takes them yet
+    }
+
+
+def _faults(account: Account, names: Names) -> list[FaultBlock]:
+    zero_ns = account.zero_ns
+    return [
+        {
+            "fault": names.fault(fault),
+            "kind": fault.kind,
+            "target": fault.target,
+            "requested": _seconds(fault.requested_ns, zero_ns),
+            "confirmed": _seconds(fault.confirmed_ns, zero_ns),
+            "heal_requested": _seconds(fault.heal_requested_ns, zero_ns),
+            "heal_confirmed": _seconds(fault.heal_confirmed_ns, zero_ns),
+        }
+        for fault in account.faults
+    ]
+
+
+def _phases(manifest: Mapping[str, Any]) -> PhasesBlock:
+    planned, seen = manifest["scenario"]["phases"], manifest["phases"]
+    ended_ns, began_ns = seen["drain_end_ns"], seen["measure_end_ns"]
+    return {
+        "warm_up_s": planned["warm_up_ns"] / NS_PER_S,
+        "measure_s": planned["measure_ns"] / NS_PER_S,
+        "drain_s": None if began_ns is None else _seconds(ended_ns, began_ns),
+        "drain_ended_by": seen["drain_ended_by"],
+    }
+
+
+def _evidence(account: Account) -> EvidenceBlock:
+    evidence = account.evidence
+    return {
+        "stripes": evidence.stripes,
+        "torn": evidence.torn,
+        "corrupt": evidence.corrupt,
+        "unclosed": evidence.unclosed,
+        "complete_until_s": _seconds(evidence.complete_until_ns, account.zero_ns),
+        "node_journals": list(evidence.node_journals),
+        "publisher_journal": evidence.publisher_journal,
+        "early": account.latency.overall.clamped,
+    }
+
+
+def _seconds(t_ns: int | None, from_ns: int) -> float | None:
+    return None if t_ns is None else round((t_ns - from_ns) / NS_PER_S, 6)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 6)
+
+
+def _json(value: Any) -> Any:
+    """A value that JSON can hold: no NaN, no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

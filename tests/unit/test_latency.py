@@ -1,0 +1,89 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fanlab.analysis.latency import NEEDED, ecdf_ms, latency_block, over_time_ms, spectrum_ms
+from fanlab.clock import NS_PER_MS
+from fanlab.ledger.histogram import Histogram
+
+NAMES = {50.0: "p50", 90.0: "p90", 95.0: "p95", 99.0: "p99", 99.9: "p999"}
+
+
+def of_ms(*values: float) -> Histogram:
+    return Histogram.of([round(value * NS_PER_MS) for value in values])
+
+
+@pytest.mark.parametrize("percent", NEEDED)
+def test_a_percentile_needs_a_sample_beyond_it(percent):
+    needed = NEEDED[percent]
+    assert needed == round(1 / (1 - percent / 100))
+    assert latency_block(of_ms(*range(needed - 1)))[NAMES[percent]] is None
+    assert latency_block(of_ms(*range(needed)))[NAMES[percent]] is not None
+
+
+def test_no_p999_under_1000_samples_however_large_they_are():
+    block = latency_block(of_ms(*range(999)))
+    assert block["p999"] is None
+    assert block["p99"] is not None
+    assert block["n"] == 999
+
+
+def test_percentiles_are_those_of_the_samples():
+    block = latency_block(of_ms(*(k / 10 for k in range(1, 1001))))
+    assert block["p50"] == pytest.approx(50.0, rel=1e-3)
+    assert block["p90"] == pytest.approx(90.0, rel=1e-3)
+    assert block["p99"] == pytest.approx(99.0, rel=1e-3)
+    assert block["p999"] == pytest.approx(99.9, rel=1e-3)
+    assert block["max"] == 100.0
+
+
+def test_a_block_of_nothing_is_json_without_nan():
+    block = latency_block(Histogram())
+    assert json.loads(json.dumps(block, allow_nan=False)) == {
+        "n": 0,
+        **dict.fromkeys(("p50", "p90", "p95", "p99", "p999", "max")),
+    }
+
+
+def test_bins_with_too_few_samples_are_nan_not_zero():
+    lines = over_time_ms([Histogram(), of_ms(7), of_ms(*([1] * 19), 9), of_ms(*([1] * 99), 9)])
+    assert np.isnan(lines["p50"][0])
+    assert np.isnan(lines["max"][0])
+    assert np.isnan(lines["p50"][1])
+    assert lines["max"].tolist()[1:] == [7, 9, 9]
+    assert np.isnan(lines["p95"]).tolist() == [True, True, False, False]
+    assert np.isnan(lines["p99"]).tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 999, 12_345])
+def test_spectrum_ends_at_the_last_percentile_that_n_supports(n):
+    percents, values = spectrum_ms(of_ms(*range(1, n + 1)))
+    assert percents[0] == 0
+    assert percents[-1] == pytest.approx(100 * (1 - 1 / n))
+    assert np.all(np.diff(percents) > 0)
+    assert np.all(np.diff(values) >= 0)
+    assert not np.isnan(values).any()
+
+
+def test_spectrum_of_nothing_is_empty():
+    percents, values = spectrum_ms(Histogram())
+    assert (len(percents), len(values)) == (0, 0)
+
+
+def test_ecdf_rises_to_one_at_the_maximum():
+    ends, shares = ecdf_ms(of_ms(1, 1, 2, 10))
+    assert shares.tolist() == [0.5, 0.75, 1.0]
+    assert ends[-1] == 10
+    assert ends[0] == pytest.approx(1, rel=1e-3)
+
+
+def test_ecdf_of_many_buckets_is_thinned_and_keeps_its_ends():
+    rng = np.random.default_rng(1)
+    histogram = Histogram.of(rng.lognormal(14, 1.5, 50_000).astype(np.int64))
+    ends, shares = ecdf_ms(histogram)
+    assert len(ends) <= 402
+    assert shares[-1] == 1
+    assert ends[-1] == pytest.approx((histogram.max_ns or math.nan) / NS_PER_MS)
+    assert ecdf_ms(Histogram())[0].tolist() == []

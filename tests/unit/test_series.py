@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from fanlab.analysis.build import (
+    Sample,
+    build_series,
+    fault_windows,
+    loss_heatmap,
+    parse_samples,
+    sample_lines,
+)
+from fanlab.analysis.names import names_of
+from fanlab.ledger.histogram import Histogram
+from fanlab.ledger.latency import LatencyTable
+from support.accounts import crash, empty_account, make_account, make_manifest, make_scenario
+
+SAMPLES = "t_s,metric,unit,value\n0.500,cpu,node-1,0.25\n0.000,cpu,node-1,0.2\n0.000,numsub,news,2\n"
+
+
+def many(count):
+    """The plan's names for `count` clients on two nodes."""
+    return names_of(make_manifest(make_scenario(clients=[{"group": "readers", "count": count, "channels": ["news"]}])))
+
+
+def test_counts_stay_counts_per_bin_and_sum_to_the_ledger():
+    account = make_account()
+    series = build_series(account, make_manifest())
+    assert len(series.edges_s) == len(series.offered) + 1
+    assert (series.edges_s[0], series.edges_s[-1]) == (-1.0, 11.5)
+    assert np.allclose(np.diff(series.edges_s), series.notes["bin_s"])
+    measured = series.edges_s[:-1] >= 0
+    assert series.offered[measured].sum() == account.measure.owed
+    assert series.lost.sum() == series.heatmap.sum() == account.measure.lost
+
+
+def test_losses_stand_in_the_row_of_their_client_and_the_bin_of_their_message():
+    series = build_series(make_account(), make_manifest())
+    assert series.heatmap_rows == ["node-1", "node-1", "node-2", "node-2"]
+    assert series.heatmap.sum(axis=1).tolist() == [0, 0, 50, 40], "clients 0, 2 | 1, 3"
+    assert series.heatmap.sum(axis=0).tolist() == series.lost.tolist()
+    assert series.edges_s[np.flatnonzero(series.lost)].tolist() == [2.0]
+
+
+def test_rows_stand_for_neighbours_on_one_node_where_there_are_too_many_clients():
+    account = make_account()
+    heatmap, rows, per_row = loss_heatmap(account, many(1001), max_rows=100)
+    assert per_row == 11, "501 + 500 clients: 46 + 46 rows; with 10 it were 51 + 50"
+    assert len(rows) == len(heatmap) == 46 + 46
+    assert heatmap.sum() == 90, "no loss falls out"
+    assert heatmap[46].sum() == 90, "clients 1 and 3 share the first row of node-2"
+
+
+def test_a_node_has_a_row_of_its_own_however_few_there_may_be():
+    heatmap, rows, _ = loss_heatmap(make_account(), many(1000), max_rows=1)
+    assert rows == ["node-1", "node-2"]
+    assert heatmap.sum() == 90
+
+
+def test_latency_over_time_has_gaps_where_there_is_nothing():
+    series = build_series(make_account(), make_manifest())
+    assert series.latency_n.tolist() == (series.offered - series.lost).tolist()
+    assert np.isnan(series.latency_ms["p50"][-1])
+    assert series.latency_ms["max"][0] == 1.0
+    assert set(series.latency_ms) == {"p50", "p95", "p99", "max"}
+
+
+def test_nodes_stand_in_the_plans_order():
+    scenario = make_scenario(topology={"nodes": {"kind": "websockets", "count": 10}})
+    latency = LatencyTable(by_node={node: Histogram.of([1]) for node in ("node-10", "#77", "node-9")})
+    series = build_series(make_account(latency=latency), make_manifest(scenario))
+    assert list(series.ecdf_ms) == list(series.ecdf_n) == ["node-9", "node-10", "#77"]
+
+
+def test_spectrum_and_ecdf_say_how_many_samples():
+    series = build_series(make_account(), make_manifest())
+    assert series.spectrum_n == 3910
+    assert series.spectrum[0][-1] == pytest.approx(100 * (1 - 1 / 3910))
+    assert series.ecdf_n == {"node-1": 2410, "node-2": 1500}
+
+
+def test_fault_windows_run_from_confirmation_to_confirmed_healing():
+    (window,) = fault_windows(make_account())
+    assert (window.name, window.start_s, window.end_s) == ("crash node-2", 2.01, 4.3)
+    (window,) = fault_windows(make_account(faults=[crash(heal_confirmed_ns=None)]))
+    assert window.end_s is None
+    assert fault_windows(make_account(faults=[crash(confirmed_ns=None)])) == []
+
+
+def test_samples_are_grouped_and_in_order_of_time():
+    lines = sample_lines(parse_samples(SAMPLES.splitlines(keepends=True)))
+    times, values = lines["cpu"]["node-1"]
+    assert (times.tolist(), values.tolist()) == ([0.0, 0.5], [0.2, 0.25])
+    assert lines["numsub"]["news"][1].tolist() == [2.0]
+
+
+def test_a_last_line_cut_short_is_left_out():
+    cut = SAMPLES + "1.000,cpu,node-1,0.2"
+    assert parse_samples(cut.splitlines(keepends=True)) == parse_samples(SAMPLES.splitlines(keepends=True))
+    assert parse_samples([]) == []
+    assert parse_samples(["t_s,metr"]) == []
+
+
+@pytest.mark.parametrize("line", ["1.0,cpu,node-1\n", "soon,cpu,node-1,0.2\n", "1.0,cpu,node-1,much\n"])
+def test_a_damaged_line_in_the_middle_is_an_error(line):
+    with pytest.raises(ValueError, match=r"."):
+        parse_samples([*SAMPLES.splitlines(keepends=True), line, "2.0,cpu,node-1,0.2\n"])
+
+
+def test_another_file_is_an_error():
+    with pytest.raises(ValueError, match="begin with name,age"):
+        parse_samples(["name,age\n", "Ada,36\n"])
+
+
+def test_values_that_no_chart_can_draw_are_left_out():
+    assert parse_samples(["t_s,metric,unit,value\n", "0,cpu,node-1,nan\n", "1,cpu,node-1,0.5\n"]) == [
+        Sample(1.0, "cpu", "node-1", 0.5)
+    ]
+
+
+def test_a_run_without_anything_still_has_series():
+    series = build_series(empty_account(), make_manifest(status="aborted"))
+    assert series.edges_s.tolist() == [-1.0]
+    assert series.heatmap.shape == (4, 0)
+    assert series.spectrum_n == 0
+    assert series.notes["partial"] is True

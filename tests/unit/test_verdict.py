@@ -1,0 +1,329 @@
+"""Every checker is seen to find its fault, and to find nothing in a sound run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fanlab.analysis import verdict as module
+from fanlab.analysis.verdict import FAILING, INVALIDATING, judge
+from fanlab.ledger.histogram import Histogram
+from fanlab.ledger.latency import LatencyTable
+from fanlab.ledger.result import Evidence, Tally
+from fanlab.scenario.gates import GateResult
+from support.accounts import BOOT, at, crash, empty_account, make_account, make_manifest, make_scenario
+
+GOOD_GATE = GateResult("loss.unexplained == 0", 0, True)
+SOUND = Evidence(stripes=2, publisher_journal=True, boot_ids=[BOOT])
+
+
+def phases(**changes):
+    return {**make_manifest()["phases"], **changes}
+
+
+def clients(**changes):
+    return {"count": 4, "connected": 4, "reconnects": 2, "never_returned": 0, **changes}
+
+
+def publishers(**changes):
+    return {**make_account().publishers, **changes}
+
+
+def by_client(**changes):
+    return {**make_account().by_client, **changes}
+
+
+def late():
+    """Client 2 was owed 5 messages fewer than the other three."""
+    return {
+        "measure": Tally(published=1000, owed=3995, delivered=3905, lost=90),
+        "by_client": by_client(owed=np.array([1000, 1000, 995, 1000]), delivered=np.array([1000, 950, 995, 960])),
+    }
+
+
+def deaf_group():
+    """Clients 2 and 3 are a group of their own, and were owed nothing."""
+    return {
+        "measure": Tally(published=1000, owed=2000, delivered=1910, lost=90),
+        "by_client": by_client(owed=np.array([1000, 1000, 0, 0]), delivered=np.array([1000, 910, 0, 0])),
+    }
+
+
+def groups(**second):
+    """A scenario with two groups of two."""
+    pair = {"count": 2, "channels": ["news"]}
+    return make_manifest(make_scenario(clients=[{"group": "early", **pair}, {"group": "late", **pair, **second}]))
+
+
+def early_deliveries():
+    latency = LatencyTable(overall=Histogram.of(np.array([-5_000_000] * 2 + [10**6] * 98)))
+    return {"latency": latency}
+
+
+# The checker that must find it, changes of the account, changes of the manifest, what the sentence must say.
+PLANTED = {
+    "aborted": ("not_complete", {}, {"status": "aborted"}, ["partial", "'aborted'"]),
+    "cut short": ("not_complete", {"partial": True}, {}, ["partial"]),
+    "silence": (
+        "nothing_published",
+        {"measure": Tally(owed=4000, delivered=3910, lost=90)},
+        {},
+        ["nothing was published"],
+    ),
+    "nobody owed": (
+        "nothing_owed",
+        {"measure": Tally(published=1000)},
+        {},
+        ["nothing was tested", "`ledger.owed == 0`"],
+    ),
+    "identity": (
+        "identity_fails",
+        {"measure": Tally(published=1000, owed=4000, delivered=3910, lost=90, indeterminate=1)},
+        {},
+        ["measure", "owed 4000, delivered 3910 + lost 90 + indeterminate 1"],
+    ),
+    "identity of the warm-up": (
+        "identity_fails",
+        {"warm_up": Tally(published=100, owed=400, delivered=401)},
+        {},
+        ["warm-up", "owed 400"],
+    ),
+    "a negative term": (
+        "identity_fails",
+        {"warm_up": Tally(published=100, owed=400, delivered=401, lost=-1)},
+        {},
+        ["negative", "lost -1"],
+    ),
+    "a loss and a duplicate cancel": (
+        "identity_fails",
+        {"losses": make_account().losses[:-1]},
+        {},
+        ["lists 89 losses and counts 90"],
+    ),
+    "clients and total differ": (
+        "identity_fails",
+        {"by_client": by_client(delivered=np.array([1000, 950, 1000, 961]))},
+        {},
+        ["delivered is 3911 over the clients and 3910 in all"],
+    ),
+    "clients not started": ("clients_missing", {"clients": clients(count=3)}, {}, ["only 3 of 4", "spawn_rate"]),
+    "clients not connected": (
+        "clients_missing",
+        {"clients": clients(connected=3)},
+        {},
+        ["1 of 4 clients never connected"],
+    ),
+    "a client came late": (
+        "clients_missing",
+        late(),
+        {},
+        ["1 of 4 clients of group 'readers'", "warm_up longer"],
+    ),
+    "a whole group stayed away": ("clients_missing", deaf_group(), groups(), ["group 'late'", "none of its 2"]),
+    "latecomers stayed away": ("clients_missing", deaf_group(), groups(join="2s"), ["group 'late'"]),
+    "slots unsent": (
+        "slots_unsent",
+        {"publishers": publishers(unsent=12)},
+        {},
+        ["12 of 1100", "use --workers 2"],
+    ),
+    "fault not injected": (
+        "faults_without_effect",
+        {"faults": []},
+        {},
+        ["crash node-2 @2s was never injected"],
+    ),
+    "fault only planned": (
+        "faults_without_effect",
+        {"faults": [crash(requested_ns=None, confirmed_ns=None)]},
+        {"fault_failures": [{"fault": 0, "why": "no such process"}]},
+        ["crash node-2 @2s was never injected (no such process)"],
+    ),
+    "fault without effect": (
+        "faults_without_effect",
+        {"faults": [crash(confirmed_ns=None, heal_requested_ns=None, heal_confirmed_ns=None)]},
+        {},
+        ["crash node-2 @2s did not take hold"],
+    ),
+    "fault not healed": (
+        "faults_without_effect",
+        {"faults": [crash(heal_confirmed_ns=None)]},
+        {"fault_failures": [{"fault": 0, "why": "did not heal within 30 s"}]},
+        ["crash node-2 @2s was to heal after 2s", "did not heal within 30 s"],
+    ),
+    "fault from nowhere": (
+        "faults_without_effect",
+        {},
+        {"faults": []},
+        ["crash node-2 was injected but is not in the manifest"],
+    ),
+    "schedule lag": (
+        "generator_saturated",
+        {"schedule_lag_p99_ms": 50.1},
+        {"workers": 2},
+        ["schedule lag p99 50.1 ms, limit 50 ms", "use --workers 3, or lower the rate"],
+    ),
+    "schedule lag unknown": ("generator_saturated", {"schedule_lag_p99_ms": None}, {}, ["schedule lag was not"]),
+    "schedule lag is no number": ("generator_saturated", {"schedule_lag_p99_ms": float("nan")}, {}, ["schedule lag"]),
+    "loop lag": ("generator_saturated", {"loop_lag_p99_ms": 101.0}, {}, ["event loop lag p99 101.0 ms, limit 100 ms"]),
+    "loop lag unknown": ("generator_saturated", {"loop_lag_p99_ms": None}, {}, ["event loop lag was not measured"]),
+    "cpu": ("generator_saturated", {"generator_cpu": 0.97}, {}, ["97% of a core, limit 90%"]),
+    "cpu unknown": ("generator_saturated", {"generator_cpu": None}, {}, ["CPU was not measured"]),
+    "corrupt": ("journals_damaged", {"evidence": replace(SOUND, corrupt=2)}, {}, ["2 journal frames are corrupt"]),
+    "torn": ("journals_damaged", {"evidence": replace(SOUND, torn=2)}, {}, ["2 journal records are torn", "explain 1"]),
+    "unclosed": ("journals_damaged", {"evidence": replace(SOUND, unclosed=1)}, {}, ["1 of 2 journals", "died"]),
+    "no publisher journal": (
+        "journals_damaged",
+        {"evidence": replace(SOUND, publisher_journal=False)},
+        {},
+        ["no publisher journal"],
+    ),
+    "drain cut short": (
+        "drain_cut_short",
+        {},
+        {"phases": phases(drain_ended_by="deadline")},
+        ["deadline of 30s", "raise phases.drain.deadline"],
+    ),
+    "drain unknown": ("drain_cut_short", {}, {"phases": phases(drain_ended_by=None)}, ["how the drain ended"]),
+    "two boots": (
+        "clocks_differ",
+        {"evidence": replace(SOUND, boot_ids=[BOOT, "other"])},
+        {},
+        ["2 boots"],
+    ),
+    "another boot than the manifest's": (
+        "clocks_differ",
+        {"evidence": replace(SOUND, boot_ids=["other"])},
+        {},
+        ["2 boots"],
+    ),
+    "arrived before it was sent": ("clocks_differ", early_deliveries(), {}, ["2 of 100 deliveries arrived before"]),
+}
+
+
+def test_a_sound_run_passes_without_a_reason():
+    found = judge(make_account(), make_manifest(), [GOOD_GATE])
+    assert (found.verdict, found.reasons) == ("pass", ())
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_each_checker_finds_its_fault(case):
+    name, account, manifest, words = PLANTED[case]
+    checker = getattr(module, name)
+    assert checker in INVALIDATING
+    found = judge(make_account(**account), make_manifest() | manifest, [GOOD_GATE], invalidating=[checker])
+    assert found.verdict == "invalid"
+    assert len(found.reasons) == 1, "one fault, one sentence"
+    for word in words:
+        assert word in found.reasons[0]
+    whole = judge(make_account(**account), make_manifest() | manifest, [GOOD_GATE])
+    assert whole.verdict == "invalid"
+    assert found.reasons[0] in whole.reasons
+
+
+def test_no_checker_has_never_been_seen_to_find_something():
+    assert {name for name, *_ in PLANTED.values()} == {checker.__name__ for checker in INVALIDATING}
+
+
+def test_a_gate_that_is_not_met_fails_the_run():
+    found = judge(make_account(), make_manifest(), [GOOD_GATE, GateResult("latency_ms.p99 < 5ms", 19.81, False)])
+    assert found.verdict == "fail"
+    assert found.reasons == ("gate not met: latency_ms.p99 < 5ms (it is 19.81)",)
+
+
+def test_a_gate_on_an_unknown_figure_says_so():
+    found = judge(make_account(), make_manifest(), [GateResult("recovery_ms.max < 3s", None, False)])
+    assert found.reasons == ("gate not met: recovery_ms.max < 3s (it is not known)",)
+
+
+def test_invalid_is_worse_than_failed_and_both_reasons_stand():
+    found = judge(make_account(generator_cpu=0.97), make_manifest(), [GateResult("latency_ms.p99 < 5ms", 19.81, False)])
+    assert found.verdict == "invalid"
+    assert ["saturated" in reason for reason in found.reasons] == [True, False]
+
+
+def test_the_empty_run_is_invalid():
+    found = judge(empty_account(), make_manifest(status="aborted"), [GOOD_GATE])
+    assert found.verdict == "invalid"
+    assert not [reason for reason in found.reasons if "could not be made" in reason]
+
+
+def test_an_empty_run_that_claims_to_be_complete_is_invalid():
+    found = judge(replace(empty_account(), partial=False), make_manifest(faults=[]), [])
+    assert found.verdict == "invalid"
+    assert any("nothing was published" in reason for reason in found.reasons)
+    assert any("nothing was tested" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("kind", ["invalidating", "failing"])
+def test_a_checker_that_raises_makes_the_run_invalid(kind):
+    def broken(_case):
+        raise ZeroDivisionError("division by zero")
+        yield  # pragma: no cover
+
+    checkers = {"invalidating": INVALIDATING, "failing": FAILING}
+    checkers[kind] = (*checkers[kind], broken)
+    found = judge(make_account(), make_manifest(), [GOOD_GATE], **checkers)
+    assert found.verdict == "invalid"
+    assert found.reasons == (
+        "the check broken could not be made (ZeroDivisionError: division by zero): please report it",
+    )
+
+
+def test_a_manifest_without_a_plan_is_invalid_not_a_crash():
+    manifest = make_manifest()
+    del manifest["plan"]
+    assert judge(make_account(), manifest, []).verdict == "invalid"
+
+
+def test_nobody_listening_may_be_the_question():
+    account = make_account(measure=Tally(published=1000))
+    asked = [GateResult("ledger.owed == 0", 0, True)]
+    assert not judge(account, make_manifest(), asked, invalidating=[module.nothing_owed]).reasons
+
+
+def test_latecomers_may_be_owed_less_than_each_other():
+    account = make_account(
+        by_client=by_client(owed=np.array([1000, 1000, 800, 790])),
+    )
+    assert not judge(account, groups(join="2s"), [], invalidating=[module.clients_missing]).reasons
+    assert judge(account, groups(), [], invalidating=[module.clients_missing]).reasons
+
+
+def test_a_group_on_a_channel_without_publisher_need_not_be_owed_anything():
+    scenario = make_scenario(
+        channels=["news", "jobs"],
+        clients=[
+            {"group": "readers", "count": 2, "channels": ["news"]},
+            {"group": "idle", "count": 2, "channels": ["jobs"]},
+        ],
+    )
+    account = make_account(by_client=by_client(owed=np.array([1000, 1000, 0, 0])))
+    assert not judge(account, make_manifest(scenario), [], invalidating=[module.clients_missing]).reasons
+
+
+def test_a_fault_that_is_to_stay_needs_no_healing():
+    fault = crash(heal_requested_ns=None, heal_confirmed_ns=None, heals=False)
+    planned = {**make_manifest()["faults"][0], "for_ns": None}
+    assert judge(make_account(faults=[fault]), make_manifest(faults=[planned]), []).verdict == "pass"
+
+
+def test_one_torn_record_per_kill_is_explained():
+    account = make_account(evidence=replace(SOUND, torn=1))
+    assert judge(account, make_manifest(), []).verdict == "pass"
+    paused = make_manifest()["faults"][0] | {"kind": "pause"}
+    by_pause = replace(account, faults=[crash(kind="pause")])
+    assert judge(by_pause, make_manifest(faults=[paused]), []).verdict == "invalid"
+
+
+def test_limits_are_the_scenarios_own():
+    scenario = make_scenario(limits={"cpu": 0.3, "schedule_lag_p99": "100us", "loop_lag_p99": "1ms"})
+    found = judge(make_account(), make_manifest(scenario), [])
+    assert len(found.reasons) == 3
+    assert all("saturated" in reason for reason in found.reasons)
+
+
+def test_a_drain_that_never_was_is_part_of_being_partial():
+    found = judge(make_account(end_ns=at(5)), make_manifest(status="aborted", phases=phases(drain_ended_by=None)), [])
+    assert len(found.reasons) == 1
+    assert found.verdict == "invalid"
