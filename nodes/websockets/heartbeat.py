@@ -31,10 +31,10 @@ class Sweep(Generic[P]):
 class Heartbeat(Generic[P]):
     """Asks peers that have been quiet for `interval_s`; gives them up `timeout_s` later."""
 
-    def __init__(self, interval_s: float, timeout_s: float, now_s: float) -> None:
+    def __init__(self, interval_s: float, timeout_s: float, now_s: float, *, tick_s: float | None = None) -> None:
         self.interval_s = interval_s
         self.timeout_s = timeout_s
-        self.tick_s = min(1.0, interval_s / 4, timeout_s / 4)  # sweep this often
+        self.tick_s = min(1.0, interval_s / 4, timeout_s / 4) if tick_s is None else tick_s  # sweep this often
         self._expected_s = now_s + self.tick_s
 
     def sweep(self, now_s: float, peers: Iterable[P]) -> Sweep[P]:

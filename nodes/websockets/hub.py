@@ -24,7 +24,10 @@ C = TypeVar("C", bound=Hashable)
 class Channel(Generic[C]):
     """One channel. `in_flight` counts commands about it that Redis has not confirmed yet."""
 
-    __slots__ = ("asked", "gap_from_ns", "in_flight", "live", "members", "name", "name_json", "pinned", "waiting")
+    __slots__ = (
+        *("name", "name_json", "pinned", "members", "waiting"),
+        *("live", "live_since_ns", "gap_from_ns", "in_flight", "asked"),
+    )
 
     def __init__(self, name: str, *, pinned: bool = False) -> None:
         self.name = name
@@ -35,6 +38,7 @@ class Channel(Generic[C]):
         self.live = False
         self.in_flight = 0
         self.asked: Verb | None = None  # the last command sent
+        self.live_since_ns = 0
         self.gap_from_ns: int | None = None
 
     @property
@@ -45,7 +49,7 @@ class Channel(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A channel had no subscription between these times (ns), though somebody on this node relied on it."""
+    """What was published between these times (ns) may not have come, though somebody on this node relied on it."""
 
     channel: str
     from_ns: int
@@ -134,18 +138,17 @@ class Hub(Generic[C]):
             self._ask(channel, "SUBSCRIBE")
 
     def disconnected(self, known_good_ns: int, now_ns: int) -> None:
-        """The connection is lost; all that came until `known_good_ns` was received."""
+        """The connection is lost; all that was published until `known_good_ns` had come."""
         self._connected = False
         self._sent.clear()
         for channel in tuple(self._channels.values()):
             channel.in_flight = 0
             if channel.live:
-                channel.live = False
-                channel.gap_from_ns = known_good_ns
+                self._break(channel, known_good_ns)
             self._settle(channel, now_ns)
 
     def confirmed(self, verb: Verb, name: str, known_good_ns: int, now_ns: int) -> Confirmed[C]:
-        """Redis confirmed a command. `known_good_ns` is when the reply before this one came."""
+        """Redis confirmed a command; all that was published until `known_good_ns` had come before."""
         if not self._sent or self._sent[0] != (verb, name):
             return self._unasked(verb, name, known_good_ns, now_ns)
         self._sent.popleft()
@@ -155,6 +158,7 @@ class Hub(Generic[C]):
         if not channel.live:
             self._settle(channel, now_ns)
             return Confirmed(name)
+        channel.live_since_ns = now_ns
         gap = self._end_gap(channel, now_ns)
         tell = tuple(channel.waiting)
         channel.members |= channel.waiting
@@ -167,9 +171,11 @@ class Hub(Generic[C]):
         channel = self._channels.get(name)
         gap = None
         if channel is not None and channel.live:
-            channel.gap_from_ns = known_good_ns
-            channel.live = verb == "SUBSCRIBE"
-            gap = self._end_gap(channel, now_ns) if channel.live else None
+            self._break(channel, known_good_ns)
+            if verb == "SUBSCRIBE":
+                channel.live = True
+                channel.live_since_ns = now_ns
+                gap = self._end_gap(channel, now_ns)
         return Confirmed(name, gap=gap, asked=False)
 
     def refused(self, now_ns: int) -> Confirmed[C] | None:
@@ -223,6 +229,11 @@ class Hub(Generic[C]):
             self._ask(channel, "UNSUBSCRIBE")
         elif not channel.in_flight:
             del self._channels[channel.name]
+
+    @staticmethod
+    def _break(channel: Channel[C], known_good_ns: int) -> None:
+        channel.live = False
+        channel.gap_from_ns = max(known_good_ns, channel.live_since_ns)
 
     def _end_gap(self, channel: Channel[C], now_ns: int) -> Gap | None:
         if channel.gap_from_ns is None:

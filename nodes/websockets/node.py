@@ -74,7 +74,7 @@ class Node:
 
     def _on_gap(self, gap: Gap) -> None:
         self.counters.gaps += 1
-        log.warning("gap channel=%s of %.3f s", gap.channel, (gap.to_ns - gap.from_ns) / 1e9)
+        log.warning("gap channel=%s of at most %.3f s", gap.channel, (gap.to_ns - gap.from_ns) / 1e9)
         fields: dict[str, str | int] = {"ch": gap.channel, "from": gap.from_ns, "to": gap.to_ns}
         self.journal.event(gap.to_ns, "gap", **fields)
         if gap.channel == self.settings.cache_channel:

@@ -64,7 +64,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         heartbeat_timeout_s=_number(environ, "HEARTBEAT_TIMEOUT", 20, low=0.05, high=3600),
         redis_retry_s=retry_ms / 1000,
         redis_retry_max_s=max(retry_ms, _number(environ, "REDIS_RETRY_MAX_MS", 1000, low=1, high=600_000)) / 1000,
-        redis_ping_s=_number(environ, "REDIS_PING_MS", 1000, low=10, high=60_000) / 1000,
+        redis_ping_s=_number(environ, "REDIS_PING_MS", 250, low=10, high=60_000) / 1000,
         redis_timeout_s=_number(environ, "REDIS_TIMEOUT_MS", 5000, low=10, high=600_000) / 1000,
         auth_token=environ.get("AUTH_TOKEN") or None,
         allowed_origins=_origins(environ),

@@ -2,7 +2,11 @@
 
 redis-py's PubSub reconnects and resubscribes in silence, gives up after some seconds of refusals, and may spin after a
 keepalive death. So this drives redis-py's Connection, one object per session, without retries: a session ends at the
-first error, with its time, and the loop here begins the next one. A PING every second has a deadline for its answer.
+first error, with its time, and the loop here begins the next one.
+
+Redis answers in order. So when the answer to a PING has come, all that was published before that PING was sent has
+come too: that moment is the last known to be good, and a gap begins there, not at the last message (what was on its
+way behind it is lost as well). PINGs go out at a steady pace, and a Redis that says nothing for too long is given up.
 
 While nothing is subscribed the connection stays: the loop does not depend on there being a channel.
 """
@@ -26,6 +30,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from settings import Settings
 
+PINGS_UNANSWERED = 64  # no more at a time: a Redis that lags need not be asked again
 YIELD_AFTER_NS = 5_000_000  # let the loop breathe during a long burst
 VERBS: dict[bytes, Verb] = {b"subscribe": "SUBSCRIBE", b"unsubscribe": "UNSUBSCRIBE"}
 
@@ -70,6 +75,7 @@ class Upstream:
         self.trusted = False  # the session has lasted long enough to be followed by another at once
         self.sessions = 0
         self.known_good_ns = time.monotonic_ns()
+        self._pings: deque[int] = deque()  # when the unanswered ones were sent
         self.heard_s = 0.0
         self.asked_s: float | None = None
 
@@ -116,24 +122,27 @@ class Upstream:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
+            self.known_good_ns = time.monotonic_ns()
             await connection.send_command("PING")
             await connection.read_response()
-            loop_s = asyncio.get_running_loop().time()
-            self.heard_s, self.asked_s = loop_s, None
-            self.known_good_ns = time.monotonic_ns()
-            self.sessions += 1
-            self.up = True
-            self.trouble = ""
-            log.info("redis up: session %d", self.sessions)
-            self._journal.event(self.known_good_ns, "redis", state="up")
-            self._commands.clear()
-            hub.connected()
+            self._opened(hub)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection))
                 tasks.create_task(self._watch())
                 tasks.create_task(self._read(connection, hub))
         finally:
             await connection.disconnect(nowait=True)
+
+    def _opened(self, hub: Hub[Client]) -> None:
+        self.heard_s, self.asked_s = asyncio.get_running_loop().time(), None
+        self.sessions += 1
+        self.up = True
+        self.trouble = ""
+        log.info("redis up: session %d", self.sessions)
+        self._journal.event(time.monotonic_ns(), "redis", state="up")
+        self._commands.clear()
+        self._pings.clear()
+        hub.connected()
 
     async def _write(self, connection: AbstractConnection) -> None:
         """The only sender: commands leave in the order in which the hub gave them."""
@@ -146,18 +155,17 @@ class Upstream:
                 await connection.send_packed_command(connection.pack_commands(batch), check_health=False)
 
     async def _watch(self) -> None:
-        """PING a quiet connection; end the session when nothing answers in time."""
+        """PING at a steady pace; end the session when nothing at all comes in time."""
         loop = asyncio.get_running_loop()
-        heartbeat: Heartbeat[Upstream] = Heartbeat(
-            self._settings.redis_ping_s, self._settings.redis_timeout_s, loop.time()
-        )
+        ping_s, timeout_s = self._settings.redis_ping_s, self._settings.redis_timeout_s
+        heartbeat: Heartbeat[Upstream] = Heartbeat(ping_s, timeout_s, loop.time(), tick_s=ping_s)
         while True:
             await asyncio.sleep(heartbeat.tick_s)
             self.trusted = True
-            sweep = heartbeat.sweep(loop.time(), [self])
-            if sweep.dead:
-                raise OutOfStepError(f"no answer to PING for {self._settings.redis_timeout_s:g} s")
-            if sweep.ask:
+            if heartbeat.sweep(loop.time(), [self]).dead:
+                raise OutOfStepError(f"Redis has said nothing for {timeout_s:g} s")
+            if len(self._pings) < PINGS_UNANSWERED:
+                self._pings.append(time.monotonic_ns())
                 self._commands.append(("PING",))
                 self._wake.set()
 
@@ -176,19 +184,19 @@ class Upstream:
             if reply is None:  # a read without a time limit timed out: the kernel gave the connection up (ETIMEDOUT)
                 raise OutOfStepError("the connection timed out")
             now_ns = time.monotonic_ns()
-            self._take(hub, reply, now_ns)
-            self.known_good_ns = now_ns
             self.heard_s = loop.time()
+            self._take(hub, reply, now_ns)
             if now_ns - yielded_ns > YIELD_AFTER_NS:
                 await asyncio.sleep(0)  # parsing what is buffered never yields by itself
                 yielded_ns = time.monotonic_ns()
 
     def _take(self, hub: Hub[Client], reply: Any, now_ns: int) -> None:
         """One reply: a message, a confirmation, or PONG (bare while nothing is subscribed, else a list)."""
-        if not isinstance(reply, list):
-            return
-        kind = cast("bytes", reply[0])
-        if kind == b"message":
+        kind = cast("bytes", reply[0]) if isinstance(reply, list) else b"pong"
+        if kind == b"pong":
+            if self._pings:
+                self.known_good_ns = self._pings.popleft()
+        elif kind == b"message":
             self._on_message(reply[1].decode(), reply[2], now_ns)
         elif kind in VERBS:
             name = reply[1].decode()
