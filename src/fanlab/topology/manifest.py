@@ -2,14 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fanlab.clock import NS_PER_S
 from fanlab.errors import Problem, ScenarioError
 from fanlab.resources import node_folders
+from fanlab.scenario.document import Listing, Node, Table, parse, plain
 from fanlab.scenario.model import DurationNs, Name
 
 PYTHON: Final = "{python}"  # in argv: the interpreter that fanlab runs on
@@ -70,65 +70,58 @@ class NodeManifest(_Part):
         return [sys.executable if part == PYTHON else part for part in self.process.argv]
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key given twice, which plain YAML takes in silence, and aliases, which a manifest has no use for."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed here", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-            if isinstance(key.value, str):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def node_folder(kind: str) -> Path:
     """The folder of a node kind. Raises ScenarioError, with those on offer, if there is none."""
     folders = node_folders()
     if kind not in folders:
         known = ", ".join(sorted(folders)) or "none"
-        raise ScenarioError(
-            [_problem("topology", f"there is no node kind {kind!r}: no nodes/{kind}/node.yaml ({known})")]
-        )
+        raise ScenarioError([Problem(f"nodes/{kind}/node.yaml", 0, 0, "", f"no such node kind; on offer: {known}")])
     return folders[kind]
 
 
 def read_manifest(folder: Path) -> NodeManifest:
-    """The node.yaml in `folder`, validated. Raises ScenarioError with every problem in it."""
+    """The node.yaml in `folder`, validated. Raises ScenarioError with every problem in it, each with its place."""
     file = folder / "node.yaml"
-    name = str(file)
+    document = parse(_read(file), str(file))
     try:
-        text = file.read_bytes()
-        if len(text) > MAX_FILE_BYTES:
-            raise ScenarioError([_problem(name, f"it is larger than {MAX_FILE_BYTES} bytes")])
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise ScenarioError([_problem(name, f"it cannot be read: {error.strerror}")]) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ScenarioError([Problem(name, line, column, "", error.problem or "no YAML")]) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ScenarioError([_problem(name, f"it is no YAML: {error}")]) from error
-    if not isinstance(data, dict):
-        raise ScenarioError([_problem(name, "it holds no mapping; see nodes/PROTOCOL.md for its shape")])
-    try:
-        manifest = NodeManifest.model_validate(data)
+        manifest = NodeManifest.model_validate(plain(document.root))
     except ValidationError as error:
-        raise ScenarioError(
-            [Problem(name, 0, 0, ".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
-        ) from error
+        found = [_problem(document.root, item["loc"], item["msg"]) for item in error.errors()]
+        raise ScenarioError([*document.problems, *found]) from error
+    if document.problems:
+        raise ScenarioError(document.problems)
     if manifest.kind != folder.name:
-        raise ScenarioError([Problem(name, 0, 0, "kind", f"is {manifest.kind!r}, its folder {folder.name!r}")])
+        raise ScenarioError([_problem(document.root, ("kind",), f"it must be its folder's name, {folder.name!r}")])
     return manifest
 
 
-def _problem(file: str, what: str) -> Problem:
-    return Problem(file, 0, 0, "", what)
+def _read(file: Path) -> str:
+    """The file's text. Raises ScenarioError if there is none."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise ScenarioError([Problem(str(file), 0, 0, "", f"it cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError([Problem(str(file), 0, 0, "", f"it is not UTF-8 text: {error.reason}")]) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ScenarioError([Problem(str(file), 0, 0, "", f"it is larger than {MAX_FILE_BYTES} bytes")])
+    if not text.strip():
+        raise ScenarioError([Problem(str(file), 0, 0, "", "it is empty; nodes/PROTOCOL.md shows what belongs in it")])
+    return text
+
+
+def _problem(root: Node, path: tuple[str | int, ...], what: str) -> Problem:
+    """A problem at the value that `path` leads to, or, where there is none, at the last one on the way."""
+    node, place = root, root.place
+    for part in path:
+        if isinstance(node, Table) and part in node.entries:
+            entry = node.entries[str(part)]
+            node, place = entry.node, entry.place
+        elif isinstance(node, Listing) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+            place = node.place
+        else:
+            break
+    return Problem(place.source, place.line, place.column, ".".join(map(str, path)), what.removeprefix("Value error, "))

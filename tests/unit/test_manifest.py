@@ -1,0 +1,112 @@
+"""node.yaml: what is accepted, and what a wrong one is told."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from fanlab import resources
+from fanlab.errors import ScenarioError
+from fanlab.topology.manifest import node_folder, read_manifest
+
+GOOD = """\
+kind: tiny
+description: a node
+process: {argv: ["{python}", "-c", "{}"]}
+environment: {host: HOST, port: PORT, redis_url: REDIS_URL, id: NODE_ID, journal: JOURNAL}
+websocket: /ws
+ready: {path: /readyz, timeout: 2s}
+live: /livez
+protocol: json
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "tiny"
+    found.mkdir()
+    return found
+
+
+def problems(folder: Path, text: str) -> str:
+    (folder / "node.yaml").write_text(text)
+    with pytest.raises(ScenarioError) as caught:
+        read_manifest(folder)
+    return str(caught.value)
+
+
+def test_a_good_one(folder):
+    (folder / "node.yaml").write_text(GOOD)
+    manifest = read_manifest(folder)
+    assert manifest.argv() == [sys.executable, "-c", "{}"]
+    assert manifest.ready.timeout_ns == 2_000_000_000
+    assert manifest.environment.journal == "JOURNAL"
+    with pytest.raises(ValidationError, match="frozen"):
+        manifest.kind = "other"  # type: ignore[misc]
+
+
+def test_without_a_journal_it_is_a_black_box(folder):
+    (folder / "node.yaml").write_text(GOOD.replace(", journal: JOURNAL", "").replace("live: /livez\n", ""))
+    manifest = read_manifest(folder)
+    assert manifest.environment.journal is None
+    assert manifest.live is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("kind: tiny", "kind: huge", "1:1: kind: it must be its folder's name, 'tiny'"),
+        ("timeout: 2s", "timeout: 2", "6:24: ready.timeout: 2 is no duration"),
+        ("argv: [", "arg: [", "3:11: process.arg: Extra inputs"),
+        ('["{python}", "-c", "{}"]', "[]", "process.argv: Tuple should have at least 1 item"),
+        ("port: PORT", "port: P-ORT", "4:27: environment.port: String should match"),
+        ("port: PORT", "port: HOST", "4:1: environment: two of these name the same variable"),
+        ("port: PORT", "port: 8080", "environment.port: Input should be a valid string"),
+        ("websocket: /ws", "websocket: ws", "websocket: String should match"),
+        ("protocol: json", "", "protocol: Field required"),
+        ("protocol: json", "protocol: json\nkind: tiny", "9:1: the key 'kind' stands here a second time"),
+        ("kind: tiny", "kind: [tiny", "node.yaml:2:"),
+        ("kind: tiny", "kind: !!python/name:os.system x", "means nothing here"),
+        ("description: a node", f"description: {'x' * 70_000}", "it is larger than 64000 bytes"),
+    ],
+)
+def test_a_wrong_one_names_file_and_field(folder, old, new, said):
+    assert old in GOOD
+    text = problems(folder, GOOD.replace(old, new, 1))
+    assert "tiny/node.yaml" in text
+    assert said in text
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "just words", "[" * 5000])
+def test_no_mapping_at_all(folder, text):
+    assert "node.yaml" in problems(folder, text)
+
+
+def test_every_problem_at_once(folder):
+    text = problems(folder, GOOD.replace("websocket: /ws", "websocket: ws").replace("protocol: json", "protocol: ''"))
+    assert len(text.splitlines()) == 2
+
+
+def test_not_utf_8(folder):
+    (folder / "node.yaml").write_bytes(b"kind: \xff\xfe")
+    with pytest.raises(ScenarioError, match="not UTF-8"):
+        read_manifest(folder)
+
+
+def test_absent(folder):
+    with pytest.raises(ScenarioError, match="it cannot be read: No such file"):
+        read_manifest(folder)
+
+
+def test_an_unknown_kind_lists_those_on_offer(folder, monkeypatch):
+    (folder / "node.yaml").write_text(GOOD)
+    monkeypatch.setattr("fanlab.topology.manifest.node_folders", lambda: {"tiny": folder})
+    assert node_folder("tiny") == folder
+    with pytest.raises(ScenarioError, match=r"nodes/tyni/node\.yaml: no such node kind; on offer: tiny"):
+        node_folder("tyni")
+
+
+@pytest.mark.parametrize("folder_", sorted(resources.folder("nodes").glob("*/")), ids=lambda path: path.name)
+def test_the_bundled_ones_are_good(folder_):
+    assert read_manifest(folder_).kind == folder_.name
