@@ -1,20 +1,29 @@
 """Fixtures that more than one test file needs: a real Redis and a real Chromium."""
 
+import importlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+REFERENCE_NODE = Path(__file__).resolve().parent.parent / "nodes" / "websockets"
+REFERENCE_MODULES = (
+    *("settings", "hub", "journal", "heartbeat", "commands", "cache"),
+    *("clients", "upstream", "metrics", "web", "node"),
+)
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 # As root and without a display; and nothing that would look for the outside world.
@@ -28,6 +37,18 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> SimpleNamespace:
+    """The reference node's modules, which nothing may import by name: `.hub`, `.journal` and so on."""
+    sys.path.insert(0, str(REFERENCE_NODE))
+    try:
+        return SimpleNamespace(**{name: importlib.import_module(name) for name in REFERENCE_MODULES})
+    finally:
+        sys.path.remove(str(REFERENCE_NODE))
+        for name in REFERENCE_MODULES:
+            sys.modules.pop(name, None)
 
 
 def free_port() -> int:
