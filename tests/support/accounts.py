@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fanlab.clock import NS_PER_MS, NS_PER_S
+from fanlab.ledger.causes import Cause
 from fanlab.ledger.histogram import COARSE_BITS, Histogram
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.result import LOSS_DTYPE, Account, Evidence, FaultAccount, Outage, Tally
@@ -19,7 +20,6 @@ from fanlab.scenario.plan import make_plan
 
 ZERO_NS = 1_000 * NS_PER_S
 BOOT = "0d6c2f1e-aaaa-bbbb-cccc-1234567890ab"
-CAUSE = 1
 
 
 def at(seconds: float) -> int:
@@ -122,7 +122,7 @@ def losses() -> np.ndarray:
     lost = np.zeros(len(rows), LOSS_DTYPE)
     lost["client"], lost["seq"] = np.array(rows).T
     lost["intended_ns"] = at(0) + (lost["seq"].astype(np.int64) - 1) * (10 * NS_PER_MS)
-    lost["node"], lost["cause"], lost["fault"] = 1, CAUSE, 0
+    lost["node"], lost["cause"], lost["fault"] = 1, Cause.CLIENT_RECONNECTING, 0
     return np.sort(lost, order=["intended_ns", "client"])
 
 

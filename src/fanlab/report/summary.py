@@ -49,10 +49,26 @@ def make_summary(
     gates = evaluate_gates(manifest["scenario"]["gates"], measured)
     verdict = judge(account, manifest, gates)
     return {
-        **measured,
-        "verdict": verdict.verdict,
+        "schema_version": measured["schema_version"],
+        "scenario": measured["scenario"],
+        "backend": measured["backend"],
+        "seed": measured["seed"],
+        "partial": measured["partial"],
+        "verdict": verdict.verdict,  # a reader of the file wants it before the figures
         "reasons": list(verdict.reasons),
+        "ledger": measured["ledger"],
+        "warm_up": measured["warm_up"],
+        "loss": measured["loss"],
+        "latency_ms": measured["latency_ms"],
+        "hops_ms": measured["hops_ms"],
+        "publishers": measured["publishers"],
+        "clients": measured["clients"],
+        "recovery_ms": measured["recovery_ms"],
+        "generator": measured["generator"],
+        "faults": measured["faults"],
         "gates": [{"expr": gate.expr, "actual": _json(gate.actual), "ok": gate.ok} for gate in gates],
+        "phases": measured["phases"],
+        "evidence": measured["evidence"],
     }
 
 
@@ -95,7 +111,7 @@ def _ledger(tally: Tally) -> LedgerBlock:
 
 def _loss(account: Account, manifest: Mapping[str, Any], names: Names) -> LossBlock:
     losses, tally = account.losses, account.measure
-    by_cause = {cause.name.lower(): int(np.count_nonzero(losses["cause"] == cause)) for cause in Cause}
+    by_cause = {cause.label: int(np.count_nonzero(losses["cause"] == cause)) for cause in Cause}
     by_node = {node.id: 0 for node in names.plan.nodes} | _counted(losses["node"], names.node)
     by_channel = dict.fromkeys(names.plan.channels, 0)
     for stream, count in _numbered(losses["stream"]):
@@ -118,7 +134,7 @@ def _loss(account: Account, manifest: Mapping[str, Any], names: Names) -> LossBl
         "by_channel": by_channel,
         "by_fault": by_fault,
         "outside_faults": int(np.count_nonzero(losses["fault"] < 0)),
-        "unexplained": by_cause[Cause.UNEXPLAINED.name.lower()],
+        "unexplained": by_cause[Cause.UNEXPLAINED.label],
     }
 
 
