@@ -7,6 +7,7 @@ import pytest
 
 from fanlab.analysis import verdict as module
 from fanlab.analysis.verdict import FAILING, INVALIDATING, judge
+from fanlab.ledger.causes import Cause
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.result import Evidence, Tally
@@ -58,6 +59,12 @@ def groups(**second):
 def early_deliveries():
     latency = LatencyTable(overall=Histogram.of(np.array([-5_000_000] * 2 + [10**6] * 98)))
     return {"latency": latency}
+
+
+def own_losses():
+    losses = make_account().losses
+    losses["cause"][:3] = Cause.GENERATOR_FAULT
+    return {"losses": losses}
 
 
 # The checker that must find it, changes of the account, changes of the manifest, what the sentence must say.
@@ -169,6 +176,7 @@ PLANTED = {
     "loop lag unknown": ("generator_saturated", {"loop_lag_p99_ms": None}, {}, ["event loop lag was not measured"]),
     "cpu": ("generator_saturated", {"generator_cpu": 0.97}, {}, ["97% of a core, limit 90%"]),
     "cpu unknown": ("generator_saturated", {"generator_cpu": None}, {}, ["CPU was not measured"]),
+    "losses of its own": ("generator_saturated", own_losses(), {}, ["3 of 90 losses are the generator's own doing"]),
     "corrupt": ("journals_damaged", {"evidence": replace(SOUND, corrupt=2)}, {}, ["2 journal frames are corrupt"]),
     "torn": ("journals_damaged", {"evidence": replace(SOUND, torn=2)}, {}, ["2 journal records are torn", "explain 1"]),
     "unclosed": ("journals_damaged", {"evidence": replace(SOUND, unclosed=1)}, {}, ["1 of 2 journals", "died"]),

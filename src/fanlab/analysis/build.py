@@ -86,7 +86,9 @@ def loss_heatmap(account: Account, names: Names, max_rows: int = MAX_ROWS) -> tu
     neighbours on the same node share one: never clients of different nodes.
     """
     homes = names.homes()
-    residents = {home: [client for client, node in enumerate(homes) if node == home] for home in sorted(set(homes))}
+    residents: dict[int, list[int]] = {home: [] for home in sorted(set(homes))}
+    for client, home in enumerate(homes):
+        residents[home].append(client)
     per_row = _clients_per_row([len(clients) for clients in residents.values()], max_rows)
     row_of = np.zeros(len(homes), dtype=np.int64)
     rows: list[str] = []

@@ -10,6 +10,7 @@ run cannot be judged, so it makes it invalid, never valid.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from fanlab.analysis.expected import messages_due
 from fanlab.analysis.names import Names, names_of
 from fanlab.clock import NS_PER_MS
+from fanlab.ledger.causes import Cause
 from fanlab.ledger.result import Account, FaultAccount, Tally
 from fanlab.units import format_duration
 
@@ -44,7 +46,7 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """What a checker looks at."""
 
@@ -52,7 +54,7 @@ class Case:
     manifest: Mapping[str, Any]
     gates: Sequence[GateOutcome]
 
-    @property
+    @cached_property
     def names(self) -> Names:
         """What the account's numbers stand for."""
         return names_of(self.manifest)
@@ -180,6 +182,8 @@ def generator_saturated(case: Case) -> Iterator[str]:
             f"the generator was saturated: its busiest process used {account.generator_cpu:.0%} of a core,"
             f" limit {limits['cpu']:.0%}: {advice}"
         )
+    if own := int(np.count_nonzero(account.losses["cause"] == Cause.GENERATOR_FAULT)):
+        yield f"{own} of {len(account.losses)} losses are the generator's own doing: {advice}"
 
 
 def journals_damaged(case: Case) -> Iterator[str]:
