@@ -1,5 +1,6 @@
 """A Locust process's line to fanlab's parent process: orders come down, news go up, and its end ends the process."""
 
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -44,8 +45,9 @@ class Lifeline:
         gevent.spawn(run)
 
     def close(self) -> None:
-        """Hang up."""
-        self._socket.close()
+        """Hang up: both ends' `listen` come to their end."""
+        with contextlib.suppress(OSError):  # the other end was quicker
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def dial(path: Path) -> Lifeline:

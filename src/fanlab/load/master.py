@@ -4,6 +4,7 @@ It binds to 127.0.0.1 only and has no web page. The parent's orders are `spawn`,
 """
 
 import argparse
+import csv
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ import gevent
 from gevent.event import Event
 from locust import User
 from locust.env import Environment
-from locust.stats import PERCENTILES_TO_REPORT, StatsCSVFileWriter, stats_printer
+from locust.stats import PERCENTILES_TO_REPORT, StatsCSV, StatsCSVFileWriter, stats_printer
 
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.load.config import LoadConfig, read_config
@@ -54,7 +55,8 @@ class Master:
         self.runner.register_message(TOLD, self._on_told)
         events: Any = self._environment.events
         events.worker_connect.add_listener(self._on_worker)
-        gevent.spawn(StatsCSVFileWriter(self._environment, PERCENTILES_TO_REPORT, config.stats, full_history=True))
+        self._csv: Any = StatsCSVFileWriter(self._environment, PERCENTILES_TO_REPORT, config.stats, full_history=True)
+        self._csv_writing = gevent.spawn(self._csv)
         gevent.spawn(stats_printer(self._environment.stats))
 
     def obey(self, message: Message) -> None:
@@ -70,6 +72,14 @@ class Master:
                 gevent.spawn(self.runner.stop)
             case "quit":
                 self.over.set()
+
+    def quit(self) -> None:
+        """Collect the workers' last statistics and write the CSV files a last time."""
+        self.runner.quit()
+        self._csv_writing.kill()
+        self._csv.close_files()
+        with Path(f"{self._config.stats}_stats.csv").open("w", encoding="utf-8", newline="") as file:
+            StatsCSV(self._environment, PERCENTILES_TO_REPORT).requests_csv(csv.writer(file))
 
     def _spawn_first(self) -> None:
         """Groups in the order of the scenario, each at its own rate, then the publishers."""
@@ -121,6 +131,8 @@ def main() -> int:
     parent.listen(master.obey, master.over.set)
     parent.tell({"ev": "hello", "role": "master", "port": master.port, "pid": os.getpid()})
     master.over.wait()
+    master.quit()
+    parent.close()
     return 0
 
 

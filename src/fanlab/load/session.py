@@ -5,6 +5,7 @@ private folder: orders go to the master, and a connection that ends unasked mean
 """
 
 import asyncio
+import functools
 import shutil
 import sys
 import tempfile
@@ -28,6 +29,7 @@ START_S = 30.0
 LEAVE_S = 15.0
 _READ_BYTES = 1 << 16
 _LOG_LINES = 20
+_MASTER = "load-master"
 
 
 class LoadSession:
@@ -103,14 +105,15 @@ class LoadSession:
         self._config.write(config)
         self._server = await asyncio.start_unix_server(self._serve, control)
         common = ["--config", str(config), "--control", str(control)]
-        await self._start_helper("load-master", "fanlab.load.master", common)
-        await self._wait(lambda: "master" in self._hellos, START_S, "Locust's master to start", unit="load-master")
-        common += ["--master-port", str(self._hellos["master"]["port"])]
-        for index in range(self._workers):
-            await self._start_helper(f"load-{index + 1}", "fanlab.load.worker", [*common, "--index", str(index + 1)])
-        for index in range(self._workers):
-            unit = f"load-{index + 1}"
-            await self._wait(lambda unit=unit: unit in self._hellos, START_S, f"{unit} to start", unit=unit)  # type: ignore[misc]
+        await self._start_helper(_MASTER, "fanlab.load.master", common)
+        units = [f"load-{index + 1}" for index in range(self._workers)]
+        for index, unit in enumerate(units):
+            arguments = [*common, "--index", str(index + 1), "--workers", str(self._workers)]
+            await self._start_helper(unit, "fanlab.load.worker", arguments)
+        await self._wait(lambda: _MASTER in self._hellos, START_S, "Locust's master to start", _MASTER)
+        for unit in units:
+            await self._wait(functools.partial(self._hellos.__contains__, unit), START_S, f"{unit} to start", unit)
+            self._writers[unit].write(encode({"op": "master", "port": self._hellos["load-master"]["port"]}))
         await self._wait(
             lambda: len(self._connected_workers) >= self._workers, START_S, "the workers to find Locust's master"
         )
@@ -155,7 +158,8 @@ class LoadSession:
     async def close(self) -> None:
         """End everything. Safe at any time, and twice."""
         self._over = True
-        for writer in self._writers.values():
+        # The master ends the workers, so that their last statistics come in; without one each is told by itself.
+        for writer in [self._writers[_MASTER]] if _MASTER in self._writers else list(self._writers.values()):
             writer.write(encode({"op": "quit"}))
         if self._server is not None:
             self._server.close()
@@ -172,9 +176,9 @@ class LoadSession:
         await self._backend.start_helper(unit, argv, {}, self._rundir.logs / f"{unit}.log")
 
     def _order(self, message: Message) -> None:
-        if "master" not in self._writers:
+        if _MASTER not in self._writers:
             raise HarnessError("the load has no Locust master (any more)")
-        self._writers["master"].write(encode(message))
+        self._writers[_MASTER].write(encode(message))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One process's line, until it ends."""
@@ -184,7 +188,7 @@ class LoadSession:
             while data := await reader.read(_READ_BYTES):
                 for message in lines.feed(data):
                     if message["ev"] == "hello":
-                        unit = "master" if message["role"] == "master" else f"load-{message['index']}"
+                        unit = _MASTER if message["role"] == "master" else f"load-{message['index']}"
                         self._writers[unit] = writer
                         self._hellos[unit] = message
                     else:
@@ -196,8 +200,7 @@ class LoadSession:
             if unit is not None:
                 self._writers.pop(unit, None)
                 if not self._over:
-                    name = "load-master" if unit == "master" else unit
-                    self._fail(f"{name} has died unasked", unit=name)
+                    self._fail(f"{unit} has died unasked", unit=unit)
             writer.close()
             self._changed.set()
 
@@ -260,9 +263,7 @@ class LoadSession:
             except TimeoutError:
                 continue
 
-    async def _wait(
-        self, condition: Callable[[], bool], deadline_s: float, what: str, unit: str = "load-master"
-    ) -> None:
+    async def _wait(self, condition: Callable[[], bool], deadline_s: float, what: str, unit: str = _MASTER) -> None:
         if not await self._until(condition, deadline_s):
             raise NodeFailure(f"waited {deadline_s:g} s for {what}", log_tail=self._log_tail(unit))
 

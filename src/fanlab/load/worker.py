@@ -1,4 +1,4 @@
-"""A Locust worker: `python -m fanlab.load.worker --config F --control SOCKET --master-port P --index N`.
+"""A Locust worker: `python -m fanlab.load.worker --config F --control SOCKET --index N`.
 
 Its users give orders, its engines (child processes without gevent) do the work; what engines tell goes to the master.
 """
@@ -14,6 +14,7 @@ from typing import Any
 import gevent
 import locust.runners
 from gevent import subprocess
+from gevent.event import Event
 from gevent.lock import RLock
 from locust.env import Environment
 
@@ -30,7 +31,8 @@ END_S = 10.0
 class Worker:
     """One Locust worker with its engines."""
 
-    def __init__(self, config: LoadConfig, config_path: Path, parent: Lifeline, master_port: int, index: int) -> None:
+    def __init__(self, config: LoadConfig, config_path: Path, parent: Lifeline, index: int) -> None:
+        self._config = config
         self._config_path = config_path
         self._index = index
         self._parent = parent
@@ -38,17 +40,34 @@ class Worker:
         self._ended: set[str] = set()
         self._processes: dict[str, Any] = {}
         self._epoch: Message | None = None
+        self._early: list[Message] = []
         self._starting = RLock()
-        locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
-        classes = [*client_classes(config), *publisher_classes(config)]
-        self._environment = Environment(user_classes=classes, catch_exceptions=False)
-        self.runner = self._environment.create_worker_runner("127.0.0.1", master_port)
+        self._classes = [*client_classes(config), *publisher_classes(config)]
+        self._environment = Environment(user_classes=self._classes)
         self._ordinals = Ordinals(self._ask_ordinals)
-        equip(classes, self.order, self._ordinals)
-        self.runner.register_message(ORDINALS, self._on_ordinals)
-        self.runner.register_message(ORDER, self._on_order)
+        equip(self._classes, self.order, self._ordinals)
+        self._runner: Any = None
+        self.over = Event()
+
+    def start_engines(self, workers: int) -> None:
+        """Start those that are sure to be needed, while Locust's master is still starting."""
+        if self._config.client_count >= workers:
+            self._start("clients")
+        if self._config.stream_count >= workers:
+            self._start("publishers")
+
+    def join_master(self, port: int) -> None:
+        """Connect to Locust's master. What engines told before is not lost: it waits for the runner."""
+        locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
+        self._runner = self._environment.create_worker_runner("127.0.0.1", port)
+        self._runner.register_message(ORDINALS, self._on_ordinals)
+        self._runner.register_message(ORDER, self._on_order)
         events: Any = self._environment.events
         events.test_stop.add_listener(self._on_test_stop)
+        for message in self._early:
+            self._runner.send_message(TOLD, message)
+        self._runner.greenlet.join()  # until the master says quit
+        self.over.set()
 
     def order(self, role: str, message: dict[str, Any]) -> None:
         """Tell an engine something; the first order starts it."""
@@ -81,7 +100,11 @@ class Worker:
             log_message(self._environment.stats, message)
         elif message["ev"] == "ended":
             self._ended.add(role)
-        self.runner.send_message(TOLD, {"worker": self._index, "role": role, **message})
+        told = {"worker": self._index, "role": role, **message}
+        if self._runner is None:
+            self._early.append(told)
+        else:
+            self._runner.send_message(TOLD, told)
 
     def _on_engine_end(self, role: str) -> None:
         if role not in self._ended:
@@ -89,7 +112,7 @@ class Worker:
             self._parent.tell({"ev": "engine-died", "worker": self._index, "role": role, "code": code})
 
     def _ask_ordinals(self, class_name: str, count: int) -> None:
-        self.runner.send_message(ORDINALS, {"class": class_name, "count": count})
+        self._runner.send_message(ORDINALS, {"class": class_name, "count": count})
 
     def _on_ordinals(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002 - Locust calls by name
         self._ordinals.answered(msg.data["class"], msg.data["first"], msg.data["count"])
@@ -108,18 +131,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One of fanlab's Locust workers; the run starts it.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--control", type=Path, required=True)
-    parser.add_argument("--master-port", type=int, required=True)
     parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     parent = dial(arguments.control)
     config = read_config(arguments.config)
-    worker = Worker(config, arguments.config, parent, arguments.master_port, arguments.index)
-    over = gevent.event.Event()
-    parent.listen(lambda message: over.set() if message["op"] == "quit" else None, over.set)
+    worker = Worker(config, arguments.config, parent, arguments.index)
+
+    def obey(message: Message) -> None:
+        if message["op"] == "master":
+            gevent.spawn(worker.join_master, int(message["port"]))
+        else:
+            worker.over.set()
+
+    parent.listen(obey, worker.over.set)
     parent.tell({"ev": "hello", "role": "worker", "index": arguments.index, "pid": os.getpid()})
-    over.wait()
+    worker.start_engines(arguments.workers)
+    worker.over.wait()
     worker.end_engines()
+    parent.close()
     return 0
 
 
