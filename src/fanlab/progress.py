@@ -99,7 +99,7 @@ class Lines(Silence):
             if clock.now_ns() < self._next_line_ns:
                 return
             self._next_line_ns = clock.now_ns() + round(LINE_EVERY_S * clock.NS_PER_S)
-        self._console.print(_line(event))
+        self._console.print(_line(event), soft_wrap=True)
 
 
 class LiveView:
@@ -123,7 +123,7 @@ class LiveView:
         if isinstance(event, Tick):
             self._live.update(self._table(event))
         else:
-            self._console.print(_line(event))
+            self._console.print(_line(event), soft_wrap=True)
 
     def _table(self, tick: Tick) -> Table:
         before, self._before = self._before, tick
