@@ -1,0 +1,90 @@
+"""fanlab ended from outside, at any instant: nothing is left running, and its directory can be read."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fanlab.seed import rng
+from support.processes import family, left_after
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+# The whole series takes minutes, so that the suite does a few of it: FANLAB_KILLS=20 does all.
+KILLS = int(os.environ.get("FANLAB_KILLS", "4"))
+RUN_S = 9.0  # about the length of the run below, from the first import to the last line
+
+
+def started(out: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(out), "--set", "phases.measure=4s"]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "CI": "1"}
+    )
+
+
+def report(out: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "fanlab", "report", str(out), "--json"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_sigkill_at_a_random_instant_leaves_no_process_and_a_readable_directory(number: int, tmp_path: Path) -> None:
+    # One instant in each of KILLS equal slices of the run, so that a few tests still cover all phases.
+    after_s = RUN_S * (number + rng(1, "kill", number).random()) / KILLS
+    out = tmp_path / "run"
+    harness = started(out)
+    try:
+        time.sleep(after_s)
+        processes = family(harness.pid)
+        harness.kill()
+        harness.communicate()
+        assert left_after(5.0, processes, out) == [], f"killed after {after_s:.2f} s"
+    finally:
+        harness.kill()
+        harness.communicate()
+    if not (out / "manifest.json").exists():
+        return  # killed before there was anything to report on
+    done = report(out)
+    assert done.returncode in (0, 1, 3), done.stderr
+    summary = json.loads(done.stdout)
+    status = json.loads((out / "manifest.json").read_text())["status"]
+    if status != "complete":
+        assert summary["verdict"] == "invalid"
+        assert any("partial" in reason or "before" in reason for reason in summary["reasons"]), summary["reasons"]
+        assert "partial" in (out / "report.html").read_text().lower()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_in_mid_run_it_cleans_up_and_reports_what_there_is(signum: int, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    harness = started(out)
+    try:
+        end = time.monotonic() + 30
+        while not _running(out):
+            assert time.monotonic() < end, "the run never began"
+            time.sleep(0.05)
+        time.sleep(1.5)
+        processes = family(harness.pid)
+        harness.send_signal(signum)
+        output, _ = harness.communicate(timeout=40)
+    finally:
+        harness.kill()
+    assert harness.returncode == 130, output
+    assert "Traceback" not in output
+    assert left_after(5.0, processes, out) == []
+    assert json.loads((out / "manifest.json").read_text())["status"] == "aborted"
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["verdict"] == "invalid"
+    assert summary["ledger"]["delivered"] > 0
+
+
+def _running(out: Path) -> bool:
+    try:
+        return json.loads((out / "manifest.json").read_text())["status"] == "running"
+    except FileNotFoundError:
+        return False
