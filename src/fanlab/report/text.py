@@ -21,10 +21,19 @@ def clean(value: object, limit: int = 160) -> str:
         category = unicodedata.category(char)
         if category[0] == "Z" or char in "\t\r\n\v\f":
             kept.append(" ")
-        elif category[0] != "C" or char in _JOINERS:
+        elif _shown(char):
             kept.append(char)
     line = " ".join("".join(kept).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def clean_block(value: str) -> str:
+    """The same for text of several lines, whose line breaks and indentation stay; of any length."""
+    return "\n".join("".join(char for char in line if _shown(char)) for line in value.splitlines())
+
+
+def _shown(char: str) -> bool:
+    return unicodedata.category(char)[0] != "C" or char in _JOINERS
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -17,7 +17,7 @@ from fanlab.report import text
 from fanlab.report.figures import style
 from fanlab.report.figures.style import LIGHT, Drawing
 
-_LEFT_IN = 1.45
+_LEFT_IN = 1.25
 _RIGHT_IN = 1.35
 _FAULTS_IN = 0.2  # height of one row of the fault track
 _GAP_IN = 0.09  # between two nodes
@@ -27,7 +27,7 @@ _MIN_NODE_IN = 0.3  # room for a name and a count
 _MOST_NODES = 24
 _MOST_TRACKS = 6
 _LEVELS = 64
-_PALE, _DEEP = np.array([0.93, 0.58, 0.20, 0.42]), np.array([0.86, 0.15, 0.17, 1.0])  # RGBA: one lost, most lost
+_PALE, _DEEP = np.array([0.96, 0.62, 0.22, 0.55]), np.array([0.86, 0.15, 0.17, 1.0])  # RGBA: one lost, most lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from fanlab.report.figures.style import DASHES, LIGHT, TOP_IN, Drawing
 _HEIGHT_IN = 2.5
 _LOG_FROM = 20  # a range of this factor and more is drawn on a logarithmic scale
 _MOST_NODES = 6
+_MOST_OTHERS = 18  # more lines without a name would tell nothing, and make the file heavy
 _TICKS = (0, 50, 90, 99, 99.9, 99.99, 99.999, 99.9999)
 _LINES = (("p50", "blue", 1.8), ("p95", "violet", 1.4), ("p99", "amber", 1.4))
 
@@ -103,36 +104,33 @@ def figure_ecdf(series: Series) -> Drawing:
     if not nodes:
         return Drawing("ecdf", title, "no deliveries, n = 0", "", None, missing="no deliveries, n = 0")
     p99 = {node: quantile(*series.ecdf_ms[node], 0.99) for node in nodes}
-    named = set(sorted(nodes, key=lambda node: -p99[node])[:_MOST_NODES])
-    others = (
-        f" · the {_MOST_NODES} with the highest p99 of {len(nodes)} nodes are named" if len(nodes) > len(named) else ""
-    )
-    counts = ", ".join(f"{text.clean(node, 24)} {series.ecdf_n.get(node, 0):,}" for node in nodes if node in named)
-    subtitle = f"share of a node's deliveries at or below a latency · n = {n:,}: {text.clean(counts, 90)}{others}"
+    slowest = sorted(nodes, key=lambda node: -p99[node])
+    named = [node for node in nodes if node in slowest[:_MOST_NODES]]
+    others = slowest[_MOST_NODES:][:_MOST_OTHERS]
+    counts = ", ".join(f"{text.clean(node, 24)} {series.ecdf_n.get(node, 0):,}" for node in named)
+    left_out = f" · the {len(named)} slowest of {len(nodes)} nodes are named" if others else ""
+    subtitle = f"share of a node's deliveries at or below a latency · n = {n:,}: {text.clean(counts, 90)}{left_out}"
     figure = style.new_figure(title, subtitle, TOP_IN + _HEIGHT_IN + style.BOTTOM_IN)
     axes = style.add_axes(figure, TOP_IN, _HEIGHT_IN)
-    shown = 0
-    legend: list[tuple[float, str, str]] = []
-    for node in nodes:
+    for node in others:
         x, share = series.ecdf_ms[node]
-        if node in named:
-            color, dash = style.color_of(shown), DASHES[shown % len(DASHES)]
-            axes.plot(x, share * 100, color=color, linewidth=1.6, linestyle=dash, label=text.clean(node, 40), zorder=3)
-            legend.append((100 - 9 * (shown + 1), node, color))
-            shown += 1
-        else:
-            axes.plot(x, share * 100, color=LIGHT["axis"], linewidth=0.8, label="_other", zorder=2)
+        axes.plot(x, share * 100, color=LIGHT["axis"], linewidth=0.8, label="_other", zorder=2)
+    legend: list[tuple[float, str, str]] = []
+    for index, node in enumerate(named):
+        x, share = series.ecdf_ms[node]
+        color, dash = style.color_of(index), DASHES[index % len(DASHES)]
+        axes.plot(x, share * 100, color=color, linewidth=1.6, linestyle=dash, label=text.clean(node, 40), zorder=3)
+        legend.append((100 - 9 * (index + 1), node, color))
     axes.set_ylim(0, 101)
     axes.yaxis.set_major_formatter(lambda y, _pos: style.plain(y))
-    scale_ms(axes, axes.xaxis, [series.ecdf_ms[node][0] for node in nodes])
+    scale_ms(axes, axes.xaxis, [series.ecdf_ms[node][0] for node in (*named, *others)])
     axes.set_xlabel("latency in ms", size=style.SMALL_PT, color=LIGHT["muted"], labelpad=4)
     style.unit_of_y(axes, "% of deliveries")
     style.label_ends(axes, legend)
     alt = "Cumulative latency by node. " + " ".join(
         f"{text.clean(node, 40)}: half within {text.ms(quantile(*series.ecdf_ms[node], 0.5))}, "
         f"99 % within {text.ms(p99[node])}, n = {series.ecdf_n.get(node, 0):,}."
-        for node in nodes
-        if node in named
+        for node in named
     )
     return Drawing("ecdf", title, subtitle, alt, figure, ("node", "latency_ms", "share"), _ecdf_rows(series.ecdf_ms))
 

@@ -22,7 +22,7 @@ _STAGES = (  # (field, words, colour, marker, label above the line)
 @style.styled
 def figure_recovery(series: Series) -> Drawing:
     """Detected, reconnected, first message (medians) and all back (the last client), in ms after the fault bit."""
-    title, recoveries = "Recovery", [r for r in series.recoveries if _known(r)]
+    title, recoveries = "Recovery by fault", [r for r in series.recoveries if _known(r)]
     if not recoveries:
         why = "no fault in this run" if not series.faults else "no client lost its connection to a fault"
         return Drawing("recovery", title, why, "", None, missing=why)

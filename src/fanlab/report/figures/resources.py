@@ -22,12 +22,13 @@ _PANEL_IN = 1.05
 _TITLE_IN = 0.3
 _FAULT_NAMES_IN = 0.12
 _MOST_LINES = 6
+_MOST_OTHERS = 18  # more lines without a name would tell nothing, and make the file heavy
 
 
 @style.styled
 def figure_resources(series: Series) -> Drawing:
     """A panel per metric that was sampled; the ones without samples are named in the subtitle."""
-    title = "Resources"
+    title = "CPU, memory, buffers and subscriptions"
     present = [panel for panel in PANELS if any(x.size for x, _ in series.samples.get(panel[0], {}).values())]
     if not present:
         return Drawing("resources", title, "nothing was sampled", "", None, missing="nothing was sampled")
@@ -54,35 +55,35 @@ def figure_resources(series: Series) -> Drawing:
 
 def _draw_panel(axes: Axes, title: str, lines: Lines, factor: float, *, steps: bool) -> None:
     peaks = {unit: float(np.nanmax(y)) for unit, (_, y) in lines.items() if y.size}
-    named = sorted(sorted(peaks, key=lambda unit: -peaks[unit])[:_MOST_LINES], key=list(lines).index)
+    highest = sorted(peaks, key=lambda unit: -peaks[unit])
+    named = [unit for unit in lines if unit in highest[:_MOST_LINES]]
+    for unit in highest[_MOST_LINES:][:_MOST_OTHERS]:
+        x, y = broken_at_gaps(*lines[unit])
+        axes.plot(x, y * factor, color=LIGHT["axis"], linewidth=0.8, label="_other", zorder=2)
     ends = []
-    top = 0.0
-    for unit, (x, y) in lines.items():
-        if not y.size:
-            continue
-        index = named.index(unit) if unit in named else -1
-        color = style.color_of(index) if index >= 0 else LIGHT["axis"]
+    for index, unit in enumerate(named):
+        x, y = broken_at_gaps(*lines[unit])
+        color = style.color_of(index)
         axes.plot(
-            *broken_at_gaps(x, y * factor),
+            x,
+            y * factor,
             color=color,
-            linewidth=1.4 if index >= 0 else 0.8,
-            linestyle=DASHES[index % len(DASHES)] if index >= 0 else "-",
+            linewidth=1.4,
+            linestyle=DASHES[index % len(DASHES)],
             drawstyle="steps-post" if steps else "default",
-            label=text.clean(unit, 40) if index >= 0 else "_other",
-            zorder=3 if index >= 0 else 2,
+            label=text.clean(unit, 40),
+            zorder=3,
         )
-        top = max(top, peaks[unit] * factor)
-        if index >= 0:
-            ends.append((float(y[-1]) * factor, unit, color))
+        ends.append((float(y[-1]) * factor, unit, color))
+    top = max(peaks.values()) * factor
     axes.set_ylim(0, (top or 1.0) * 1.12)
     axes.locator_params(axis="y", nbins=4, integer=steps)
     axes.yaxis.set_major_formatter(lambda y, _pos: style.plain(y))
     style.label_ends(axes, ends)
-    hidden = len(peaks) - len(named)
     axes.annotate(
-        title + (f" · the {len(named)} highest of {len(peaks)} are named" if hidden > 0 else ""),
+        title + (f" · the {len(named)} highest of {len(peaks)} are named" if len(peaks) > len(named) else ""),
         (0, 1),
-        xytext=(-(style.LEFT_IN - 0.16) * style.PT_PER_IN, 5),
+        xytext=(-(style.LEFT_IN - style.MARGIN_IN) * style.PT_PER_IN, 5),
         xycoords="axes fraction",
         textcoords="offset points",
         size=style.SMALL_PT + 0.5,

@@ -43,6 +43,7 @@ DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 
 WIDTH_IN = 9.0
 HEADER_IN = 0.62  # title and subtitle; cut off when an SVG stands under an HTML heading of its own
+MARGIN_IN = 0.16  # white space at the left of everything; cut off likewise
 LEFT_IN = 0.72
 RIGHT_IN = 0.95  # room for direct labels
 BOTTOM_IN = 0.5
@@ -100,7 +101,7 @@ def new_figure(title: str, subtitle: str, height_in: float) -> Figure:
     total_in = height_in + HEADER_IN
     figure = Figure(figsize=(WIDTH_IN, total_in), facecolor=LIGHT["surface"])
     FigureCanvasAgg(figure)
-    x = 0.16 / WIDTH_IN
+    x = MARGIN_IN / WIDTH_IN
     figure.text(x, 1 - 0.14 / total_in, title, size=11.5, weight="bold", color=LIGHT["ink"], va="top", gid="fl-head")
     line = text.clean(subtitle, _SUBTITLE_CHARS)
     figure.text(x, 1 - 0.37 / total_in, line, size=TEXT_PT, color=LIGHT["muted"], va="top", gid="fl-sub")
@@ -144,7 +145,7 @@ def unit_of_y(axes: Axes, unit: str) -> None:
     axes.annotate(
         unit,
         (0, 1),
-        xytext=(-(LEFT_IN - 0.16) * PT_PER_IN, 7),
+        xytext=(-(LEFT_IN - MARGIN_IN) * PT_PER_IN, 7),
         xycoords="axes fraction",
         textcoords="offset points",
         size=SMALL_PT,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from fanlab.report import text
 from fanlab.report.figures import style
-from fanlab.report.figures.style import HEADER_IN, PALETTE, PT_PER_IN, Drawing
+from fanlab.report.figures.style import HEADER_IN, MARGIN_IN, PALETTE, PT_PER_IN, Drawing
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
@@ -48,8 +48,8 @@ def inline(root: "ET.Element", title: str) -> str:
             if child.get("id", "").endswith(("-fl-head", "-fl-sub", "-patch_1")):
                 parent.remove(child)
     x, y, width, height = map(float, copy.get("viewBox", "0 0 1 1").split())
-    cut = HEADER_IN * PT_PER_IN
-    copy.set("viewBox", f"{x:g} {y + cut:g} {width:g} {height - cut:g}")
+    left, top = MARGIN_IN * PT_PER_IN, HEADER_IN * PT_PER_IN
+    copy.set("viewBox", f"{x + left:g} {y + top:g} {width - left:g} {height - top:g}")
     for name in ("width", "height"):
         copy.attrib.pop(name, None)
     copy.set("class", "chart")

@@ -48,7 +48,7 @@ def figure_rate(series: Series) -> Drawing:
 @style.styled
 def figure_losses(series: Series) -> Drawing:
     """Lost pairs per second, by intended time."""
-    title = "Losses"
+    title = "Losses over time"
     lost, owed = int(series.lost.sum()), int(series.offered.sum())
     if not lost:
         why = f"nothing lost, n = {owed:,} owed" if owed else "nothing was owed to anyone"

@@ -1,0 +1,149 @@
+"""The verdict, the answer and the key figures of a run, in words, for every format. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from fanlab.report import text
+
+Tone = Literal["good", "bad", "warn"]
+_HEADLINES: Final[dict[str, tuple[Tone, str]]] = {
+    "pass": ("good", "Pass"),
+    "fail": ("bad", "Fail"),
+    "invalid": ("warn", "Invalid"),
+}
+_HOLDS = "every gate holds and the measurement is valid"
+_UNGATED = "the measurement is valid; no gate was asked for"
+_INVALID = "the measurement cannot be trusted, so it says nothing about the system, good or bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What stands at the top. `partial` is a sentence for an aborted run, else empty."""
+
+    word: str
+    tone: Tone
+    line: str
+    reasons: tuple[str, ...]
+    partial: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """One large figure with its name and what it is of."""
+
+    label: str
+    value: str
+    note: str
+    tone: Literal["", "good", "bad"] = ""
+
+
+def verdict(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Verdict:
+    """The verdict with its reasons."""
+    tone, word = _HEADLINES.get(summary["verdict"], ("warn", text.clean(summary["verdict"], 20).capitalize()))
+    gates = summary["gates"]
+    failed = sum(not gate["ok"] for gate in gates)
+    line = {
+        "pass": _HOLDS if gates else _UNGATED,
+        "fail": f"{failed} of {len(gates)} gates failed" if gates else "the run failed",
+        "invalid": _INVALID,
+    }.get(summary["verdict"], "")
+    return Verdict(word, tone, line, tuple(text.clean(r, 400) for r in summary["reasons"]), _partial(summary, manifest))
+
+
+def question(manifest: Mapping[str, Any]) -> str:
+    """What the scenario asks."""
+    return text.clean(manifest["scenario"].get("question") or "", 500)
+
+
+def expectation(manifest: Mapping[str, Any]) -> str:
+    """What its author expects."""
+    return text.clean(manifest["scenario"].get("expect") or "", 2000)
+
+
+def answer(summary: Mapping[str, Any]) -> str:
+    """What happened, with figures, in a few plain sentences."""
+    ledger = summary["ledger"]
+    owed, lost, unsure = ledger["owed"], ledger["lost"], ledger["indeterminate"]
+    arrived, published = text.count(ledger["delivered"]), text.count(ledger["published"])
+    if not owed:
+        return f"Nothing was owed to any client, so nothing could be lost; n = {published} messages published."
+    if lost:
+        sentences = [*_loss_words(summary), f"{arrived} arrived{_latency_words(summary)}."]
+    else:
+        sentences = [
+            f"Nothing was lost: {arrived} of {text.count(owed)} deliveries owed arrived{_latency_words(summary)}."
+        ]
+    if unsure:
+        sentences.append(f"Of {text.count(unsure)} nobody can tell whether they were published.")
+    recovery = summary["recovery_ms"]
+    hit, never = text.count(recovery["clients"]), recovery["never_back"]
+    if never:
+        sentences.append(f"{text.count(never)} of {hit} clients hit by faults never came back.")
+    elif recovery["clients"]:
+        sentences.append(f"All {hit} clients hit by faults were back after {text.ms(recovery['all_back'])}.")
+    return " ".join(sentences)
+
+
+def _loss_words(summary: Mapping[str, Any]) -> list[str]:
+    ledger, loss = summary["ledger"], summary["loss"]
+    nodes = [text.clean(node, 40) for node, n in loss["by_node"].items() if n]
+    of = f"on {len(nodes)} nodes" if len(nodes) > 3 else f"all on {text.listing(nodes)}"  # noqa: PLR2004
+    lost, owed = text.count(ledger["lost"]), text.count(ledger["owed"])
+    known = {cause: n for cause, n in loss["by_cause"].items() if n and cause != "unexplained"}
+    causes = [f"{text.label(cause)} {text.count(n)}" for cause, n in sorted(known.items(), key=lambda item: -item[1])]
+    unexplained = loss["unexplained"]
+    end = f"{text.count(unexplained)} without an explanation." if unexplained else "every loss is explained."
+    return [
+        f"{lost} of {owed} deliveries owed were lost ({text.ratio(loss['ratio'])}), {of}.",
+        f"Why: {text.listing(causes)}; {end}" if causes else f"Why: {end}",
+    ]
+
+
+def key_figures(summary: Mapping[str, Any]) -> list[KeyFigure]:
+    """Four of the account, four of time; each with its n."""
+    ledger, latency = summary["ledger"], summary["latency_ms"]
+    owed, lost, unsure = ledger["owed"], ledger["lost"], ledger["indeterminate"]
+    arrived = text.ratio(ledger["delivered"] / owed) if owed else text.NONE
+    n = f"n = {text.count(latency['n'])}"
+    return [
+        KeyFigure("Owed", text.count(owed), f"from {text.count(ledger['published'])} messages published"),
+        KeyFigure("Delivered", text.count(ledger["delivered"]), f"{arrived} of those owed"),
+        KeyFigure("Lost", text.count(lost), f"{text.ratio(summary['loss']['ratio'])} of those owed", _tone(lost)),
+        KeyFigure("Indeterminate", text.count(unsure), "published or not, nobody can tell"),
+        *(
+            KeyFigure(name, text.ms(latency[key]), n if latency[key] is not None else f"too few samples, {n}")
+            for key, name in (("p50", "Latency p50"), ("p99", "Latency p99"), ("max", "Slowest"))
+        ),
+        _recovery_figure(summary["recovery_ms"]),
+    ]
+
+
+def _recovery_figure(recovery: Mapping[str, Any]) -> KeyFigure:
+    hit, never = recovery["clients"], recovery["never_back"]
+    if not hit:
+        return KeyFigure("Recovery", text.NONE, "no client was hit by a fault")
+    n = f"n = {text.count(hit)} clients hit"
+    if never:
+        return KeyFigure("Never back", text.count(never), n, "bad")
+    return KeyFigure("All back after", text.ms(recovery["all_back"]), n)
+
+
+def _tone(bad: int) -> Literal["good", "bad"]:
+    return "bad" if bad else "good"
+
+
+def _latency_words(summary: Mapping[str, Any]) -> str:
+    latency = summary["latency_ms"]
+    shares = [(share, latency[key]) for key, share in (("p50", "half"), ("p99", "99 %")) if latency[key] is not None]
+    return f", {text.listing([f'{share} within {text.ms(value)}' for share, value in shares])}" if shares else ""
+
+
+def _partial(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    status = manifest.get("status", "unknown")
+    if not summary.get("partial") and status == "complete":
+        return ""
+    until = (summary.get("evidence") or {}).get("complete_until_s")
+    upto = f" Its journals are complete up to {text.seconds(until)}." if text.is_number(until) else ""
+    ended = f"This run did not end in order (status: {text.clean(status, 40)})"
+    return f"{ended}; the figures cover what its journals hold.{upto}"

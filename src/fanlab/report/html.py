@@ -1,0 +1,84 @@
+"""report.html: one file that shows everything, fetches nothing and runs nothing."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from fanlab.analysis.series import Series
+from fanlab.report import facts, tables, text
+from fanlab.report.charts import FIGURES, Chart
+from fanlab.report.figures import svg
+
+_ROWS_AT_MOST: Final = 200  # of a table; what is beyond stands in summary.json
+_SCENARIO_CHARS_AT_MOST: Final = 100_000
+
+
+def render(summary: Mapping[str, Any], manifest: Mapping[str, Any], series: Series, charts: Mapping[str, Chart]) -> str:
+    """The page. The same input gives the same bytes. `charts` is what `draw_all` returned for `series`."""
+    ledger = summary["ledger"]
+    meta = [
+        text.count(len(series.ecdf_n)) + " nodes" if series.ecdf_n else "",
+        f"{text.count(summary['clients']['count'])} clients",
+        f"{text.count(ledger['published'])} messages published",
+        f"{text.clean(summary['backend'])} backend",
+        f"seed {text.clean(manifest.get('seed'))}",
+        text.clean(manifest.get("started_utc") or ""),
+    ]
+    return _template().render(
+        scenario=text.clean(summary["scenario"]),
+        question=facts.question(manifest),
+        expectation=facts.expectation(manifest),
+        meta=[item for item in meta if item],
+        verdict=facts.verdict(summary, manifest),
+        gates=tables.gates(summary),
+        answer=_unbroken(facts.answer(summary)),
+        key_figures=facts.key_figures(summary),
+        charts={name: charts[name] for name in FIGURES},
+        losses=tables.losses(summary),
+        faults=tables.faults(summary),
+        latency=tables.latency(summary),
+        recovery=tables.recovery(summary),
+        health=tables.health(summary, manifest),
+        counts=tables.counts(summary),
+        reproduction=tables.reproduction(summary, manifest),
+        command=tables.command(manifest),
+        resolved=_resolved(manifest),
+        fanlab_version=text.clean(manifest.get("fanlab_version") or ""),
+        rows_at_most=_ROWS_AT_MOST,
+        light=svg.variables(dark=False),
+        dark=svg.variables(dark=True),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fanlab.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    # Both take only what this package has built itself: SVG whose texts are escaped, and colours of the palette.
+    environment.filters["picture"] = Markup
+    environment.filters["css"] = Markup
+    environment.filters["capitalize_first"] = lambda words: words[:1].upper() + words[1:]
+    return environment.get_template("report.html.j2")
+
+
+def _unbroken(words: str) -> str:
+    """Figures that a line break does not part from their units."""
+    return re.sub(r"(?<=\d) (?=(?:%|ms|s)\b|%)", "\N{NO-BREAK SPACE}", words)
+
+
+def _resolved(manifest: Mapping[str, Any]) -> str:
+    """The resolved scenario as YAML."""
+    dumped = yaml.safe_dump(manifest["scenario"], sort_keys=False, allow_unicode=True, width=110)
+    shown = text.clean_block(dumped)
+    if len(shown) <= _SCENARIO_CHARS_AT_MOST:
+        return shown
+    return shown[:_SCENARIO_CHARS_AT_MOST] + "\n… cut here: the whole of it is in manifest.json"
