@@ -38,8 +38,8 @@ class Lifeline:
                 while data := self._socket.recv(_READ_BYTES):
                     for message in lines.feed(data):
                         on_message(message)
-            except ConnectionError:
-                pass  # an abrupt end is an end
+            except OSError:
+                pass  # an abrupt end is an end, and so is our own hanging up, which gevent tells readers by an EBADF
             on_end()
 
         gevent.spawn(run)
