@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlab.ledger.histogram import Histogram
+from fanlab.ledger.latency import LatencyTable
+
 LOSS_DTYPE = np.dtype(
     [
         ("intended_ns", "<u8"),
@@ -76,9 +79,10 @@ class Evidence:
     torn: int = 0
     corrupt: int = 0  # frames in the middle of a stripe whose CRC fails
     unclosed: int = 0  # stripes without an orderly end
-    complete_until_ns: int | None = None  # every stripe is known to hold all events before this
+    complete_until_ns: int | None = None  # unclosed stripes are known to hold all before this; None: all are closed
     node_journals: list[str] = field(default_factory=list)
     publisher_journal: bool = False
+    contradictions: int = 0  # deliveries of messages whose publish is known to have failed; counted as unexpected
     boot_ids: list[str] = field(default_factory=list)  # of all stripes; more than one: no shared clock
 
 
@@ -95,9 +99,9 @@ class Account:
     faults: list[FaultAccount]
     outages: list[Outage]
     evidence: Evidence
-    latency: Any  # analysis.latency.LatencyTable: histograms by node, by channel and over time
-    hops: dict[str, Any]  # "schedule", "redis", "node", "client": analysis.latency.Histogram
-    start_ns: int  # left edge of the first bin
+    latency: LatencyTable  # of the measure phase's first copies: overall, by node id, over time
+    hops: dict[str, Histogram]  # "schedule", "redis", "node", "client"; what each counts is in ledger.hops
+    start_ns: int  # left edge of the first bin: time 0, so that each array over time sums to the measure phase's total
     zero_ns: int  # time 0: the start of the measure phase
     end_ns: int
     bin_ns: int

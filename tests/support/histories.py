@@ -1,0 +1,251 @@
+"""Little run directories, written by hand: what happened, in ms after time 0, becomes journals and a manifest.
+
+    history = History(clients=2, nodes=3)
+    history.subscribe(0, node=0).subscribe(1, node=1)
+    history.publish(1, at=10).deliver(0, 1, at=12).deliver(1, 1, at=13)
+    account(history.write(tmp_path))
+
+Times are ms from time 0 (floats allowed); `ns` turns them into the clock's.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from fanlab.ledger.records import (
+    DELIVERY,
+    INTENT,
+    MARK_LENGTH,
+    OUTCOME,
+    Status,
+    Token,
+    encode_token,
+)
+from fanlab.ledger.stripe import Kind, StripeWriter
+from fanlab.rundir import RunDir, write_json
+from fanlab.scenario.plan import GroupSpec, NodeSpec, Plan, StreamSpec
+
+ZERO_NS = 1_000_000_000_000
+MS = 1_000_000
+RUN_TAG = 0xBEEF
+
+Delivery = tuple[int, int, int, int, int, int]  # recv_ns, intended_ns, seq, client, stream, node
+
+
+def ns(ms: float) -> int:
+    """A time of the run's clock, from ms after time 0."""
+    return ZERO_NS + round(ms * MS)
+
+
+@dataclass(slots=True)
+class History:
+    """A run of `clients` clients in one group, on `nodes` nodes; every stream is a publisher of its own."""
+
+    clients: int = 1
+    nodes: int = 3
+    channels: Sequence[str] = ("news",)
+    streams: Sequence[str] = ("news",)  # the channel of each stream
+    asked: Sequence[str] | None = None  # the clients' channels; None: all
+    failover: str = "round-robin"
+    warm_up_ms: float = 1000
+    measure_ms: float = 1000
+    drain_ms: float | None = 500
+    drain_ended_by: str | None = "quiet"
+    quiet_ms: float = 100
+    status: str = "complete"
+    epoch: bool = True  # False: the run ended before its phases were known
+    close_stripes: bool = True
+    heartbeat_ms: float | None = None
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    intents: list[tuple[int, int, int]] = field(default_factory=list)  # intended_ns, seq, stream
+    outcomes: list[tuple[int, int, int, int, int, int]] = field(
+        default_factory=list
+    )  # … seq, stream, status, receivers
+    node_lines: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    stamps: list[dict[str, Any]] = field(default_factory=list)
+
+    # Clients
+
+    def event(self, at: float, name: str, client: int | None = None, **more: Any) -> Self:
+        """Any client event."""
+        of = {} if client is None else {"client": client}
+        self.events.append({"t": ns(at), "ev": name, **of, **more})
+        return self
+
+    def subscribe(self, client: int, node: int = 0, at: float = -1500, took: float = 1, lag: float = 1) -> Self:
+        """Connect at `at`; open `took` later, all channels asked for at once, confirmed after `lag` more."""
+        self.event(at, "connecting", client, node=node, attempt=0)
+        self.event(at + took, "open", client, node=node)
+        for channel in self.asked or self.channels:
+            self.event(at + took, "subscribing", client, node=node, channel=channel)
+        for channel in self.asked or self.channels:
+            self.event(at + took + lag, "subscribed", client, node=node, channel=channel)
+        return self
+
+    def close(self, client: int, at: float, node: int = 0, *, own: bool = False, code: int = 1006) -> Self:
+        """The connection ends."""
+        return self.event(at, "closed", client, node=node, code=code, reason="", own=own)
+
+    def leave(self, client: int, at: float) -> Self:
+        """The client goes of its own will."""
+        return self.event(at, "left", client)
+
+    def health(self, at: float, cpu_s: float, lag_ms: float) -> Self:
+        """The engine speaks of itself."""
+        return self.event(at, "health", None, cpu_s=cpu_s, loop_lag_max_ms=lag_ms, loop_lag_p99_ms=lag_ms, missed=0)
+
+    # Messages
+
+    def publish(
+        self, seq: int, at: float, *, stream: int = 0, status: Status | None = Status.OK, lag: float = 0.1,
+        took: float = 0.2, receivers: int = 1,
+    ) -> Self:  # fmt: skip
+        """Intended at `at`, sent `lag` later, answered after `took` more. Status None: the publisher died over it."""
+        self.intents.append((ns(at), seq, stream))
+        if status is not None:
+            replied = receivers if status is Status.OK else -1
+            self.outcomes.append((ns(at + lag), ns(at + lag + took), seq, stream, int(status), replied))
+        return self
+
+    def intended_ns(self, seq: int, stream: int) -> int:
+        """When the publisher meant to send a message; time 0 for one that none did."""
+        return next((at for at, of, where in self.intents if (of, where) == (seq, stream)), ZERO_NS)
+
+    def deliver(self, client: int, seq: int, at: float, *, stream: int = 0, node: int = 0) -> Self:
+        """The client receives a message, which must have been published before this call."""
+        self.deliveries.append((ns(at), self.intended_ns(seq, stream), seq, client, stream, node))
+        return self
+
+    # Nodes and faults
+
+    def node_line(self, node: int, at: float, name: str, **more: Any) -> Self:
+        """A line in a node's journal."""
+        self.node_lines.setdefault(node, []).append({"t": ns(at), "ev": name, **more})
+        return self
+
+    def fan_out(self, node: int, seq: int, at: float, *, took: float = 0.5, stream: int = 0, n: int = 1) -> Self:
+        """The node journals a message."""
+        channel = self.streams[stream]
+        return self.node_line(node, at, "msg", ch=channel, mark=mark(seq, stream), n=n, done=ns(at + took))
+
+    def gap(self, node: int, start: float, end: float, channel: str | None = None) -> Self:
+        """The node journals a gap of its subscription."""
+        return self.node_line(node, end, "gap", ch=channel or self.channels[0], **{"from": ns(start), "to": ns(end)})
+
+    def fault(
+        self, kind: str, target: str, at: float, until: float | None = None, predicted: float | None = None
+    ) -> Self:
+        """An injected fault that bit 1 ms after its request, and healed 1 ms after that was asked for."""
+        number = len(self.faults)
+        for_ns = None if until is None else round((until - at) * MS)
+        self.faults.append({"id": number, "kind": kind, "target": target, "at_ns": round(at * MS), "for_ns": for_ns})
+        self.predictions.append({"fault": number, "predicted": predicted, "basis": "by hand"})
+        times = [("requested", at), ("confirmed", at + 1)]
+        times += [] if until is None else [("heal_requested", until), ("heal_confirmed", until + 1)]
+        self.stamps += [
+            {"id": number, "kind": kind, "target": target, "stamp": stamp, "t": ns(when)} for stamp, when in times
+        ]
+        return self
+
+    # Writing
+
+    def plan(self) -> Plan:
+        """The plan that the manifest holds."""
+        nodes = tuple(NodeSpec(index, f"node-{index + 1}", "websockets", {}) for index in range(self.nodes))
+        streams = tuple(StreamSpec(k, f"publisher-{k + 1}", channel, 0) for k, channel in enumerate(self.streams))
+        asked = tuple(self.asked or self.channels)
+        groups = (GroupSpec(0, "readers", self.clients, 0, asked, tuple(range(self.nodes))),)
+        return Plan(nodes, streams, groups, tuple(self.channels))
+
+    def manifest(self) -> dict[str, Any]:
+        """What run.py would have written."""
+        end_ms = self.measure_ms + (self.drain_ms or 0)
+        return {
+            "schema_version": 1,
+            "status": self.status,
+            "seed": 1,
+            "run_tag": RUN_TAG,
+            "plan": asdict(self.plan()),
+            "scenario": {
+                "name": "by-hand",
+                "clients": [{"group": "readers", "failover": self.failover}],
+                "phases": {
+                    "warm_up_ns": round(self.warm_up_ms * MS),
+                    "measure_ns": round(self.measure_ms * MS),
+                    "drain": {"quiet_ns": round(self.quiet_ms * MS), "deadline_ns": 10_000 * MS},
+                },
+            },
+            "predictions": self.predictions,
+            "faults": self.faults,
+            "phases": {
+                "publish_start_ns": ns(-self.warm_up_ms) if self.epoch else None,
+                "zero_ns": ZERO_NS if self.epoch else None,
+                "measure_end_ns": ns(self.measure_ms) if self.epoch else None,
+                "drain_end_ns": ns(end_ms) if self.epoch and self.drain_ms is not None else None,
+                "drain_ended_by": self.drain_ended_by if self.epoch else None,
+            },
+        }
+
+    def write(self, path: Path, *, frame_records: int = 1000, client_stripes: int = 1) -> RunDir:
+        """Write it all; client c's journal is stripe c mod `client_stripes`. `path` must not hold a run."""
+        return write_run(self, path, frame_records=frame_records, client_stripes=client_stripes)
+
+
+def write_run(history: History, path: Path, *, frame_records: int = 1000, client_stripes: int = 1) -> RunDir:
+    """Turn a history into a run directory; see `History.write`."""
+    rundir = RunDir(path)
+    rundir.create()
+    write_json(rundir.manifest, history.manifest())
+    for number in range(client_stripes):
+        write_client_stripe(history, rundir, number, client_stripes, frame_records)
+    with StripeWriter(rundir.journal / "publishers-0.stripe", {"role": "publishers", "worker": 0, "pid": 1}) as stripe:
+        for part in _parts([INTENT.pack(*intent, 0) for intent in history.intents], frame_records):
+            stripe.write(Kind.INTENTS, b"".join(part))
+        rows = [OUTCOME.pack(*outcome[:5], 0, outcome[5], 0) for outcome in history.outcomes]
+        for part in _parts(rows, frame_records):
+            stripe.write(Kind.OUTCOMES, b"".join(part))
+    for node, lines in history.node_lines.items():
+        write_lines(rundir.journal / f"node-{node + 1}.jsonl", lines)
+    write_lines(rundir.faults, history.stamps)
+    return rundir
+
+
+def write_client_stripe(history: History, rundir: RunDir, number: int, of: int, frame_records: int) -> None:
+    """One engine's stripe: the events and deliveries of its clients, in the order given."""
+    path = rundir.journal / f"clients-{number}.stripe"
+    stripe = StripeWriter(path, {"role": "clients", "worker": number, "pid": 1})
+    stripe.events(event for event in history.events if event.get("client", 0) % of == number)
+    mine = [DELIVERY.pack(*delivery, 100) for delivery in history.deliveries if delivery[3] % of == number]
+    for part in _parts(mine, frame_records):
+        stripe.write(Kind.DELIVERIES, b"".join(part))
+    if history.heartbeat_ms is not None:
+        stripe.heartbeat(ns(history.heartbeat_ms))
+    if history.close_stripes:
+        stripe.close()
+    else:
+        abandon(stripe)
+
+
+def abandon(stripe: StripeWriter) -> None:
+    """End a stripe as SIGKILL would: without an END frame."""
+    stripe.write = lambda *_: None  # type: ignore[method-assign]
+    stripe.close()
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """JSON lines."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def mark(seq: int, stream: int = 0, run: int = RUN_TAG) -> str:
+    """What a node's journal quotes of a token."""
+    return encode_token(Token(run, stream, seq, 0, 0))[:MARK_LENGTH].decode()
+
+
+def _parts(rows: list[bytes], size: int) -> Iterable[list[bytes]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
