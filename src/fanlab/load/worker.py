@@ -52,9 +52,9 @@ class Worker:
     def start_engines(self, workers: int) -> None:
         """Start those that are sure to be needed, while Locust's master is still starting."""
         if self._config.client_count >= workers:
-            self._start("clients")
+            self._engine("clients")
         if self._config.stream_count >= workers:
-            self._start("publishers")
+            self._engine("publishers")
 
     def join_master(self, port: int) -> None:
         """Connect to Locust's master. What engines told before is not lost: it waits for the runner."""
@@ -71,10 +71,7 @@ class Worker:
 
     def order(self, role: str, message: dict[str, Any]) -> None:
         """Tell an engine something; the first order starts it."""
-        with self._starting:
-            if role not in self._engines:
-                self._start(role)
-        self._engines[role].tell(message)
+        self._engine(role).tell(message)
 
     def end_engines(self) -> None:
         """Let every engine end in order, and wait for it."""
@@ -82,6 +79,12 @@ class Worker:
             engine.tell({"op": "finish"})
         for process in self._processes.values():
             process.wait(timeout=END_S)
+
+    def _engine(self, role: str) -> Lifeline:
+        with self._starting:  # starting a process lets other greenlets run, and each role has one engine
+            if role not in self._engines:
+                self._start(role)
+        return self._engines[role]
 
     def _start(self, role: str) -> None:
         ours, theirs = socket.socketpair()
