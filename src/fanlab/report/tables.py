@@ -3,7 +3,8 @@
 Cells hold names as they are, made printable by `text.clean`; escaping for a format is that format's own business.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -168,29 +169,21 @@ def recovery(summary: Mapping[str, Any]) -> Table:
 
 def health(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
     """Is it us? The generator's own figures beside the limits past which a run is invalid."""
-    limits = manifest["scenario"].get("limits") or {}
-    generator = summary["generator"]
-    lines: list[tuple[str, Any, Any, str, bool]] = [
-        ("busiest process, CPU", generator["cpu"], limits.get("cpu"), "ratio", True),
-        (
-            "schedule lag, p99",
-            generator["schedule_lag_p99_ms"],
-            _ns_as_ms(limits.get("schedule_lag_p99_ns")),
-            "ms",
-            True,
-        ),
-        ("event loop lag, p99", generator["loop_lag_p99_ms"], _ns_as_ms(limits.get("loop_lag_p99_ns")), "ms", True),
-        ("messages left unsent", summary["publishers"]["unsent"], 0, "count", True),
+    limits, generator = manifest["scenario"].get("limits") or {}, summary["generator"]
+    schedule_ms, loop_ms = (_ns_as_ms(limits.get(f"{lag}_lag_p99_ns")) for lag in ("schedule", "loop"))
+    lines: list[tuple[str, float | None, float | None, Callable[[object], str]]] = [
+        ("busiest process, CPU", generator["cpu"], limits.get("cpu"), text.ratio),
+        ("schedule lag, p99", generator["schedule_lag_p99_ms"], schedule_ms, text.ms),
+        ("event loop lag, p99", generator["loop_lag_p99_ms"], loop_ms, text.ms),
+        ("messages left unsent", summary["publishers"]["unsent"], 0, text.count),
     ]
-    shown = {"ratio": text.ratio, "ms": text.ms, "count": text.count}
     rows = []
-    for label, value, limit, unit, _ in lines:
+    for label, value, limit, shown in lines:
         within = value is not None and (limit is None or value <= limit)
         word = "not measured" if value is None else "within" if within else "OVER"
-        rows.append(
-            (Cell(label), Cell(shown[unit](value)), Cell(shown[unit](limit)), Cell(word, "good" if within else "bad"))
-        )
-    return Table("Is it us?", (("Generator", False), ("Measured", True), ("Limit", True), ("", False)), tuple(rows))
+        rows.append((Cell(label), Cell(shown(value)), Cell(shown(limit)), Cell(word, "good" if within else "bad")))
+    columns = (("Generator", False), ("Measured", True), ("Limit", True), ("Result", False))
+    return Table("Is it us?", columns, tuple(rows))
 
 
 def counts(summary: Mapping[str, Any]) -> list[Table]:
@@ -267,10 +260,7 @@ def reproduction(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> lis
 
 def command(manifest: Mapping[str, Any]) -> str:
     """The command line, quoted for a shell."""
-    words: Sequence[object] = manifest.get("command") or ()
-    import shlex
-
-    return shlex.join(text.clean(word, 400) for word in words)
+    return shlex.join(text.clean(word, 400) for word in manifest.get("command") or ())
 
 
 def _tone(key: str, block: Mapping[str, Any]) -> Tone:

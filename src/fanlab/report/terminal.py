@@ -1,0 +1,91 @@
+"""The table at the end of a run: the verdict and what it rests on, within 80 columns, with or without colour."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from fanlab.report import facts, tables, text
+
+_STYLES: Final = {"good": "green", "bad": "red", "warn": "yellow", "muted": "dim", "": ""}
+_ROWS_AT_MOST: Final = 12
+_REASONS_AT_MOST: Final = 8
+
+
+def table(summary: Mapping[str, Any], manifest: Mapping[str, Any], report_path: Path) -> RenderableType:
+    """What `fanlab run` prints last. Every text is a `Text`, so that a name such as `[bold]` is shown as it is."""
+    verdict = facts.verdict(summary, manifest)
+    tone = _STYLES[verdict.tone]
+    headline = Text.assemble(
+        (f" {verdict.word.upper()} ", f"bold reverse {tone}"),
+        "  ",
+        (text.clean(summary["scenario"], 64), "bold"),
+        f"  {verdict.line}",
+    )
+    parts: list[RenderableType] = [Text(""), headline]
+    if verdict.partial:
+        parts.append(Text(f"PARTIAL: {verdict.partial}", style="yellow"))
+    parts += [Text(f"  • {reason}") for reason in verdict.reasons[:_REASONS_AT_MOST]]
+    if (more := len(verdict.reasons) - _REASONS_AT_MOST) > 0:
+        parts.append(Text(f"  … and {more} more reasons in the report", style="dim"))
+    parts += [Text(""), _figures(summary)]
+    by_cause, by_node, _ = tables.losses(summary)
+    if by_cause.rows:
+        beside = Grid.grid(padding=(0, 5))
+        beside.add_row(Group(*_section("Lost by cause", by_cause)), Group(*_section("Lost by node", by_node)))
+        parts.append(beside)
+    parts += _section("By fault", _by_fault(summary))
+    parts += _section("Gates", tables.gates(summary))
+    parts += [Text(""), Text.assemble("Report  ", (text.clean(report_path, 1000), "bold")), Text("")]
+    return Group(*parts)
+
+
+def _figures(summary: Mapping[str, Any]) -> Grid:
+    """The key figures, three columns each: name, value, what it is of."""
+    grid = Grid.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(style="dim", overflow="fold")
+    for figure in facts.key_figures(summary):
+        grid.add_row(Text(figure.label), Text(figure.value, style=f"bold {_STYLES[figure.tone]}"), Text(figure.note))
+    return grid
+
+
+def _by_fault(summary: Mapping[str, Any]) -> tables.Table:
+    """Predicted and measured losses with the recovery, one line per fault."""
+    recovery = summary["recovery_ms"].get("by_fault") or {}
+    rows = []
+    for loss in summary["loss"]["by_fault"]:
+        block = recovery.get(loss["fault"]) or {"clients": 0}
+        back = text.ms(block.get("all_back"))
+        never = block.get("never_back")
+        rows.append(
+            (
+                tables.Cell(text.clean(loss["fault"], 60)),
+                tables.Cell(text.count(loss["measured"])),
+                tables.Cell(text.count(loss["predicted"]), "muted"),
+                tables.Cell(text.count(block["clients"])),
+                tables.Cell(f"{text.count(never)} never" if never else back, "bad" if never else ""),
+            )
+        )
+    columns = (("Fault", False), ("Lost", True), ("Predicted", True), ("Clients hit", True), ("All back", True))
+    return tables.Table("By fault", columns, tuple(rows))
+
+
+def _section(title: str, data: tables.Table) -> list[RenderableType]:
+    """A heading and a table; nothing at all where the table has no rows."""
+    if not data.rows:
+        return []
+    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", border_style="dim")
+    for label, numeric in data.columns:
+        grid.add_column(Text(label), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for row in data.rows[:_ROWS_AT_MOST]:
+        grid.add_row(*(Text(cell.text, style=_STYLES[cell.tone]) for cell in row))
+    parts: list[RenderableType] = [Text(""), Text(title, style="bold"), grid]
+    if (more := len(data.rows) - _ROWS_AT_MOST) > 0:
+        parts.append(Text(f"… and {more} more in the report", style="dim"))
+    return parts
