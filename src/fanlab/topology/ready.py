@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from fanlab.clock import NS_PER_S
+from fanlab.clock import NS_PER_S, now_ns
 from fanlab.errors import NodeFailure
 from fanlab.topology.wardenclient import Exited
 from fanlab.units import format_duration
 
 PROBE_TIMEOUT_S: Final = 1.0
+SHORTEST_LOOK_S: Final = 0.05  # with less time left a look would tell nothing
 FIRST_PAUSE_S: Final = 0.01
 LONGEST_PAUSE_S: Final = 0.2
 MAX_HEAD_BYTES: Final = 16_384
@@ -131,7 +132,7 @@ class Readiness:
     async def wait(self, exit_: Awaitable[Exited]) -> None:
         """Returns when ready. Raises NodeFailure when the unit ends (`exit_` is its exit) or time is up."""
         last: list[Observation] = []
-        exited = await first(self._poll(last), exit_, self.timeout_ns / NS_PER_S)
+        exited = await first(self._poll(last), exit_, self.timeout_ns / NS_PER_S + PROBE_TIMEOUT_S)
         saw = last[-1] if last else None
         if exited is not None:
             raise self._failure(f"{self.unit} ended before it was ready: {exited}", None)
@@ -144,9 +145,11 @@ class Readiness:
             )
 
     async def _poll(self, last: list[Observation]) -> None:
+        """Look again and again. The last look ends with the time, so that a mute server shows as one."""
+        end_ns = now_ns() + self.timeout_ns
         pause_s = FIRST_PAUSE_S
-        while True:
-            last[:] = [await self.probe.look()]
+        while (left_s := (end_ns - now_ns()) / NS_PER_S) > SHORTEST_LOOK_S:
+            last[:] = [await self.probe.look(min(PROBE_TIMEOUT_S, left_s))]
             if last[0].ready:
                 return
             await asyncio.sleep(pause_s)
