@@ -191,7 +191,7 @@ def empty_account() -> Account:
         outages=[],
         evidence=Evidence(),
         latency=LatencyTable.empty(0),
-        hops={},
+        hops={name: Histogram() for name in ("schedule", "redis", "node", "client")},
         offered=np.zeros(0, np.int64),
         delivered=np.zeros(0, np.int64),
         lost=np.zeros(0, np.int64),

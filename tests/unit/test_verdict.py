@@ -186,6 +186,12 @@ PLANTED = {
         {},
         ["no publisher journal"],
     ),
+    "contradiction": (
+        "journals_damaged",
+        {"evidence": replace(SOUND, contradictions=3)},
+        {},
+        ["3 deliveries are of messages whose publish is known to have failed"],
+    ),
     "drain cut short": (
         "drain_cut_short",
         {},

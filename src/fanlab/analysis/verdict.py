@@ -199,16 +199,21 @@ def journals_damaged(case: Case) -> Iterator[str]:
         yield f"{evidence.unclosed} of {evidence.stripes} journals have no orderly end: a load process died"
     if not evidence.publisher_journal:
         yield "there is no publisher journal, so what was owed is not known: see the logs of the load"
+    if evidence.contradictions:
+        yield (
+            f"{evidence.contradictions} deliveries are of messages whose publish is known to have failed, so the"
+            f" publishers' journal cannot be trusted; {_BUG}"
+        )
 
 
 def drain_cut_short(case: Case) -> Iterator[str]:
-    """What was still under way when the drain gave up is not lost, merely late, yet it counts as lost."""
+    """What was still under way when the drain gave up may have been late or lost: nobody knows."""
     ended_by = case.manifest["phases"].get("drain_ended_by")
     drain = case.manifest["scenario"]["phases"]["drain"]
     if ended_by == "deadline":
         yield (
             f"the drain ended at its deadline of {format_duration(drain['deadline_ns'])} with messages still arriving:"
-            " what was under way counts as lost; raise phases.drain.deadline"
+            " what was under way is indeterminate; raise phases.drain.deadline"
         )
     elif ended_by is None and case.complete:
         yield "the manifest does not say how the drain ended: whether everything arrived is not known"

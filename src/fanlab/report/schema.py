@@ -124,6 +124,7 @@ class EvidenceBlock(TypedDict):
     complete_until_s: float | None
     node_journals: list[str]
     publisher_journal: bool
+    contradictions: int
     early: int
 
 

@@ -92,7 +92,7 @@ def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
         "generator": _generator(account),
         "faults": _faults(account, names),
         "phases": _phases(manifest),
-        "evidence": _evidence(account),
+        "evidence": _evidence(account, manifest),
     }
 
 
@@ -148,13 +148,12 @@ def _numbered(values: NDArray[Any]) -> list[tuple[int, int]]:
     return list(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _hops(hops: Mapping[str, Any]) -> HopsBlock:
-    nothing = Histogram()
+def _hops(hops: Mapping[str, Histogram]) -> HopsBlock:
     return {
-        "schedule": latency_block(hops.get("schedule", nothing)),
-        "redis": latency_block(hops.get("redis", nothing)),
-        "node": latency_block(hops.get("node", nothing)),
-        "client": latency_block(hops.get("client", nothing)),
+        "schedule": latency_block(hops["schedule"]),
+        "redis": latency_block(hops["redis"]),
+        "node": latency_block(hops["node"]),
+        "client": latency_block(hops["client"]),
     }
 
 
@@ -205,31 +204,32 @@ def _faults(account: Account, names: Names) -> list[FaultBlock]:
 
 def _phases(manifest: Mapping[str, Any]) -> PhasesBlock:
     planned, seen = manifest["scenario"]["phases"], manifest["phases"]
-    ended_ns, began_ns = seen["drain_end_ns"], seen["measure_end_ns"]
     return {
         "warm_up_s": planned["warm_up_ns"] / NS_PER_S,
         "measure_s": planned["measure_ns"] / NS_PER_S,
-        "drain_s": None if began_ns is None else _seconds(ended_ns, began_ns),
+        "drain_s": _seconds(seen["drain_end_ns"], seen["measure_end_ns"]),
         "drain_ended_by": seen["drain_ended_by"],
     }
 
 
-def _evidence(account: Account) -> EvidenceBlock:
+def _evidence(account: Account, manifest: Mapping[str, Any]) -> EvidenceBlock:
     evidence = account.evidence
     return {
         "stripes": evidence.stripes,
         "torn": evidence.torn,
         "corrupt": evidence.corrupt,
         "unclosed": evidence.unclosed,
-        "complete_until_s": _seconds(evidence.complete_until_ns, account.zero_ns),
+        "complete_until_s": _seconds(evidence.complete_until_ns, manifest["phases"]["zero_ns"]),
         "node_journals": list(evidence.node_journals),
         "publisher_journal": evidence.publisher_journal,
+        "contradictions": evidence.contradictions,
         "early": account.latency.overall.clamped,
     }
 
 
-def _seconds(t_ns: int | None, from_ns: int) -> float | None:
-    return None if t_ns is None else round((t_ns - from_ns) / NS_PER_S, 6)
+def _seconds(t_ns: int | None, from_ns: int | None) -> float | None:
+    """None where either is not known: a run that ended before its time 0 has no times."""
+    return None if t_ns is None or from_ns is None else round((t_ns - from_ns) / NS_PER_S, 6)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from fanlab.analysis.build import Sample, build_series, parse_samples
 from fanlab.errors import EnvironmentFailure, MeasurementError
-from fanlab.ledger.account import make_account
+from fanlab.ledger.account import account as account_of
 from fanlab.report import html, markdown
 from fanlab.report.charts import draw_all
 from fanlab.report.schema import Summary
@@ -23,7 +23,7 @@ def write_report(rundir: RunDir, *, formats: AbstractSet[str] = FORMATS) -> Summ
     evidence cannot be read, EnvironmentFailure where it cannot be written to.
     """
     manifest = rundir.read_manifest()
-    account = make_account(rundir)
+    account = account_of(rundir)
     summary = make_summary(account, manifest)
     write_json(rundir.summary, summary)
     if "html" in formats:
