@@ -65,7 +65,7 @@ def ratio(value: object) -> str:
     percent = value * 100
     if percent and abs(percent) < 0.001:  # noqa: PLR2004
         return "< 0.001 %" if percent > 0 else "> −0.001 %"
-    if value < 1 and f"{digits(percent)}" == "100":
+    if value < 1 and round(percent, 1) >= 100:  # noqa: PLR2004
         return "> 99.9 %"
     return f"{digits(percent)} %"
 

@@ -93,10 +93,12 @@ def figure_heatmap(series: Series) -> Drawing:
 
 def group_rows(heatmap: Floats, rows: list[str]) -> list[Group]:
     """One group per node, in order of first appearance."""
-    names = np.asarray(rows, dtype=object)
+    numbers: dict[str, list[int]] = {}
+    for number, node in enumerate(rows):
+        numbers.setdefault(node, []).append(number)
     groups = []
-    for node in dict.fromkeys(rows):
-        cells = heatmap[names == node]
+    for node, of_node in numbers.items():
+        cells = heatmap[of_node]
         groups.append(Group(node, cells, int(cells.sum()), int((cells.sum(axis=1) > 0).sum())))
     return groups
 
@@ -104,9 +106,8 @@ def group_rows(heatmap: Floats, rows: list[str]) -> list[Group]:
 def opacity_map() -> ListedColormap:
     """From a pale amber to a full red; nothing at all where nothing was lost."""
     steps = np.linspace(0, 1, _LEVELS)[:, None]
-    colors = ListedColormap((_PALE * (1 - steps) + _DEEP * steps).tolist(), name="losses")
-    colors.set_bad((0, 0, 0, 0))
-    return colors
+    colors = (_PALE * (1 - steps) + _DEEP * steps).tolist()
+    return ListedColormap(colors, name="losses").with_extremes(bad=(0, 0, 0, 0))
 
 
 def _worst(groups: list[Group]) -> list[Group]:

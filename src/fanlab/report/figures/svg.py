@@ -18,6 +18,7 @@ _NAMES = {light: name for name, (light, _) in PALETTE.items()}
 _COLOR = re.compile(r"#[0-9a-f]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FONT = re.compile(r"font:\s*(?:(?P<weight>bold|\d{3})\s+)?(?P<size>[\d.]+)px\s[^;]*")
+_FAMILY = re.compile(r"font-family:[^;]*;\s*")
 _PAINTS = ("style", "fill", "stroke")
 
 
@@ -82,7 +83,7 @@ def _adapt(element: "ET.Element", prefix: str) -> None:
     for attribute, value in list(element.attrib.items()):
         if attribute in _PAINTS:
             paint = _COLOR.sub(lambda match: _variable(match[0]), value)
-            element.set(attribute, _FONT.sub(_font, paint))
+            element.set(attribute, _FAMILY.sub("", _FONT.sub(_font, paint)))
         elif "url(#" in value:
             element.set(attribute, _REFERENCE.sub(rf"url(#{prefix}\1)", value))
     if element.text and element.tag in ("text", "tspan"):
@@ -95,8 +96,7 @@ def _variable(color: str) -> str:
 
 
 def _font(match: "re.Match[str]") -> str:
-    weight = {"bold": "600", "700": "600", None: "400"}.get(match["weight"], match["weight"])
-    return f"font-size:{match['size']}px;font-weight:{weight}"
+    return f"font-size:{match['size']}px;font-weight:{600 if match['weight'] else 400}"
 
 
 def texts(root: "ET.Element") -> Iterator[str]:
