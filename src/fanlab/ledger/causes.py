@@ -137,7 +137,7 @@ RULES: Final[tuple[Rule, ...]] = (
          lambda f: f.away, "outage_fault"),
     Rule(Cause.CLIENT_RECONNECTING, "the client was connected again and its subscription was on its way",
          lambda f: f.joining & f.confirmed_later, "outage_fault"),
-    Rule(Cause.CLIENT_RECONNECTING, "the client was connected again, and that connection broke before it was subscribed",
+    Rule(Cause.CLIENT_RECONNECTING, "the client was connected again, but not for long enough to be subscribed",
          lambda f: f.joining & f.outage_over, "outage_fault"),
     Rule(Cause.NEVER_SUBSCRIBED, "the client was connected again and its subscription never confirmed",
          lambda f: f.joining, "outage_fault"),

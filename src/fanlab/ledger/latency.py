@@ -26,6 +26,8 @@ class LatencyTable:
 
     def add(self, latency_ns: Ints, node: Ints, time_bin: Ints, node_names: tuple[str, ...]) -> None:
         """Count deliveries: three int64 arrays of equal length; bins outside the table count in its first or last."""
+        if not len(latency_ns):
+            return
         self.overall.add(latency_ns)
         for index, part in _grouped(latency_ns, node):
             name = node_names[index] if index < len(node_names) else f"#{index}"

@@ -1,0 +1,166 @@
+"""The ledger's rules once more, slow and plainly right: a dictionary entry per (client, message), no numpy, no files.
+
+It shares nothing with fanlab.ledger but the numbers of records.Status, so that an error would have to be made twice.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from fanlab.ledger.records import Status
+from support.histories import History, ns
+
+FOREVER = float("inf")
+TERMS = ("owed", "delivered", "lost", "indeterminate", "duplicated", "reordered", "unexpected")
+
+
+@dataclass
+class Reference:
+    """What the history comes to."""
+
+    measure: Counter[str] = field(default_factory=Counter)
+    warm_up: Counter[str] = field(default_factory=Counter)
+    losses: set[tuple[int, int, int]] = field(default_factory=set)  # (client, stream, seq), measure phase
+    latencies: list[int] = field(default_factory=list)
+    by_client: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+@dataclass
+class Asked:
+    """What one client is owed of one channel."""
+
+    ask: float
+    confirm: float
+    fade: float
+    left: float
+    held: float
+
+
+@dataclass
+class Message:
+    """One message as its publisher knows it."""
+
+    intended: int
+    sent: float
+    done: float
+    status: Status | None
+
+
+def reckon(history: History) -> Reference:
+    """Account for a history."""
+    result = Reference()
+    messages, asked = _messages(history), _asked(history)
+    good = _count_received(history, result, messages, asked)
+    _count_owed(history, result, messages, asked, good)
+    _count_reordered(history, result, messages, good)
+    return result
+
+
+Messages = dict[tuple[int, int], "Message"]  # by (stream, seq)
+Windows = dict[tuple[int, str | None], "Asked"]  # by (client, channel)
+Keys = set[tuple[int, int, int]]  # (client, stream, seq)
+
+
+def _phase(result: Reference, at: float) -> Counter[str]:
+    return result.measure if at >= ns(0) else result.warm_up
+
+
+def _count_received(history: History, result: Reference, messages: Messages, asked: Windows) -> Keys:
+    copies: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+    for recv, intended, seq, client, stream, _node in history.deliveries:
+        copies[client, stream, seq].append((recv, intended))
+    good: Keys = set()
+    for (client, stream, seq), received in copies.items():
+        message = messages.get((stream, seq))
+        at = message.intended if message else min(intended for _, intended in received)
+        _phase(result, at)["duplicated"] += len(received) - 1
+        window = asked.get((client, _channel(history, stream)))
+        if message is None or window is None or not _wanted(message, window):
+            _phase(result, at)["unexpected"] += 1
+            continue
+        _phase(result, at)["delivered"] += 1
+        good.add((client, stream, seq))
+        if at >= ns(0):
+            result.by_client["delivered"][client] += 1
+            result.latencies.append(max(0, min(recv for recv, _ in received) - message.intended))
+    return good
+
+
+def _count_owed(history: History, result: Reference, messages: Messages, asked: Windows, good: Keys) -> None:
+    partial = history.status != "complete" or not history.close_stripes or history.drain_ended_by != "quiet"
+    horizon = FOREVER if history.close_stripes else ns(history.heartbeat_ms) if history.heartbeat_ms is not None else 0
+    for client, channel in asked:
+        window = asked[client, channel]
+        for (stream, seq), message in messages.items():
+            if history.streams[stream] != channel or message.status is Status.UNSENT:
+                continue
+            if message.done < window.ask or message.sent > window.left:
+                continue
+            tally = _phase(result, message.intended)
+            tally["owed"] += 1
+            in_measure = message.intended >= ns(0)
+            result.by_client["owed"][client] += in_measure
+            if (client, stream, seq) in good:
+                continue
+            sure = message.sent > window.confirm and message.done < window.fade
+            unknown = message.status in (None, Status.TIMED_OUT, Status.UNKNOWN)
+            later = any((client, stream, other) in good for other in range(seq + 1, 100))
+            unseen = partial and not later and (message.done >= window.held or message.done >= horizon)
+            if not sure or unknown or unseen:
+                tally["indeterminate"] += 1
+                continue
+            tally["lost"] += 1
+            if in_measure:
+                result.losses.add((client, stream, seq))
+                result.by_client["lost"][client] += 1
+
+
+def _count_reordered(history: History, result: Reference, messages: Messages, good: Keys) -> None:
+    seen: Keys = set()
+    highest: dict[tuple[int, int], int] = defaultdict(int)
+    for _, _, seq, client, stream, _node in sorted(history.deliveries, key=lambda delivery: delivery[0]):
+        if (client, stream, seq) in good - seen:
+            seen.add((client, stream, seq))
+            if seq < highest[client, stream]:
+                _phase(result, messages[stream, seq].intended)["reordered"] += 1
+            highest[client, stream] = max(highest[client, stream], seq)
+
+
+def _channel(history: History, stream: int) -> str | None:
+    return history.streams[stream] if stream < len(history.streams) else None
+
+
+def _wanted(message: Message, window: Asked) -> bool:
+    certainly_not = message.status in (Status.FAILED, Status.UNSENT)
+    return not certainly_not and message.done >= window.ask and message.sent <= window.left
+
+
+def _messages(history: History) -> dict[tuple[int, int], Message]:
+    messages = {(stream, seq): Message(intended, intended, FOREVER, None) for intended, seq, stream in history.intents}
+    for sent, done, seq, stream, status, _ in history.outcomes:
+        messages[stream, seq] = Message(messages[stream, seq].intended, sent, done, Status(status))
+    return messages
+
+
+def _asked(history: History) -> dict[tuple[int, str], Asked]:
+    found: dict[tuple[int, str], Asked] = {}
+    for client in range(history.clients):
+        events = [event for event in history.events if event.get("client") == client]
+        events.sort(key=lambda event: event["t"])
+        left = next((event["t"] for event in events if event["ev"] == "left"), FOREVER)
+        events = [event for event in events if event["t"] <= left]
+        opens = [event["t"] for event in events if event["ev"] == "open"]
+        closes = [event["t"] for event in events if event["ev"] == "closed"]
+        still_open = len(opens) > len(closes)
+        for channel in history.channels:
+            mine = [event for event in events if event.get("channel") == channel]
+            asks = [event["t"] for event in mine if event["ev"] == "subscribing"]
+            confirms = [event["t"] for event in mine if event["ev"] == "subscribed"]
+            if not asks:
+                continue
+            confirm = confirms[0] if confirms else FOREVER
+            gone = min(left, closes[-1]) if not confirms and not still_open else left
+            held = max(asks) if still_open and max(asks) >= opens[-1] else FOREVER
+            early = gone < ns(history.measure_ms)
+            fade = gone - round(history.quiet_ms * 1_000_000) if early else gone
+            found[client, channel] = Asked(asks[0], confirm, fade, gone, held)
+    return found
