@@ -107,7 +107,7 @@ class Hub(Generic[C]):
         """Add a client; True if its subscription holds now, False if `confirmed` will tell later."""
         channel = self._obtain(name)
         self._names_of.setdefault(client, set()).add(name)
-        if channel.live:
+        if channel.live or channel.members:
             channel.members.add(client)
             return True
         self._want(channel)
@@ -154,7 +154,7 @@ class Hub(Generic[C]):
         self._sent.popleft()
         channel = self._channels[name]
         channel.in_flight -= 1
-        channel.live = verb == "SUBSCRIBE" and channel.in_flight == 0
+        channel.live = True  # then nothing else is in flight: leaving begins at live only
         if not channel.live:
             self._settle(channel, now_ns)
             return Confirmed(name)
@@ -205,13 +205,10 @@ class Hub(Generic[C]):
         return channel
 
     def _want(self, channel: Channel[C]) -> None:
-        """Ask for a channel unless its last command in flight already does."""
-        if self._connected and not channel.live and not self._asking(channel):
+        """Ask for a channel unless it holds, or its last command in flight already asks."""
+        asking = channel.in_flight > 0 and channel.asked == "SUBSCRIBE"
+        if self._connected and not channel.live and not asking:
             self._ask(channel, "SUBSCRIBE")
-
-    @staticmethod
-    def _asking(channel: Channel[C]) -> bool:
-        return channel.in_flight > 0 and channel.asked == "SUBSCRIBE"
 
     def _ask(self, channel: Channel[C], verb: Verb) -> None:
         channel.asked = verb
@@ -220,11 +217,10 @@ class Hub(Generic[C]):
         self._send(verb, channel.name)
 
     def _settle(self, channel: Channel[C], now_ns: int) -> None:
-        """Leave a channel that nobody wants any more, and forget it once Redis knows."""
+        """Leave a channel that nobody wants any more, and forget it once Redis knows. One in flight settles later."""
         if channel.wanted:
             return
-        self._end_gap(channel, now_ns)
-        if self._connected and (channel.live or self._asking(channel)):
+        if channel.live:
             channel.live = False
             self._ask(channel, "UNSUBSCRIBE")
         elif not channel.in_flight:
@@ -233,7 +229,7 @@ class Hub(Generic[C]):
     @staticmethod
     def _break(channel: Channel[C], known_good_ns: int) -> None:
         channel.live = False
-        channel.gap_from_ns = max(known_good_ns, channel.live_since_ns)
+        channel.gap_from_ns = max(known_good_ns, channel.live_since_ns) + 2
 
     def _end_gap(self, channel: Channel[C], now_ns: int) -> Gap | None:
         if channel.gap_from_ns is None:

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-CLIENTS = ("a", "b", "c")
+CLIENTS = ("a", "b")
 CHANNELS = ("news", "jobs")
 PING = ("PING", "")
 
@@ -21,9 +21,9 @@ moves = st.one_of(
     st.tuples(st.just("unsubscribe"), st.sampled_from(CLIENTS), st.sampled_from(CHANNELS)),
     st.tuples(st.just("drop"), st.sampled_from(CLIENTS), st.just("")),
     st.tuples(st.just("publish"), st.just(""), st.sampled_from(CHANNELS)),
-    st.tuples(
-        st.sampled_from(("redis", "redis", "reply", "reply", "ping", "break", "connect")), st.just(""), st.just("")
-    ),
+    st.tuples(st.sampled_from(("ping", "break", "connect")), st.just(""), st.just("")),
+    st.tuples(st.sampled_from(("redis", "reply")), st.just(""), st.just("")),
+    st.tuples(st.sampled_from(("redis", "reply", "settle")), st.just(""), st.just("")),
 )
 
 
@@ -121,16 +121,19 @@ class World:
             self.known_good = self.now
             self.hub.connected()
 
-    def settle(self) -> None:
+    def do_settle(self, _: str = "", __: str = "") -> None:
         """Let everything in flight arrive."""
         self.step("connect", "", "")
-        while self.commands or self.replies:
+        for _ in range(1000):
+            if not (self.commands or self.replies):
+                return
             self.step("redis", "", "")
             self.step("reply", "", "")
+        raise AssertionError("the node and Redis never come to rest")
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(moves, max_size=60))
+@settings(max_examples=500, deadline=None)
+@given(st.lists(moves, min_size=10, max_size=80))
 def test_no_promise_is_broken_but_for_journaled_gaps(
     node_modules: SimpleNamespace, steps: list[tuple[str, str, str]]
 ) -> None:
@@ -138,7 +141,10 @@ def test_no_promise_is_broken_but_for_journaled_gaps(
     world.step("connect", "", "")
     for step in steps:
         world.step(*step)
-    world.settle()
+    for channel in CHANNELS:  # every history ends with an outage that costs something
+        world.step("publish", "", channel)
+    world.step("break", "", "")
+    world.do_settle()
     unexplained = {
         (client, channel, at)
         for client, channel, at in world.owed

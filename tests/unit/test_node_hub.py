@@ -56,14 +56,31 @@ def test_the_last_client_unsubscribes_the_node(table: Table) -> None:
 
 def test_who_comes_while_the_channel_is_leaving_waits_for_the_second_subscribe(table: Table) -> None:
     table.hub.subscribe("a", "news")
-    table.hub.drop("a", 1)  # before Redis has confirmed anything
+    table.confirm("SUBSCRIBE", "news")
+    table.hub.drop("a", 1)
     table.hub.subscribe("b", "news")
     assert table.sent == [("SUBSCRIBE", "news"), ("UNSUBSCRIBE", "news"), ("SUBSCRIBE", "news")]
-    assert table.confirm("SUBSCRIBE", "news").tell == ()
     assert table.confirm("UNSUBSCRIBE", "news").tell == ()
     assert table.members("news") == set()
     assert table.confirm("SUBSCRIBE", "news").tell == ("b",)
     assert table.members("news") == {"b"}
+
+
+def test_who_comes_while_nobody_waits_for_the_confirmation_any_more_gets_that_one(table: Table) -> None:
+    table.hub.subscribe("a", "news")
+    table.hub.drop("a", 1)
+    table.hub.subscribe("b", "news")
+    assert table.sent == [("SUBSCRIBE", "news")]
+    assert table.confirm("SUBSCRIBE", "news").tell == ("b",)
+
+
+def test_a_confirmation_that_nobody_waits_for_any_more_is_followed_by_leaving(table: Table) -> None:
+    table.hub.subscribe("a", "news")
+    table.hub.drop("a", 1)
+    assert table.confirm("SUBSCRIBE", "news").tell == ()
+    assert table.sent == [("SUBSCRIBE", "news"), ("UNSUBSCRIBE", "news")]
+    table.confirm("UNSUBSCRIBE", "news")
+    assert table.hub.get("news") is None
 
 
 def test_no_command_is_sent_twice_for_clients_that_come_and_go_while_leaving(table: Table) -> None:
