@@ -26,6 +26,7 @@ from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan, make_plan
 from fanlab.topology.backend import REDIS, Backend, NodeEndpoint, RedisEndpoint
 from fanlab.topology.processes import ProcessBackend
+from fanlab.topology.redis import redact
 from fanlab.units import format_duration
 
 TICK_S = 0.25
@@ -140,7 +141,7 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
     if redis.pid is None and any(fault.kind == "redis-restart" for fault in this.timeline):
         raise EnvironmentFailure("redis-restart needs a Redis that fanlab started", hint="leave --redis-url out")
     nodes = await _all_or_nothing([this.backend.start_node(node) for node in this.plan.nodes])
-    this.manifest["redis"] = {"url": redis.url, "source": redis.source, "version": redis.version}
+    this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     this.manifest["journaling_nodes"] = [node.id for node in nodes if node.journals]
     _write_manifest(this)
     return redis, nodes
