@@ -46,7 +46,7 @@ def _fields() -> dict[str, Quantity]:
     fields["generator.cpu"] = "ratio"
     fields |= {f"generator.{name}": "ms" for name in ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms")}
     fields |= {f"phases.{name}": "s" for name in ("warm_up_s", "measure_s", "drain_s")}
-    fields |= {f"evidence.{name}": "count" for name in ("stripes", "torn", "corrupt", "unclosed", "early")}
+    fields |= {f"evidence.{name}": "count" for name in ("stripes", "torn", "corrupt", "unclosed")}
     return fields
 
 

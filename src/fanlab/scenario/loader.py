@@ -18,14 +18,13 @@ from fanlab.scenario.check import Keys, check, nearest
 from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table, parse, plain
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.problems import from_error, from_finding, keys_of
-from fanlab.scenario.shape import Choice, Items, Record, scenario_shape, values
+from fanlab.scenario.shape import LOADER_KEYS, Choice, Items, Record, scenario_shape, values
 from fanlab.scenario.source import read, refuse_other_kinds
-from fanlab.scenario.tree import PathError, find, merged, normalise, put, resolve, without
+from fanlab.scenario.tree import PathError, find, merged, normalise, printable, put, resolve, without
 
 MAX_CELLS = 64
 MAX_PROBLEMS = 50
 DEFAULTS = ("clients", "publishers", "faults")  # lists whose entries take defaults
-LOADER_KEYS = ("defaults", "matrix")
 
 OriginKind = Literal["file", "default", "--set", "matrix", "--seed"]
 _ORIGINS: dict[str, OriginKind] = {"file": "file", "matrix": "matrix", "set": "--set", "seed": "--seed"}
@@ -103,10 +102,12 @@ class _Loader:
         self._source = source
         self._shape = scenario_shape()
         self._problems: list[Problem] = []
+        self._spoilt: set[tuple[int, int]] = set()  # values that YAML itself has something against
 
     def load(self, text: str, overrides: Sequence[str], seed: int | None) -> list[Loaded]:
         document = parse(text, self._source)
         self._problems += document.problems
+        self._spoilt = {(problem.line, problem.column) for problem in document.problems}
         root = document.root
         if not isinstance(root, Table):
             what = "a scenario is a mapping, with a `key: value` on each line, not a list or a single value"
@@ -181,7 +182,9 @@ class _Loader:
 
     def _add(self, problem: Problem | None) -> None:
         """Keep a problem, unless the same was said of the same place (of another cell, or through a default)."""
-        if problem is not None and not any(_same(problem, known) for known in self._problems):
+        if problem is None or (problem.file == self._source and (problem.line, problem.column) in self._spoilt):
+            return
+        if not any(_same(problem, known) for known in self._problems):
             self._problems.append(problem)
 
     def _with_defaults(self, tree: Node, entry: Entry | None) -> Node:
@@ -194,7 +197,7 @@ class _Loader:
         for name, default in entry.node.entries.items():
             if name not in DEFAULTS:
                 what = f"unknown key; defaults are for {', '.join(DEFAULTS)}"
-                self._add(_at(default.place, f"defaults.{name}", what, nearest(name, DEFAULTS)))
+                self._add(_at(default.place, f"defaults.{printable(name)}", what, nearest(name, DEFAULTS)))
                 continue
             items = self._shape.fields[name].shape
             if isinstance(items, Items) and self._sound(name, default.node, items):
@@ -209,7 +212,7 @@ class _Loader:
         fields = items.item.fields if isinstance(items.item, Record | Choice) else {}
         unknown = {key: entry for key, entry in default.entries.items() if key not in fields}
         for key, entry in unknown.items():
-            self._add(_at(entry.place, f"defaults.{name}.{key}", "unknown key", nearest(key, fields)))
+            self._add(_at(entry.place, f"defaults.{name}.{printable(key)}", "unknown key", nearest(key, fields)))
         return not unknown
 
     def _parsed(self, overrides: Sequence[str]) -> list[_Override]:
@@ -229,7 +232,8 @@ class _Loader:
                 self._problems += error.problems
                 continue
             self._problems += document.problems
-            sets.append(_Override(shown, path.strip(), document.root))
+            if not document.problems:
+                sets.append(_Override(shown, path.strip(), document.root))
         return sets
 
     def _overridden(self, tree: Node, override: _Override) -> Node:
@@ -262,10 +266,10 @@ class _Loader:
         try:
             keys, _ = resolve(path, tree, self._shape)
         except PathError as error:
-            self._add(_at(entry.place, f"matrix.{_short(path)}", error.what, error.suggestion))
+            self._add(_at(entry.place, f"matrix.{printable(path)}", error.what, error.suggestion))
             return None
         if not isinstance(entry.node, Listing) or not entry.node.items:
-            self._add(_at(entry.node.place, f"matrix.{_short(path)}", "takes a list of values to try, as [2, 3]"))
+            self._add(_at(entry.node.place, f"matrix.{printable(path)}", "takes a list of values to try, as [2, 3]"))
             return None
         return _Axis(path, keys, tuple(_via_matrix(item) for item in entry.node.items))
 
@@ -342,7 +346,3 @@ def _sorted(problems: Sequence[Problem], source: str) -> list[Problem]:
 def _clip(text: str, limit: int = 60) -> str:
     shown = repr(text)
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
-
-
-def _short(path: str, limit: int = 60) -> str:
-    return path if len(path) <= limit else path[: limit - 3] + "..."

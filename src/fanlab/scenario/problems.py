@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 from fanlab.errors import Problem
 from fanlab.scenario.check import Finding, Keys, nearest
 from fanlab.scenario.document import Node, Scalar, Table
-from fanlab.scenario.shape import Choice, Items, Leaf, Record, Shape, Texts
+from fanlab.scenario.shape import LOADER_KEYS, Choice, Items, Leaf, Record, Shape, Texts
 from fanlab.scenario.tree import dotted, find, place_of
 
 _NAME_RULE = "letters, digits and . _ : -, beginning with a letter or digit"
@@ -59,6 +59,7 @@ def _problem(
 def _unknown_key(keys: Keys, root: Node, shape: Shape) -> Problem:
     around = _shape_at(keys[:-1], root, shape)
     known = list(around.fields) if isinstance(around, Record | Choice) else []
+    known += LOADER_KEYS if len(keys) == 1 else ()
     close = nearest(str(keys[-1]), known)
     what = "unknown key" if close else f"unknown key; the keys here are {', '.join(known)}"
     return _problem(keys, what, root, shape, suggestion=close, key=True)
@@ -121,10 +122,10 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "too_long": lambda context: f"takes at most {context['max_length']} {_entries(context['max_length'])}",
     "string_too_short": lambda _: "must not be empty",
     "string_too_long": lambda context: f"is longer than {context['max_length']} characters",
-    "greater_than_equal": lambda context: f"must be at least {context['ge']}",
-    "greater_than": lambda context: f"must be above {context['gt']}",
-    "less_than_equal": lambda context: f"must be at most {context['le']}",
-    "less_than": lambda context: f"must be below {context['lt']}",
+    "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
+    "greater_than": lambda context: f"must be above {context['gt']:g}",
+    "less_than_equal": lambda context: f"must be at most {context['le']:.15g}",
+    "less_than": lambda context: f"must be below {context['lt']:.15g}",
 }
 
 

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from fanlab import units
 from fanlab.scenario.model import Scenario
 
+LOADER_KEYS = ("defaults", "matrix")  # keys of a file that are no part of a scenario
 NAME_KEYS = ("group", "name", "kind")  # by which of its keys an entry of a list may be called, in this order
 
 Unit = Literal["duration", "rate", "size"]

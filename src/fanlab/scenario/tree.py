@@ -171,7 +171,13 @@ def dotted(root: Node, keys: Keys, shape: Shape) -> str:
         else:
             parts.append(str(key))
             node = None
-    return ".".join(parts)
+    return printable(".".join(parts))
+
+
+def printable(path: str, limit: int = 120) -> str:
+    """A path as an error can show it: an author's keys may hold anything, at any length."""
+    shown = "".join(character if character.isprintable() else "?" for character in path[:limit])
+    return shown if len(path) <= limit else shown[:-3] + "..."
 
 
 def _below(shape: Shape, key: str, table: Table) -> Shape | None:
@@ -217,8 +223,8 @@ def _entry(segments: list[str], node: Node | None, shape: Items, at: str) -> tup
     if segments[0].isdecimal() and len(segments[0]) < 6:  # noqa: PLR2004 - no list is longer
         if int(segments[0]) < len(items):
             return int(segments[0]), 1
-        has = f"{len(items)} entries, numbered from 0" if items else "no entries"
-        raise PathError(f"{at} has no entry {segments[0]}; it has {has}")
+        has = f"the last one is {len(items) - 1}" if items else "it is empty"
+        raise PathError(f"{at} has no entry {segments[0]}; {has}")
     names = _names(node, shape) if isinstance(node, Listing) and shape.key else []
     for used in range(len(segments), 0, -1):
         name = ".".join(segments[:used])
@@ -226,7 +232,7 @@ def _entry(segments: list[str], node: Node | None, shape: Items, at: str) -> tup
             return names.index(name), used
         if name in names:
             raise PathError(f"{at} has several entries called {name!r}; say which by its number, from 0")
-    if len(items) == 1 and isinstance(shape.item, Record) and segments[0] in shape.item.fields and shape.lone:
+    if len(items) == 1 and shape.lone:
         return 0, 0  # topology.nodes.count, where one group is all there is
     known = [name for name in names if isinstance(name, str)]
     if shape.key:

@@ -1,0 +1,141 @@
+"""Gates: the grammar, the fields, and that what was not measured does not pass."""
+
+import math
+from typing import Any, get_type_hints
+
+import pytest
+
+from fanlab.analysis.latency import LatencyBlock
+from fanlab.analysis.recovery import RecoveryBlock
+from fanlab.report import schema
+from fanlab.scenario.gates import FIELDS, Gate, GateError, evaluate, parse_gate
+
+SUMMARY: dict[str, Any] = {
+    "ledger": {"lost": 3, "owed": 1000},
+    "loss": {
+        "ratio": 0.003,
+        "unexplained": 0,
+        "by_node": {"node-1": 0, "node-2": 3},
+        "by_channel": {"user.updated": 2, "user": 1},
+    },
+    "latency_ms": {"n": 997, "p50": 1.5, "p99": 49.9, "p999": None, "max": math.nan},
+    "recovery_ms": {"all_back": 700.0, "by_fault": {"crash node-2": {"all_back": 700.0}}},
+    "generator": {"cpu": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "gate"),
+    [
+        ("ledger.lost == 0", ("ledger.lost", "==", 0)),
+        ("  ledger.owed>=2k ", ("ledger.owed", ">=", 2000)),
+        ("ledger.owed < 1_000", ("ledger.owed", "<", 1000)),
+        ("loss.ratio <= 0.5%", ("loss.ratio", "<=", 0.005)),
+        ("loss.ratio <= 0.005", ("loss.ratio", "<=", 0.005)),
+        ("latency_ms.p99 < 50ms", ("latency_ms.p99", "<", 50)),
+        ("latency.p99 < 1.5s", ("latency_ms.p99", "<", 1500)),
+        ("latency.p99 < 500us", ("latency_ms.p99", "<", 0.5)),
+        ("latency.n != 1e3", ("latency_ms.n", "!=", 1000)),
+        ("hops.redis.p50 < 1ms", ("hops_ms.redis.p50", "<", 1)),
+        ("recovery.all_back < 2s", ("recovery_ms.all_back", "<", 2000)),
+        ("recovery_ms.by_fault.crash node-2.all_back < 2s", ("recovery_ms.by_fault.crash node-2.all_back", "<", 2000)),
+        ("loss.by_channel.user.updated == 0", ("loss.by_channel.user.updated", "==", 0)),
+        ("phases.drain_s < 5s", ("phases.drain_s", "<", 5)),
+        ("phases.drain_s < 500ms", ("phases.drain_s", "<", 0.5)),
+    ],
+)
+def test_parsed(text: str, gate: tuple[str, str, float]) -> None:
+    found = parse_gate(text)
+    assert (found.field, found.op) == gate[:2]
+    assert found.threshold == pytest.approx(gate[2])
+    assert found.expr == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "suggestion"),
+    [
+        ("", "'' is no gate", None),
+        ("ledger.lost", "'ledger.lost' is no gate", None),
+        ("ledger.lost = 0", "'ledger.lost = 0' is no gate", None),
+        ("0 == ledger.lost", "'0' is no field", None),
+        ("ledger.lost == 0 and ledger.owed > 1", "is no gate", None),
+        ("ledger.lsot == 0", "'ledger.lsot' is no field", "ledger.lost"),
+        ("latency.p98 < 5ms", "'latency.p98' is no field", "latency_ms.p99"),
+        ("ledger.lost == 0ms", "ledger.lost is a count", None),
+        ("latency.p99 < 5%", "latency_ms.p99 is in milliseconds", None),
+        ("loss.ratio < 5ms", "loss.ratio is a ratio", None),
+        ("ledger.lost == many", "not 'many'", None),
+        ("ledger.lost == 1e999", "not '1e999'", None),
+        ("loss.by_node. == 0", "'loss.by_node.' is no field", None),
+        ("verdict == pass", "'verdict' is no field", None),
+        ("ledger.lost == 0" + " " * 300, "is no gate", None),
+    ],
+)
+def test_refused(text: str, what: str, suggestion: str | None) -> None:
+    with pytest.raises(GateError) as caught:
+        parse_gate(text)
+    assert what in caught.value.what
+    if suggestion:
+        assert caught.value.suggestion == suggestion
+
+
+@pytest.mark.parametrize(
+    ("text", "actual", "ok"),
+    [
+        ("ledger.lost == 3", 3, True),
+        ("ledger.lost == 0", 3, False),
+        ("ledger.lost != 0", 3, True),
+        ("ledger.lost < 3", 3, False),
+        ("ledger.lost <= 3", 3, True),
+        ("ledger.lost > 3", 3, False),
+        ("ledger.lost >= 3", 3, True),
+        ("loss.ratio <= 0.3%", 0.003, True),
+        ("latency.p99 < 50ms", 49.9, True),
+        ("loss.by_channel.user.updated == 2", 2, True),
+        ("loss.by_channel.user == 1", 1, True),
+        ("recovery.by_fault.crash node-2.all_back < 701ms", 700.0, True),
+        ("latency.p999 < 60s", None, False),  # too few samples
+        ("latency.max >= 0ms", None, False),  # NaN
+        ("loss.by_node.node-9 == 0", None, False),  # absent
+        ("hops.redis.p50 >= 0ms", None, False),  # a whole block absent
+        ("generator.cpu >= 0", None, False),  # a truth value is no number
+        ("ledger.published != 5", None, False),  # even where "not equal" would be trivially so
+    ],
+)
+def test_evaluated(text: str, actual: float | None, ok: bool) -> None:
+    result = evaluate(parse_gate(text), SUMMARY)
+    assert (result.actual, result.ok, result.expr) == (actual, ok, text)
+
+
+def test_a_gate_on_a_block_is_not_met() -> None:
+    assert evaluate(Gate("x", "ledger", "!=", 1), SUMMARY).ok is False
+
+
+BLOCKS = [
+    ("ledger", schema.LedgerBlock),
+    ("warm_up", schema.LedgerBlock),
+    ("publishers", schema.PublishersBlock),
+    ("clients", schema.ClientsBlock),
+    ("latency_ms", LatencyBlock),
+    ("hops_ms.node", LatencyBlock),
+    ("generator", schema.GeneratorBlock),
+    ("recovery_ms", RecoveryBlock),
+    ("recovery_ms.by_fault.*", RecoveryBlock),
+    ("loss", schema.LossBlock),
+    ("phases", schema.PhasesBlock),
+]
+
+
+@pytest.mark.parametrize(("name", "block"), BLOCKS, ids=[name for name, _ in BLOCKS])
+def test_the_fields_are_those_of_the_summary(name: str, block: type) -> None:
+    """Every number of summary.json can be gated, and nothing else."""
+    numbers = set()
+    for key, hint in get_type_hints(block).items():
+        if hint in (int, float, float | None, int | None):
+            numbers.add(key)
+        elif hint == dict[str, int]:
+            numbers.add(f"{key}.*")
+    depth = name.count(".") + 1
+    known = {".".join(field.split(".")[depth:]) for field in FIELDS if field.startswith(f"{name}.")}
+    known = {field for field in known if not field.startswith("by_fault")}
+    assert known == numbers
