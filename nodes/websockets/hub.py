@@ -107,7 +107,7 @@ class Hub(Generic[C]):
         """Add a client; True if its subscription holds now, False if `confirmed` will tell later."""
         channel = self._obtain(name)
         self._names_of.setdefault(client, set()).add(name)
-        if channel.live or channel.members:
+        if channel.live:
             channel.members.add(client)
             return True
         self._want(channel)
@@ -154,7 +154,7 @@ class Hub(Generic[C]):
         self._sent.popleft()
         channel = self._channels[name]
         channel.in_flight -= 1
-        channel.live = True  # then nothing else is in flight: leaving begins at live only
+        channel.live = verb == "SUBSCRIBE"  # then nothing else is in flight: leaving begins at live only
         if not channel.live:
             self._settle(channel, now_ns)
             return Confirmed(name)
@@ -220,6 +220,7 @@ class Hub(Generic[C]):
         """Leave a channel that nobody wants any more, and forget it once Redis knows. One in flight settles later."""
         if channel.wanted:
             return
+        self._end_gap(channel, now_ns)
         if channel.live:
             channel.live = False
             self._ask(channel, "UNSUBSCRIBE")
@@ -229,7 +230,7 @@ class Hub(Generic[C]):
     @staticmethod
     def _break(channel: Channel[C], known_good_ns: int) -> None:
         channel.live = False
-        channel.gap_from_ns = max(known_good_ns, channel.live_since_ns) + 2
+        channel.gap_from_ns = max(known_good_ns, channel.live_since_ns)
 
     def _end_gap(self, channel: Channel[C], now_ns: int) -> Gap | None:
         if channel.gap_from_ns is None:
