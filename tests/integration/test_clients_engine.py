@@ -35,7 +35,7 @@ async def running(
     handler: Handler, path: Path, *, clients: int = 1, url: str | None = None, **group: Any
 ) -> AsyncIterator[ClientsEngine]:
     """An engine with its clients begun, against `handler`; flushed and finished at the end."""
-    async with serve(handler, "127.0.0.1", 0, ping_interval=None, compression=None) as server:
+    async with serve(handler, "127.0.0.1", 0, ping_interval=None, compression=None, close_timeout=0.2) as server:
         port = server.sockets[0].getsockname()[1]
         fields: dict[str, Any] = {
             "backoff": Backoff(50 * NS_PER_MS, 1.0, NS_PER_S, 0.0),

@@ -80,15 +80,15 @@ class EngineUser(User):
     end_op = ""
     key = ""
     order: Callable[[str, dict[str, Any]], None] | None = None  # role, message: set in workers
-    ordinals: Ordinals | None = None
+    ordinal: Callable[[str], int] | None = None  # class name: the next number of that class
     number: int | None = None
 
     def on_start(self) -> None:
         """Begin: connect, or take part in publishing."""
         cls = type(self)
-        if cls.ordinals is None or cls.order is None:
+        if cls.ordinal is None or cls.order is None:
             raise RuntimeError("this user runs in a fanlab worker only")
-        self.number = cls.first + cls.ordinals.take(cls.__name__)
+        self.number = cls.first + cls.ordinal(cls.__name__)
         cls.order(cls.role, {"op": cls.begin_op, cls.key: self.number})
 
     def on_stop(self) -> None:
@@ -119,13 +119,15 @@ def publisher_classes(config: LoadConfig) -> list[type[User]]:
     ]
 
 
-def equip(classes: Sequence[type[User]], order: Callable[[str, dict[str, Any]], None], ordinals: Ordinals) -> None:
+def equip(
+    classes: Sequence[type[User]], order: Callable[[str, dict[str, Any]], None], ordinal: Callable[[str], int]
+) -> None:
     """Give a worker's classes their engines and their numbers."""
     for cls in classes:
         if not issubclass(cls, EngineUser):
             raise TypeError(f"{cls.__name__} is no user of fanlab's")
         cls.order = staticmethod(order)
-        cls.ordinals = ordinals
+        cls.ordinal = staticmethod(ordinal)
 
 
 def _user_class(name: str, *, first: int, role: str) -> type[User]:

@@ -6,26 +6,23 @@ Its users give orders, its engines (child processes without gevent) do the work;
 import argparse
 import logging
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import gevent
 import locust.runners
-from gevent import subprocess
 from gevent.event import Event
-from gevent.lock import RLock
 from locust.env import Environment
 
 from fanlab.load.config import LoadConfig, read_config
+from fanlab.load.engines import Engines
 from fanlab.load.lifeline import Lifeline, dial
 from fanlab.load.locust_stats import log_message
 from fanlab.load.users import ORDER, ORDINALS, TOLD, Ordinals, client_classes, equip, publisher_classes
 from fanlab.load.wire import Message
 
 REPORT_S = 1.0
-END_S = 10.0
 
 
 class Worker:
@@ -33,28 +30,23 @@ class Worker:
 
     def __init__(self, config: LoadConfig, config_path: Path, parent: Lifeline, index: int) -> None:
         self._config = config
-        self._config_path = config_path
         self._index = index
         self._parent = parent
-        self._engines: dict[str, Lifeline] = {}
-        self._ended: set[str] = set()
-        self._processes: dict[str, Any] = {}
-        self._epoch: Message | None = None
+        self.engines = Engines(config_path, index, self._on_engine, self._on_engine_death)
         self._early: list[Message] = []
-        self._starting = RLock()
         self._classes = [*client_classes(config), *publisher_classes(config)]
         self._environment = Environment(user_classes=self._classes)
         self._ordinals = Ordinals(self._ask_ordinals)
-        equip(self._classes, self.order, self._ordinals)
+        equip(self._classes, self.engines.order, self._ordinals.take)
         self._runner: Any = None
         self.over = Event()
 
     def start_engines(self, workers: int) -> None:
         """Start those that are sure to be needed, while Locust's master is still starting."""
         if self._config.client_count >= workers:
-            self._engine("clients")
+            self.engines.start("clients")
         if self._config.stream_count >= workers:
-            self._engine("publishers")
+            self.engines.start("publishers")
 
     def join_master(self, port: int) -> None:
         """Connect to Locust's master. What engines told before is not lost: it waits for the runner."""
@@ -69,50 +61,17 @@ class Worker:
         self._runner.greenlet.join()  # until the master says quit
         self.over.set()
 
-    def order(self, role: str, message: dict[str, Any]) -> None:
-        """Tell an engine something; the first order starts it."""
-        self._engine(role).tell(message)
-
-    def end_engines(self) -> None:
-        """Let every engine end in order, and wait for it."""
-        for engine in self._engines.values():
-            engine.tell({"op": "finish"})
-        for process in self._processes.values():
-            process.wait(timeout=END_S)
-
-    def _engine(self, role: str) -> Lifeline:
-        with self._starting:  # starting a process lets other greenlets run, and each role has one engine
-            if role not in self._engines:
-                self._start(role)
-        return self._engines[role]
-
-    def _start(self, role: str) -> None:
-        ours, theirs = socket.socketpair()
-        argv = [sys.executable, "-m", "fanlab.load.engine", "--role", role, "--config", str(self._config_path)]
-        argv += ["--worker", str(self._index), "--fd", str(theirs.fileno())]
-        self._processes[role] = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-        theirs.close()
-        engine = Lifeline(ours)
-        self._engines[role] = engine
-        engine.listen(lambda message: self._on_engine(role, message), lambda: self._on_engine_end(role))
-        if self._epoch is not None:
-            engine.tell(self._epoch)
-
     def _on_engine(self, role: str, message: Message) -> None:
         if message["ev"] == "batch":
             log_message(self._environment.stats, message)
-        elif message["ev"] == "ended":
-            self._ended.add(role)
         told = {"worker": self._index, "role": role, **message}
         if self._runner is None:
             self._early.append(told)
         else:
             self._runner.send_message(TOLD, told)
 
-    def _on_engine_end(self, role: str) -> None:
-        if role not in self._ended:
-            code = self._processes[role].wait(timeout=END_S)
-            self._parent.tell({"ev": "engine-died", "worker": self._index, "role": role, "code": code})
+    def _on_engine_death(self, role: str, code: int) -> None:
+        self._parent.tell({"ev": "engine-died", "worker": self._index, "role": role, "code": code})
 
     def _ask_ordinals(self, class_name: str, count: int) -> None:
         self._runner.send_message(ORDINALS, {"class": class_name, "count": count})
@@ -121,12 +80,10 @@ class Worker:
         self._ordinals.answered(msg.data["class"], msg.data["first"], msg.data["count"])
 
     def _on_order(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002 - Locust calls by name
-        self._epoch = msg.data
-        for engine in self._engines.values():
-            engine.tell(msg.data)
+        self.engines.begin(msg.data)
 
     def _on_test_stop(self, environment: Environment) -> None:  # noqa: ARG002 - Locust calls by name
-        gevent.spawn(self.end_engines)
+        gevent.spawn(self.engines.end)
 
 
 def main() -> int:
@@ -152,7 +109,7 @@ def main() -> int:
     parent.tell({"ev": "hello", "role": "worker", "index": arguments.index, "pid": os.getpid()})
     worker.start_engines(arguments.workers)
     worker.over.wait()
-    worker.end_engines()
+    worker.engines.end()
     parent.close()
     return 0
 
