@@ -4,19 +4,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fanlab.report import facts, tables
+from fanlab.report import facts, tables, text
 from fanlab.report.tables import Table
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|!~@$&^])")
 _WEB: Final = re.compile(r"(?i)\b(https?|ftp|mailto|www)([:.])")  # what GitHub turns into a link of its own accord
 _ROWS_AT_MOST: Final = 50
+_CHARS_AT_MOST: Final = 2000
 _MARKS: Final = {"good": "✅", "bad": "❌", "warn": "⚠️"}
 
 
 def render(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """The report as GitHub-flavoured Markdown. The same input gives the same text."""
     verdict = facts.verdict(summary, manifest)
-    lines = [f"# {escape(summary['scenario'])}: {verdict.word}", ""]
+    lines = [f"# {escape(text.clean(summary['scenario']))}: {verdict.word}", ""]
     if verdict.partial:
         lines += [f"> ⚠️ **Partial.** {escape(verdict.partial)}", ""]
     lines += [f"{_MARKS[verdict.tone]} **{verdict.word}**: {escape(verdict.line)}.", ""]
@@ -62,15 +63,12 @@ def section(table: Table, heading: str) -> list[str]:
 
 
 def escape(value: str) -> str:
-    """A text without meaning to Markdown: no markup, no table cell, no HTML, no mention, no link.
-
-    A name may hold anything; what `text.clean` left of it is one line of printable characters.
-    """
-    unlinked = _WEB.sub("\\1\N{WORD JOINER}\\2", value)
+    """A text without meaning to Markdown: no markup, no table cell, no HTML, no mention, no link."""
+    unlinked = _WEB.sub("\\1\N{WORD JOINER}\\2", text.clean(value, _CHARS_AT_MOST))
     escaped = _SPECIAL.sub(r"\\\1", unlinked)
     # A backslash does not stop `@name` and `#12` from becoming links, nor a line from opening a list.
     escaped = re.sub(r"\\([@#])(?=\w)", "\\1\N{WORD JOINER}", escaped)
-    return re.sub(r"^(\s*)([-+]|\d+[.)])(?=\s)", r"\1\\\2", escaped)
+    return re.sub(r"^(\d*)([-+.)])(?=\s)", r"\1\\\2", escaped)
 
 
 def _code(command: str) -> list[str]:
