@@ -2,7 +2,7 @@
 
 Anything a peer sends is a sign of life. A peer that was asked and has said nothing for the timeout is dead. The sweep
 knows when it should have run: if it comes late, this process itself was stopped (SIGSTOP, a laptop's lid), the
-peers' answers may lie unread in the socket, and the lost time is not held against them.
+peers' answers may lie unread in the socket, the lost time is not held against them, and nobody dies in that sweep.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ class Heartbeat(Generic[P]):
                 peer.asked_s = None
             if peer.asked_s is not None:
                 peer.asked_s += stalled_s
-                if now_s - peer.asked_s >= self.timeout_s:
+                if not stalled_s and now_s - peer.asked_s >= self.timeout_s:
                     result.dead.append(peer)
             elif now_s - peer.heard_s >= self.interval_s:
                 peer.asked_s = now_s

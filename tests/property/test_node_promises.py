@@ -52,6 +52,8 @@ class World:
     def do_subscribe(self, client: str, channel: str) -> None:
         self.asked.add((client, channel))
         if self.hub.subscribe(client, channel):
+            assert self.up
+            assert channel in self.redis
             self.told.add((client, channel))
 
     def do_unsubscribe(self, client: str, channel: str) -> None:
@@ -103,6 +105,7 @@ class World:
             assert len(set(confirmed.tell)) == len(confirmed.tell)
             for client in confirmed.tell:
                 assert (client, name) in self.asked
+                assert name in self.redis
                 self.told.add((client, name))
 
     def do_break(self, _: str, __: str) -> None:
