@@ -1,6 +1,6 @@
 """Stripes: append-only journals, one per process, that survive SIGKILL with at most one torn frame at the end.
 
-A frame is one `write`: magic `FL`, kind (one letter), a zero byte, length, CRC-32 of the payload, then the payload.
+A frame is one `write`: magic `FL`, kind (one letter), a zero byte, length, CRC-32 of kind and payload, the payload.
 What `write` has accepted is in the kernel, so the death of the writing process cannot lose it. A reader stops at the
 first frame that is cut short and says so; a frame whose CRC fails in the middle is skipped and counted.
 """
@@ -57,7 +57,8 @@ class StripeWriter:
         """Append one frame; an empty payload is no frame. Raises OSError (a full disk), never loses part in silence."""
         if not payload:
             return
-        head = _HEADER.pack(_MAGIC, kind.encode(), b"\0", len(payload), zlib.crc32(payload))
+        letter = kind.encode()
+        head = _HEADER.pack(_MAGIC, letter, b"\0", len(payload), zlib.crc32(payload, zlib.crc32(letter)))
         frame = memoryview(head + payload)
         while frame:  # the kernel may take part of a large write
             frame = frame[os.write(self._fd, frame) :]
@@ -111,7 +112,7 @@ class StripeReader:
                 if len(payload) < length:
                     self.torn += 1
                     return
-                if zlib.crc32(payload) != crc:
+                if zlib.crc32(payload, zlib.crc32(kind)) != crc:
                     self.corrupt += 1
                     continue
                 frame = Frame(Kind(kind.decode()), payload)
