@@ -1,0 +1,143 @@
+"""Cross-checks beyond the malformed files: the bounds from both sides, and what must not be complained about."""
+
+from typing import Any
+
+import pytest
+
+from fanlab.ledger.records import TOKEN_LENGTH
+from fanlab.scenario.check import MIN_PAYLOAD_BYTES, check, planned_messages
+from fanlab.scenario.model import BurstRate, ConstantRate, PoissonRate, RampRate, Scenario, Step, StepRate
+
+S = 1_000_000_000
+
+
+def found(**changes: Any) -> list[str]:
+    """Dotted keys of every finding about a small sound scenario with some parts exchanged."""
+    data: dict[str, Any] = {
+        "name": "t",
+        "question": "?",
+        "topology": {"nodes": {"count": 3}},
+        "channels": ["news"],
+        "clients": [{"group": "g", "count": 6, "channels": ["news"]}],
+        "publishers": [{"name": "p", "channel": "news", "rate": "10/s"}],
+        "phases": {"warm_up": "1s", "measure": "10s"},
+    }
+    scenario = Scenario.model_validate(data | changes)
+    return [".".join(map(str, finding.keys)) for finding in check(scenario, ["websockets"])]
+
+
+def group(**changes: Any) -> list[dict[str, Any]]:
+    return [{"group": "g", "count": 6, "channels": ["news"], **changes}]
+
+
+def publisher(**changes: Any) -> list[dict[str, Any]]:
+    return [{"name": "p", "channel": "news", "rate": "10/s", **changes}]
+
+
+def test_a_sound_scenario_has_no_findings() -> None:
+    assert found() == []
+
+
+def test_the_least_payload_is_the_marker() -> None:
+    assert MIN_PAYLOAD_BYTES == TOKEN_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"publishers": publisher(payload=47)}, []),
+        ({"publishers": publisher(payload=46)}, ["publishers.0.payload"]),
+        ({"publishers": publisher(payload="1MiB")}, []),
+        ({"publishers": publisher(payload=2**20 + 1)}, ["publishers.0.payload"]),
+        ({"publishers": publisher(timeout=0)}, ["publishers.0.timeout"]),
+        ({"publishers": publisher(rate={"kind": "ramp", "from": "0/s", "to": "1/s", "over": "5s"})}, []),
+        (
+            {"publishers": publisher(rate={"kind": "ramp", "from": "0/s", "to": "0/s", "over": "5s"})},
+            ["publishers.0.rate"],
+        ),
+        ({"publishers": publisher(rate={"kind": "poisson", "rate": "0/s"})}, ["publishers.0.rate"]),
+        (
+            {"publishers": publisher(rate={"kind": "step", "steps": [{"at": 0, "rate": "0/s"}]})},
+            ["publishers.0.rate"],
+        ),
+        (
+            {
+                "publishers": publisher(
+                    rate={"kind": "step", "steps": [{"at": 0, "rate": "0/s"}, {"at": "60s", "rate": "5/s"}]}
+                )
+            },
+            ["publishers.0.rate"],  # it would begin after the end
+        ),
+        ({"clients": group(join="9999ms")}, []),
+        ({"clients": group(join="10s")}, ["clients.0.join"]),
+        ({"clients": group(nodes=[])}, ["clients.0.nodes"]),
+        ({"clients": group(nodes=["node-1", "node-1"])}, ["clients.0.nodes.1"]),
+        ({"clients": group(nodes=["node-3"])}, []),
+        ({"clients": group(nodes=["node-03"])}, ["clients.0.nodes.0"]),
+        ({"clients": group(nodes=["node-4"])}, ["clients.0.nodes.0"]),
+        ({"clients": group(channels=["news", "news"])}, ["clients.0.channels.1"]),
+        ({"clients": group(reconnect={"initial": "1s", "max": "1s"})}, []),
+        ({"clients": group(reconnect={"initial": 0})}, ["clients.0.reconnect.initial"]),
+        ({"clients": group(ping_interval=0, ping_timeout=0)}, ["clients.0.ping_interval", "clients.0.ping_timeout"]),
+        ({"clients": group(count=100_000)}, []),
+        ({"clients": group(count=100_001)}, ["clients"]),
+        ({"clients": []}, ["clients"]),
+        ({"topology": {"nodes": [{"count": 600}, {"count": 500}]}}, ["topology.nodes"]),
+        ({"topology": {"nodes": [{"count": 1}, {"kind": "other"}]}}, ["topology.nodes.1.kind"]),
+        ({"publishers": publisher(rate="4545k/s")}, []),
+        ({"publishers": publisher(rate="4546k/s")}, ["publishers"]),
+        ({"phases": {"measure": "10s", "drain": {"quiet": "1s", "deadline": "1s"}}}, []),
+        ({"phases": {"measure": "10s", "drain": {"quiet": 0}}}, ["phases.drain.quiet"]),
+        ({"gates": ["loss.by_node.node-3 == 0", "loss.by_channel.news == 0"]}, []),
+        ({"gates": ["loss.by_channel.jobs == 0"]}, ["gates.0"]),
+    ],
+)  # fmt: skip
+def test_bounds(changes: dict[str, Any], keys: list[str]) -> None:
+    assert found(**changes) == keys
+
+
+def crash(target: Any, at: str, **more: str) -> dict[str, Any]:
+    return {"kind": "crash", "target": target, "at": at, **more}
+
+
+@pytest.mark.parametrize(
+    ("faults", "keys"),
+    [
+        ([crash("node-1", "1s", **{"for": "1s"}), crash("node-1", "2s")], []),  # half-open
+        ([crash("node-1", "1s", **{"for": "1001ms"}), crash("node-1", "2s")], ["faults.1.at"]),
+        ([crash("node-1", "1s"), crash("node-2", "1s")], []),
+        ([crash("node-1", "1s"), crash("node-1", "9s")], ["faults.1.at"]),  # it is gone for good
+        ([crash("node-1", "9s"), crash("node-1", "1s")], ["faults.0.at"]),  # in order of time, not of writing
+        ([crash(["node-1", "node-2"], "1s"), crash(["node-2", "node-3"], "2s")], ["faults.1.at"]),
+        ([crash("all", "1s"), crash("node-3", "1s")], ["faults.1.at"]),
+        ([crash("one", "1s"), crash("one", "2s")], ["faults.1.at"]),
+        ([crash("one", "1s", **{"for": "500ms"}), crash("one", "2s")], []),
+        ([crash("node-1", "1s"), {"kind": "redis-restart", "at": "1s"}], []),
+        ([{"kind": "redis-restart", "at": "1s"}, {"kind": "redis-kill-pubsub", "at": "1500ms"}], ["faults.1.at"]),
+        ([{"kind": "redis-restart", "at": "1s"}, {"kind": "redis-kill-pubsub", "at": "2s"}], []),
+        ([{"kind": "redis-restart", "at": "1s", "for": 0}], ["faults.0.for"]),
+        ([{"kind": "redis-kill-pubsub", "at": "10s"}], ["faults.0.at"]),
+        ([crash([], "1s")], ["faults.0.target"]),
+        ([crash(["node-1", "all"], "1s")], ["faults.0.target.1"]),
+        ([crash(["node-1", "node-1"], "1s")], ["faults.0.target.1"]),
+        ([crash("node-1", f"{index}ms", **{"for": "1ms"}) for index in range(201)], ["faults"]),
+    ],
+)
+def test_faults(faults: list[dict[str, Any]], keys: list[str]) -> None:
+    assert found(faults=faults) == keys
+
+
+@pytest.mark.parametrize(
+    ("rate", "messages"),
+    [
+        (ConstantRate(rate="5/s"), 50),
+        (PoissonRate(kind="poisson", rate="5/s"), 50),
+        (RampRate.model_validate({"kind": "ramp", "from": "0/s", "to": "10/s", "over": "5s"}), 25 + 50),
+        (RampRate.model_validate({"kind": "ramp", "from": "0/s", "to": "10/s", "over": "20s"}), 25),
+        (StepRate(kind="step", steps=[Step(at="0s", rate="1/s"), Step(at="4s", rate="2/s")]), 4 + 12),
+        (StepRate(kind="step", steps=[Step(at="0s", rate="1/s"), Step(at="40s", rate="2/s")]), 10),
+        (BurstRate(kind="burst", size=3, every="4s"), 9),
+    ],
+)
+def test_planned_messages(rate: Any, messages: float) -> None:
+    assert planned_messages(rate, 10 * S) == pytest.approx(messages)
