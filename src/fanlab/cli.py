@@ -48,8 +48,15 @@ def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
 def cli() -> None:
     """Start N WebSocket nodes and a Redis, load them, break them, and account for every delivery.
 
-    Exit codes: 0 pass, 1 a gate failed, 2 usage or scenario error, 3 the measurement is invalid, 4 environment,
-    70 a bug in fanlab, 130 interrupted.
+    \b
+    Exit codes:
+      0    pass
+      1    a gate failed
+      2    usage or scenario error
+      3    the measurement is invalid
+      4    environment: no Redis, a node that never got ready, a full disk
+      70   a bug in fanlab
+      130  interrupted
     """
 
 

@@ -40,7 +40,7 @@ def test_help_names_every_verb_and_the_exit_codes() -> None:
         "init",
     ):
         assert f"\n  {verb} " in done.stdout
-    assert "3 the measurement is invalid" in done.stdout
+    assert "3    the measurement is invalid" in done.stdout
 
 
 def test_version() -> None:
