@@ -139,7 +139,7 @@ def _draw_group(axes: Axes, group: Group, place_in: tuple[float, float], *, most
     middle_in = top_in + tall_in / 2
     two_lines = tall_in >= _MIN_NODE_IN
     for x, ha, head, tail, color in (
-        (0, "right", text.clean(group.node, 20), f"{len(group.cells):,} {unit}", LIGHT["ink"]),
+        (0, "right", text.clean(group.node, 20), f"{len(group.cells):,} {unit.replace('rows of', '×')}", LIGHT["ink"]),
         (
             1,
             "left",

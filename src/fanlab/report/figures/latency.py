@@ -174,7 +174,8 @@ def line_with_islands(axes: Axes, x: Floats, y: Floats, **kwargs: Any) -> None:
 
 
 def _last(values: Floats) -> float:
-    return float(values[np.isfinite(values)][-1])
+    """Where a line ends; its last outlier alone would put its name beside another line."""
+    return float(np.median(values[np.isfinite(values)][-5:]))
 
 
 def _note(axes: Axes, x: float, y: float, label: str) -> None:

@@ -28,10 +28,8 @@ def figure_recovery(series: Series) -> Drawing:
         return Drawing("recovery", title, why, "", None, missing=why)
     shown = recoveries[:_MOST_FAULTS]
     more = f" · the first {len(shown)} of {len(recoveries)} faults" if len(shown) < len(recoveries) else ""
-    hit = ", ".join(f"{r.clients:,}" for r in shown)
-    subtitle = (
-        f"time after the fault bit · medians, and the last client of all · n = {text.clean(hit, 40)} clients{more}"
-    )
+    hit = sum(r.clients for r in shown)
+    subtitle = f"time after the fault bit · medians, and the last client of all · n = {hit:,} clients{more}"
     height_in = _ROW_IN * len(shown)
     figure = style.new_figure(title, subtitle, _TOP_IN + height_in + style.BOTTOM_IN)
     axes = style.add_axes(figure, _TOP_IN, height_in, left_in=_LEFT_IN)

@@ -19,8 +19,9 @@ PANELS = (  # (metric, title, factor, steps)
     ("numsub", "PUBSUB NUMSUB, subscribed nodes per channel", 1.0, True),
 )
 _PANEL_IN = 1.05
+_TITLE_PT = 13
 _TITLE_IN = 0.3
-_FAULT_NAMES_IN = 0.12
+_FAULT_NAMES_IN = 0.3  # two rows, over the first panel's title
 _MOST_LINES = 6
 _MOST_OTHERS = 18  # more lines without a name would tell nothing, and make the file heavy
 
@@ -48,7 +49,7 @@ def figure_resources(series: Series) -> Drawing:
         axes.set_gid(f"fl-{metric}")
         style.time_axis(axes, start_s, end_s, labels=index == len(present) - 1)
         _draw_panel(axes, panel_title, series.samples[metric], factor, steps=steps)
-        style.shade_faults(axes, series.faults, names=index == 0)
+        style.shade_faults(axes, series.faults, names=index == 0, lift_pt=_TITLE_PT)
     alt = "Resources over time. " + " ".join(_in_words(panel, series.samples[panel[0]]) for panel in present)
     return Drawing("resources", title, subtitle, alt, figure, ("metric", "unit", "t_s", "value"), _rows(series))
 

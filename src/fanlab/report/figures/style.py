@@ -211,8 +211,8 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         )
 
 
-def shade_faults(axes: Axes, faults: Sequence[FaultWindow], *, names: bool = True) -> None:
-    """Shade each fault window and name it above the plot; names that would touch go to a row above.
+def shade_faults(axes: Axes, faults: Sequence[FaultWindow], *, names: bool = True, lift_pt: float = 0) -> None:
+    """Shade each fault window and name it `lift_pt` above the plot; names that would touch go to a row above.
 
     An x axis must have been set. What finds no room in two rows stays unnamed here: the tables name it.
     """
@@ -236,7 +236,7 @@ def shade_faults(axes: Axes, faults: Sequence[FaultWindow], *, names: bool = Tru
             name,
             (x_in / width_in, 1),
             xycoords="axes fraction",
-            xytext=(0, 6 + row * (SMALL_PT + 2.5)),
+            xytext=(0, 6 + lift_pt + row * (SMALL_PT + 2.5)),
             textcoords="offset points",
             size=SMALL_PT,
             weight="bold",
