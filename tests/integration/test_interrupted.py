@@ -20,11 +20,10 @@ KILLS = int(os.environ.get("FANLAB_KILLS", "4"))
 RUN_S = 9.0  # about the length of the run below, from the first import to the last line
 
 
-def started(out: Path) -> "subprocess.Popen[str]":
+def started(out: Path, log: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(out), "--set", "phases.measure=4s"]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "CI": "1"}
-    )
+    with log.open("wb") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "CI": "1"})
 
 
 def report(out: Path) -> "subprocess.CompletedProcess[str]":
@@ -37,16 +36,16 @@ def test_sigkill_at_a_random_instant_leaves_no_process_and_a_readable_directory(
     # One instant in each of KILLS equal slices of the run, so that a few tests still cover all phases.
     after_s = RUN_S * (number + rng(1, "kill", number).random()) / KILLS
     out = tmp_path / "run"
-    harness = started(out)
+    harness = started(out, tmp_path / "log")
     try:
         time.sleep(after_s)
         processes = family(harness.pid)
         harness.kill()
-        harness.communicate()
+        harness.wait()
         assert left_after(5.0, processes, out) == [], f"killed after {after_s:.2f} s"
     finally:
         harness.kill()
-        harness.communicate()
+        harness.wait()
     if not (out / "manifest.json").exists():
         return  # killed before there was anything to report on
     done = report(out)
@@ -62,7 +61,7 @@ def test_sigkill_at_a_random_instant_leaves_no_process_and_a_readable_directory(
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_mid_run_it_cleans_up_and_reports_what_there_is(signum: int, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    harness = started(out)
+    harness = started(out, tmp_path / "log")
     try:
         end = time.monotonic() + 30
         while not _running(out):
@@ -71,9 +70,11 @@ def test_interrupted_in_mid_run_it_cleans_up_and_reports_what_there_is(signum: i
         time.sleep(1.5)
         processes = family(harness.pid)
         harness.send_signal(signum)
-        output, _ = harness.communicate(timeout=40)
+        harness.wait(timeout=40)
     finally:
         harness.kill()
+        harness.wait()
+    output = (tmp_path / "log").read_text()
     assert harness.returncode == 130, output
     assert "Traceback" not in output
     assert left_after(5.0, processes, out) == []
