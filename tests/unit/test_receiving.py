@@ -8,6 +8,7 @@ import pytest
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.records import DELIVERY_DTYPE, Token, encode_token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
+from fanlab.load.health import Health
 from fanlab.load.histogram import Histogram, batch_from_json, percentile_ms
 from fanlab.load.receiving import BUFFER_RECORDS, DeliveryBuffer, TokenReader
 from fanlab.load.totals import Totals
@@ -83,6 +84,15 @@ def test_histogram_batches() -> None:
     failed = Histogram().take(failures=3)
     assert failed is not None
     assert (failed.count, failed.failures) == (0, 3)
+
+
+def test_health_tells_how_late_ticks_came() -> None:
+    health = Health()
+    for n in range(100):
+        health.tick(due_ns=n * 1000, now_ns=n * 1000 + (50 * NS_PER_MS if n == 7 else 2 * NS_PER_MS))
+    event = health.event(9, missed=4)
+    assert (event["loop_lag_p99_ms"], event["loop_lag_max_ms"], event["missed"]) == (2.0, 50.0, 4)
+    assert health.event(10, missed=4)["loop_lag_max_ms"] == 0  # each second by itself
 
 
 def test_lines_in_any_pieces() -> None:

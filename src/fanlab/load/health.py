@@ -1,5 +1,6 @@
 """An engine watching itself: is it late because the system is, or because it has too much to do?"""
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ class Health:
         """The `health` event since the last call; `cpu_s` is the process's CPU time since its start."""
         lags = sorted(self._lags_ns) or [0]
         self._lags_ns = []
-        p99 = lags[min(len(lags) - 1, int(0.99 * len(lags)))]
+        p99 = lags[math.ceil(0.99 * len(lags)) - 1]
         return {
             "t": t_ns,
             "ev": "health",
