@@ -243,7 +243,7 @@ def sample_manifest(status: str = "complete") -> dict[str, Any]:
         "schema_version": 1,
         "fanlab_version": "0.1.0",
         "status": status,
-        "started_utc": "2025-11-22T19:47:03Z",
+        "started_utc": "20251122T194703Z",
         "command": ["fanlab", "run", "scenarios/quickstart.yaml", "--seed", "7"],
         "scenario": {
             "name": "quickstart",

@@ -344,6 +344,34 @@ def test_matplotlib_s_own_settings_stay_as_they_were():
     assert dict(rcParams) == before
 
 
+def test_many_bins_are_taken_together_and_none_is_lost():
+    edges_s, counts = style.coarser(np.arange(0, 251.0), np.arange(250.0)[None, :])
+    assert (edges_s[0], edges_s[1], edges_s[-2], edges_s[-1]) == (0, 3, 249, 250)
+    assert counts.shape == (1, 84)
+    assert counts.sum() == np.arange(250.0).sum()
+    assert list(counts[0, :2]) == [0 + 1 + 2, 3 + 4 + 5]
+    few = np.arange(3.0)
+    assert_array_equal(style.coarser(np.arange(4.0), few)[1], few)
+
+
+def test_the_beat_of_rate_and_bins_does_not_show():
+    series = sample_series()
+    beat = np.tile([120.0, 180.0], 80)  # 50 messages/s in bins of 50 ms: two, three, two, three
+    edges_s = np.arange(161) * 0.05
+    drawing = traffic.figure_rate(replace(series, edges_s=edges_s, offered=beat, delivered=beat, lost=beat * 0))
+    values, edges, _ = artist(drawing.figure.axes[0], "offered").get_data()
+    assert_allclose(values, 3000.0)
+    assert_allclose(np.diff(edges), 0.1)
+    assert "per 100 ms" in drawing.subtitle
+
+
+def test_a_unit_looks_the_same_in_every_panel():
+    cpu, rss, *_ = resources.figure_resources(sample_series()).figure.axes
+    for unit in ("node-1", "redis", "load-0"):
+        assert artist(cpu, unit).get_color() == artist(rss, unit).get_color()
+    assert len({style.look_of(i) for i in range(18)}) == 18
+
+
 def test_labels_that_would_touch_move_apart():
     assert style.spread([5, 5, 5], 2, 0, 20) == [5, 7, 9]
     assert style.spread([19, 20], 4, 0, 20) == [16, 20]

@@ -80,3 +80,9 @@ def test_counts_lists_and_labels():
     assert text.listing(["a", "b", "c"]) == "a, b and c"
     assert text.listing([]) == ""
     assert text.label("node_crash_in_flight") == "node crash in flight"
+
+
+def test_moments():
+    assert text.moment("20251122T194703Z") == text.moment("2025-11-22T19:47:03.25Z") == "2025-11-22 19:47:03 UTC"
+    assert text.moment("some\nday") == "some day"
+    assert text.moment(None) == ""

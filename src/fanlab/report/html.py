@@ -27,7 +27,7 @@ def render(summary: Mapping[str, Any], manifest: Mapping[str, Any], series: Seri
         f"{text.count(ledger['published'])} messages published",
         f"{text.clean(summary['backend'])} backend",
         f"seed {text.clean(manifest.get('seed'))}",
-        text.clean(manifest.get("started_utc") or ""),
+        text.moment(manifest.get("started_utc")),
     ]
     return _template().render(
         scenario=text.clean(summary["scenario"]),

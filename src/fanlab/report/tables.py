@@ -226,7 +226,7 @@ def reproduction(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> lis
             ("seed", manifest.get("seed")),
             ("backend", manifest.get("backend")),
             ("load workers", manifest.get("workers")),
-            ("started", manifest.get("started_utc")),
+            ("started", text.moment(manifest.get("started_utc"))),
             ("status", manifest.get("status")),
             ("drain ended by", (manifest.get("phases") or {}).get("drain_ended_by")),
         ],
@@ -253,7 +253,7 @@ def reproduction(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> lis
         ],
     )
     versions = pairs(
-        "Versions", [("fanlab", manifest.get("fanlab_version")), *(manifest.get("versions") or {}).items()]
+        "Versions", ({"fanlab": manifest.get("fanlab_version")} | (manifest.get("versions") or {})).items()
     )
     return [run, place, versions]
 

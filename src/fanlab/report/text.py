@@ -1,6 +1,7 @@
 """Text as reports show it: names made harmless, figures made short. Pure; escaping is each format's own."""
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TypeGuard
@@ -8,6 +9,7 @@ from typing import TypeGuard
 NONE = "–"  # shown where there is no figure, never 0
 _JOINERS = "\u200d\ufe0f"  # zero-width joiner and emoji presentation: invisible, harmless, and part of emoji
 _KILO = 1000
+_STAMP = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)(?:\.\d+)?Z")
 
 
 def clean(value: object, limit: int = 160) -> str:
@@ -96,6 +98,14 @@ def figure(value: object) -> str:
 def label(key: object) -> str:
     """A summary's key as words: `node_redis_gap` -> `node redis gap`."""
     return clean(str(key).replace("_", " "))
+
+
+def moment(stamp: object) -> str:
+    """A UTC stamp for people: `20251122T194703Z` -> `2025-11-22 19:47:03 UTC`; anything else as it is."""
+    parts = _STAMP.fullmatch(stamp) if isinstance(stamp, str) else None
+    if parts:
+        return "{}-{}-{} {}:{}:{} UTC".format(*parts.groups())
+    return clean(stamp) if stamp else ""
 
 
 def listing(items: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
@@ -49,14 +49,15 @@ def figure_heatmap(series: Series) -> Drawing:
         owed = int(series.offered.sum())
         why = f"nothing lost, n = {owed:,} deliveries owed" if owed else "nothing was owed to anyone"
         return Drawing("heatmap", title, why, "", None, missing=why)
-    groups = group_rows(series.heatmap, series.heatmap_rows)
+    edges_s, cells = style.coarser(series.edges_s, series.heatmap)
+    groups = group_rows(cells, series.heatmap_rows)
     per_row = int(series.notes.get("clients_per_row", 1))
     shown = groups[:_MOST_NODES] if len(groups) <= _MOST_NODES else _worst(groups)
     hit = sum(group.hit for group in groups)
     unit = "clients" if per_row == 1 else f"rows of {per_row} clients"
     left_out = f" · the {len(shown)} worst of {len(groups)} nodes" if len(shown) < len(groups) else ""
     subtitle = (
-        f"messages lost per interval, {unit} grouped by node{left_out} · "
+        f"messages lost per {style.width(edges_s)}, {unit} grouped by node{left_out} · "
         f"n = {lost:,} lost, {hit:,} of {rows_n:,} {unit} hit"
     )
     tracks = _fault_tracks(series)
@@ -67,14 +68,14 @@ def figure_heatmap(series: Series) -> Drawing:
     axes = style.add_axes(figure, top_in, height_in, left_in=_LEFT_IN, right_in=_RIGHT_IN)
     axes.grid(visible=False)
     axes.set_yticks([])
-    start_s, end_s = float(series.edges_s[0]), float(series.edges_s[-1])
+    start_s, end_s = float(edges_s[0]), float(edges_s[-1])
     axes.set_xlim(start_s, end_s)
     axes.set_ylim(height_in, 0)
     axes.spines["bottom"].set_visible(False)
     most = max(float(group.cells.max()) for group in groups)
     at_in = 0.0
     for group, tall_in in zip(shown, heights, strict=True):
-        _draw_group(axes, group, (at_in, tall_in), most=most, unit=unit)
+        _draw_group(axes, group, (at_in, tall_in), cell_s=float(edges_s[1] - edges_s[0]), most=most, unit=unit)
         at_in += tall_in + _GAP_IN
     _draw_faults(axes, series, tracks, height_in)
     style.time_axis(axes, start_s, end_s)
@@ -103,7 +104,7 @@ def group_rows(heatmap: Floats, rows: list[str]) -> list[Group]:
     return groups
 
 
-def opacity_map() -> ListedColormap:
+def opacity_map() -> Colormap:
     """From a pale amber to a full red; nothing at all where nothing was lost."""
     steps = np.linspace(0, 1, _LEVELS)[:, None]
     colors = (_PALE * (1 - steps) + _DEEP * steps).tolist()
@@ -121,7 +122,9 @@ def _heights_in(groups: list[Group]) -> list[float]:
     return [max(_MIN_NODE_IN, total_in * len(group.cells) / rows) for group in groups]
 
 
-def _draw_group(axes: Axes, group: Group, place_in: tuple[float, float], *, most: float, unit: str) -> None:
+def _draw_group(
+    axes: Axes, group: Group, place_in: tuple[float, float], *, cell_s: float, most: float, unit: str
+) -> None:
     (top_in, tall_in), (start_s, end_s) = place_in, axes.get_xlim()
     axes.add_patch(
         Rectangle((start_s, top_in), end_s - start_s, tall_in, facecolor=LIGHT["panel"], edgecolor="none", zorder=0)
@@ -131,7 +134,8 @@ def _draw_group(axes: Axes, group: Group, place_in: tuple[float, float], *, most
         cmap=opacity_map(),
         vmin=1,
         vmax=max(most, 1 + 1e-9),
-        extent=(start_s, end_s, top_in + tall_in, top_in),
+        # The last cell may reach past the end, where the axes cut it off: all cells are equally wide.
+        extent=(start_s, start_s + cell_s * group.cells.shape[1], top_in + tall_in, top_in),
         aspect="auto",
         interpolation="none",
         zorder=2,

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from fanlab.analysis.series import Floats, Series
 from fanlab.report import text
 from fanlab.report.figures import style
-from fanlab.report.figures.style import DASHES, LIGHT, TOP_IN, Drawing
+from fanlab.report.figures.style import LIGHT, TOP_IN, Drawing
 
 _HEIGHT_IN = 2.5
 _LOG_FROM = 20  # a range of this factor and more is drawn on a logarithmic scale
@@ -118,7 +118,7 @@ def figure_ecdf(series: Series) -> Drawing:
     legend: list[tuple[float, str, str]] = []
     for index, node in enumerate(named):
         x, share = series.ecdf_ms[node]
-        color, dash = style.color_of(index), DASHES[index % len(DASHES)]
+        color, dash = style.look_of(index)
         axes.plot(x, share * 100, color=color, linewidth=1.6, linestyle=dash, label=text.clean(node, 40), zorder=3)
         legend.append((100 - 9 * (index + 1), node, color))
     axes.set_ylim(0, 101)

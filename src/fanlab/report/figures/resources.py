@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from fanlab.analysis.series import Floats, Series
 from fanlab.report import text
 from fanlab.report.figures import style
-from fanlab.report.figures.style import DASHES, LIGHT, Drawing
+from fanlab.report.figures.style import LIGHT, Drawing
 
 Lines = Mapping[str, tuple[Floats, Floats]]
 
@@ -18,11 +18,12 @@ PANELS = (  # (metric, title, factor, steps)
     ("redis_buffer_kb", "Redis output buffers of pubsub connections, kB", 1.0, False),
     ("numsub", "PUBSUB NUMSUB, subscribed nodes per channel", 1.0, True),
 )
-_PANEL_IN = 1.05
+_PANEL_IN = 1.15
 _TITLE_PT = 13
 _TITLE_IN = 0.3
 _FAULT_NAMES_IN = 0.3  # two rows, over the first panel's title
-_MOST_LINES = 6
+_MOST_LINES = 8
+_RIGHT_IN = 1.4  # names such as load-1/publishers
 _MOST_OTHERS = 18  # more lines without a name would tell nothing, and make the file heavy
 
 
@@ -42,41 +43,45 @@ def figure_resources(series: Series) -> Drawing:
     )
     each_in = _TITLE_IN + _PANEL_IN
     figure = style.new_figure(title, subtitle, _FAULT_NAMES_IN + each_in * len(present) + style.BOTTOM_IN)
+    units = list(dict.fromkeys(unit for metric in ("cpu", "rss_mb") for unit in series.samples.get(metric, {})))
     start_s, end_s = _span(series, [series.samples[metric] for metric, *_ in present])
     for index, (metric, panel_title, factor, steps) in enumerate(present):
         top_in = _FAULT_NAMES_IN + index * each_in + _TITLE_IN
-        axes = style.add_axes(figure, top_in, _PANEL_IN)
+        axes = style.add_axes(figure, top_in, _PANEL_IN, right_in=_RIGHT_IN)
         axes.set_gid(f"fl-{metric}")
         style.time_axis(axes, start_s, end_s, labels=index == len(present) - 1)
-        _draw_panel(axes, panel_title, series.samples[metric], factor, steps=steps)
+        lines = series.samples[metric]
+        looks = {unit: units.index(unit) if unit in units else i for i, unit in enumerate(lines)}
+        _draw_panel(axes, panel_title, {unit: (x, y * factor) for unit, (x, y) in lines.items()}, looks, steps=steps)
         style.shade_faults(axes, series.faults, names=index == 0, lift_pt=_TITLE_PT)
     alt = "Resources over time. " + " ".join(_in_words(panel, series.samples[panel[0]]) for panel in present)
     return Drawing("resources", title, subtitle, alt, figure, ("metric", "unit", "t_s", "value"), _rows(series))
 
 
-def _draw_panel(axes: Axes, title: str, lines: Lines, factor: float, *, steps: bool) -> None:
+def _draw_panel(axes: Axes, title: str, lines: Lines, looks: Mapping[str, int], *, steps: bool) -> None:
+    """`looks` numbers the units, so that one has the same colour and dash in every panel."""
     peaks = {unit: float(np.nanmax(y)) for unit, (_, y) in lines.items() if y.size}
     highest = sorted(peaks, key=lambda unit: -peaks[unit])
     named = [unit for unit in lines if unit in highest[:_MOST_LINES]]
     for unit in highest[_MOST_LINES:][:_MOST_OTHERS]:
         x, y = broken_at_gaps(*lines[unit])
-        axes.plot(x, y * factor, color=LIGHT["axis"], linewidth=0.8, label="_other", zorder=2)
+        axes.plot(x, y, color=LIGHT["axis"], linewidth=0.8, label="_other", zorder=2)
     ends = []
-    for index, unit in enumerate(named):
+    for unit in named:
         x, y = broken_at_gaps(*lines[unit])
-        color = style.color_of(index)
+        color, dash = style.look_of(looks[unit])
         axes.plot(
             x,
-            y * factor,
+            y,
             color=color,
             linewidth=1.4,
-            linestyle=DASHES[index % len(DASHES)],
+            linestyle=dash,
             drawstyle="steps-post" if steps else "default",
             label=text.clean(unit, 40),
             zorder=3,
         )
-        ends.append((float(y[-1]) * factor, unit, color))
-    top = max(peaks.values()) * factor
+        ends.append((float(y[-1]), unit, color))
+    top = max(peaks.values())
     axes.set_ylim(0, (top or 1.0) * 1.12)
     axes.locator_params(axis="y", nbins=4, integer=steps)
     axes.yaxis.set_major_formatter(lambda y, _pos: style.plain(y))

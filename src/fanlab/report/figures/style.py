@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fanlab.analysis.series import FaultWindow
+from fanlab.analysis.series import FaultWindow, Floats
 from fanlab.report import text
 
 PALETTE: dict[str, tuple[str, str]] = {  # name -> (light, dark); light values must be unique
@@ -49,6 +50,7 @@ RIGHT_IN = 0.95  # room for direct labels
 BOTTOM_IN = 0.5
 TOP_IN = 0.38  # unit of y, and two rows of fault names
 PT_PER_IN = 72
+MOST_BINS = 120  # of counts over time
 TEXT_PT = 8.5
 SMALL_PT = 7.5
 _CHAR_EM = 0.6  # mean advance of a character of DejaVu Sans, in units of the font size
@@ -171,6 +173,24 @@ def plain(value: float) -> str:
     return shown.replace("-", "−")
 
 
+def coarser(edges_s: Floats, *counts: Floats) -> tuple[Floats, ...]:
+    """Neighbouring bins taken together until at most MOST_BINS are left: (edges, counts …), bins along the last axis.
+
+    A bin that a publisher's period does not divide holds now one message more, now one less; the wider it is, the less
+    of that beat shows. The last bin may be narrower.
+    """
+    per_bin = max(1, -(-(len(edges_s) - 1) // MOST_BINS))
+    first = np.arange(0, len(edges_s) - 1, per_bin)
+    merged = [np.add.reduceat(values, first, axis=-1) for values in counts]
+    return np.append(edges_s[first], edges_s[-1]), *merged
+
+
+def width(edges_s: Floats) -> str:
+    """How wide a bin is, in words."""
+    width_s = float(edges_s[1] - edges_s[0])
+    return f"{width_s * 1000:.4g} ms" if width_s < 1 else f"{width_s:.4g} s"
+
+
 def text_width_in(label: str, size_pt: float) -> float:
     """About how wide a label is; on the safe side."""
     return len(label) * size_pt * _CHAR_EM / PT_PER_IN
@@ -245,6 +265,6 @@ def shade_faults(axes: Axes, faults: Sequence[FaultWindow], *, names: bool = Tru
         )
 
 
-def color_of(index: int) -> str:
-    """The colour of the index-th series."""
-    return LIGHT[CYCLE[index % len(CYCLE)]]
+def look_of(index: int) -> tuple[str, Any]:
+    """Colour and line style of the index-th series; 18 of them differ."""
+    return LIGHT[CYCLE[index % len(CYCLE)]], DASHES[(index + index // len(CYCLE)) % len(DASHES)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fanlab.analysis.series import Floats, Series
+from fanlab.analysis.series import Series
 from fanlab.report import text
 from fanlab.report.figures import style
 from fanlab.report.figures.style import LIGHT, TOP_IN, Drawing
@@ -17,19 +17,17 @@ def figure_rate(series: Series) -> Drawing:
     owed, delivered = int(series.offered.sum()), int(series.delivered.sum())
     if not owed and not delivered:
         return Drawing("rate", title, "nothing was owed to anyone", "", None, missing="nothing was owed to anyone")
-    subtitle = (
-        f"deliveries per second, per {_bin(series)} · n = {owed:,} owed, {delivered:,} delivered, warm-up included"
-    )
+    edges_s, offered, arrived = style.coarser(series.edges_s, series.offered, series.delivered)
+    subtitle = f"deliveries per second, per {style.width(edges_s)} · n = {owed:,} owed, {delivered:,} delivered"
     figure = style.new_figure(title, subtitle, TOP_IN + _HEIGHT_IN + style.BOTTOM_IN)
     axes = style.add_axes(figure, TOP_IN, _HEIGHT_IN)
-    offered, arrived = per_second(series, series.offered), per_second(series, series.delivered)
-    left, right = series.edges_s[0], series.edges_s[-1]
-    axes.stairs(offered, series.edges_s, color=LIGHT["slate"], linewidth=1.4, label="offered", zorder=2)
-    axes.stairs(arrived, series.edges_s, color=LIGHT["blue"], linewidth=1.6, label="delivered", zorder=3)
-    axes.stairs(arrived, series.edges_s, color=LIGHT["blue"], fill=True, alpha=0.07, linewidth=0, zorder=1)
+    offered, arrived = offered / np.diff(edges_s), arrived / np.diff(edges_s)
+    axes.stairs(offered, edges_s, color=LIGHT["slate"], linewidth=1.4, label="offered", zorder=2)
+    axes.stairs(arrived, edges_s, color=LIGHT["blue"], linewidth=1.6, label="delivered", zorder=3)
+    axes.stairs(arrived, edges_s, color=LIGHT["blue"], fill=True, alpha=0.07, linewidth=0, zorder=1)
     axes.set_ylim(0, max(offered.max(), arrived.max(), 1e-9) * 1.06)
     axes.yaxis.set_major_formatter(lambda y, _pos: style.plain(y))
-    style.time_axis(axes, left, right)
+    style.time_axis(axes, edges_s[0], edges_s[-1])
     style.unit_of_y(axes, "per second")
     style.shade_faults(axes, series.faults)
     level = float(np.median(offered[offered > 0])) if owed else 0.0
@@ -53,34 +51,24 @@ def figure_losses(series: Series) -> Drawing:
     if not lost:
         why = f"nothing lost, n = {owed:,} owed" if owed else "nothing was owed to anyone"
         return Drawing("losses", title, why, "", None, missing=why)
+    edges_s, counts = style.coarser(series.edges_s, series.lost)
+    rate = counts / np.diff(edges_s)
     subtitle = (
-        f"lost deliveries per second, by intended send time, per {_bin(series)} · n = {lost:,} lost of {owed:,} owed"
+        f"lost per second, by intended send time, per {style.width(edges_s)} · n = {lost:,} lost of {owed:,} owed"
     )
     figure = style.new_figure(title, subtitle, TOP_IN + _HEIGHT_IN * 0.75 + style.BOTTOM_IN)
     axes = style.add_axes(figure, TOP_IN, _HEIGHT_IN * 0.75)
-    rate = per_second(series, series.lost)
-    axes.stairs(rate, series.edges_s, color=LIGHT["red"], fill=True, alpha=1, linewidth=0, zorder=2)
+    axes.stairs(rate, edges_s, color=LIGHT["red"], fill=True, alpha=1, linewidth=0, zorder=2)
     axes.set_ylim(0, rate.max() * 1.08)
     axes.yaxis.set_major_formatter(lambda y, _pos: style.plain(y))
-    style.time_axis(axes, series.edges_s[0], series.edges_s[-1])
+    style.time_axis(axes, edges_s[0], edges_s[-1])
     style.unit_of_y(axes, "per second")
     style.shade_faults(axes, series.faults)
     peak = int(rate.argmax())
     alt = (
         f"Losses over time: {lost:,} in all, the most ({style.plain(float(rate[peak]))} per second) "
-        f"at {series.edges_s[peak]:.1f} s, the first at {series.edges_s[int((rate > 0).argmax())]:.1f} s. "
+        f"at {edges_s[peak]:.1f} s, the first at {edges_s[int((rate > 0).argmax())]:.1f} s. "
         f"Faults: {text.listing([text.clean(fault.name, 60) for fault in series.faults]) or 'none'}."
     )
     rows = zip(series.edges_s[:-1], series.edges_s[1:], series.lost, strict=True)
     return Drawing("losses", title, subtitle, alt, figure, ("from_s", "to_s", "lost"), rows)
-
-
-def per_second(series: Series, counts: Floats) -> Floats:
-    """Counts per bin as a rate."""
-    rate: Floats = counts / np.diff(series.edges_s)
-    return rate
-
-
-def _bin(series: Series) -> str:
-    width_s = float(np.median(np.diff(series.edges_s)))
-    return f"{width_s * 1000:.4g} ms" if width_s < 1 else f"{width_s:.4g} s"
