@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from fanlab.ledger.records import (
     DELIVERY,
@@ -31,6 +31,7 @@ ZERO_NS = 1_000_000_000_000
 MS = 1_000_000
 RUN_TAG = 0xBEEF
 
+Row = TypeVar("Row")
 Delivery = tuple[int, int, int, int, int, int]  # recv_ns, intended_ns, seq, client, stream, node
 
 
@@ -219,7 +220,8 @@ def write_client_stripe(history: History, rundir: RunDir, number: int, of: int, 
     """One engine's stripe: the events and deliveries of its clients, in the order given."""
     path = rundir.journal / f"clients-{number}.stripe"
     stripe = StripeWriter(path, {"role": "clients", "worker": number, "pid": 1})
-    stripe.events(event for event in history.events if event.get("client", 0) % of == number)
+    for events in _parts([event for event in history.events if event.get("client", 0) % of == number], 1000):
+        stripe.events(events)
     mine = [DELIVERY.pack(*delivery, 100) for delivery in history.deliveries if delivery[3] % of == number]
     for part in _parts(mine, frame_records):
         stripe.write(Kind.DELIVERIES, b"".join(part))
@@ -247,5 +249,5 @@ def mark(seq: int, stream: int = 0, run: int = RUN_TAG) -> str:
     return encode_token(Token(run, stream, seq, 0, 0))[:MARK_LENGTH].decode()
 
 
-def _parts(rows: list[bytes], size: int) -> Iterable[list[bytes]]:
+def _parts(rows: list[Row], size: int) -> Iterable[list[Row]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))

@@ -299,6 +299,11 @@ def test_no_run(tmp_path):
         account(RunDir(tmp_path))
 
 
+def test_an_event_without_its_fields_is_quoted(reckon):
+    with pytest.raises(MeasurementError, match=r"clients-0.stripe holds an event that is none: .*'ev': 'open'.*node"):
+        reckon(steady().event(5, "open", 0, node="node-1"))
+
+
 def test_a_frame_damaged_in_the_middle_is_counted_and_its_history_tolerated(tmp_path):
     history = steady()
     rundir = history.write(tmp_path / "run")

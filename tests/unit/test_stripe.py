@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fanlab.ledger.records import INTENT, INTENT_DTYPE
-from fanlab.ledger.stripe import Frame, Kind, StripeReader, StripeWriter, heartbeat_ns, json_lines
+from fanlab.ledger.stripe import MAX_PAYLOAD, Frame, Kind, StripeReader, StripeWriter, heartbeat_ns, json_lines
 from fanlab.seed import rng
 
 HEAD = 12
@@ -44,6 +44,16 @@ def test_what_was_written_is_read_back(stripe):
 def test_a_stripe_is_never_written_over(stripe):
     with pytest.raises(FileExistsError):
         StripeWriter(stripe, {})
+
+
+def test_what_no_reader_would_take_is_refused(tmp_path):
+    with StripeWriter(tmp_path / "a.stripe", {}) as writer:
+        with pytest.raises(ValueError, match="write it in parts"):
+            writer.write(Kind.DELIVERIES, bytes(MAX_PAYLOAD + 1))
+        writer.write(Kind.DELIVERIES, bytes(MAX_PAYLOAD))
+    frames, reader = read(tmp_path / "a.stripe")
+    assert len(frames[1].payload) == MAX_PAYLOAD
+    assert reader.closed
 
 
 def test_cut_at_any_byte_gives_whole_frames_and_one_torn_at_most(stripe, tmp_path):

@@ -61,10 +61,11 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     clients = sum(group.count for group in plan.groups)
     messages = collect_messages(journals.intents, journals.outcomes, len(plan.streams))
     measure = messages.intended_ns >= zero_ns
-    measure_end_ns = phases.get("measure_end_ns") or zero_ns
-    end_ns = phases.get("drain_end_ns") or max(measure_end_ns, journals.last_ns)
+    measure_end_ns = phases.get("measure_end_ns") or zero_ns + manifest["scenario"]["phases"]["measure_ns"]
+    end_ns = phases.get("drain_end_ns") or max(zero_ns, journals.last_ns)
     windows = _windows(manifest, plan, journals, measure_end_ns)
-    pairs = spread(windows.windows, [plan.channels.index(stream.channel) for stream in plan.streams])
+    channels = _numbered(plan.channels)
+    pairs = spread(windows.windows, [channels[stream.channel] for stream in plan.streams])
     outages = blamed(windows.outages, faults, plan)
     nodes = {index: node_times(journal, messages) for index, journal in journals.nodes.items()}
     context = Context(
@@ -120,17 +121,26 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
 
 
 def _plan(rundir: RunDir, manifest: Mapping[str, Any]) -> Plan:
+    """The plan; MeasurementError where the manifest lacks that or anything else that the account reads."""
     try:
-        return plan_from_json(manifest["plan"])
-    except (KeyError, TypeError) as error:
+        plan = plan_from_json(manifest["plan"])
+        scenario = manifest["scenario"]
+        _ = scenario["phases"]["drain"]["quiet_ns"], scenario["phases"]["measure_ns"]
+        _ = [scenario["clients"][group.index]["failover"] for group in plan.groups]
+    except (KeyError, IndexError, TypeError) as error:
         raise MeasurementError(
-            f"{rundir.manifest} is no manifest of a run: its plan lacks {error}",
+            f"{rundir.manifest} is no manifest of a run: {type(error).__name__}: {error}",
             hint="name a run directory, as reports/runs/<scenario>/latest",
         ) from None
+    return plan
+
+
+def _numbered(names: Sequence[str]) -> dict[str, int]:
+    return {name: index for index, name in enumerate(names)}
 
 
 def _windows(manifest: Mapping[str, Any], plan: Plan, journals: Journals, measure_end_ns: int) -> Windows:
-    channels = {name: index for index, name in enumerate(plan.channels)}
+    channels = _numbered(plan.channels)
     asked = [
         of_group
         for group in plan.groups

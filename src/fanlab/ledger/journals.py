@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlab.errors import MeasurementError
 from fanlab.ledger.causes import DROPS
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.records import (
@@ -182,14 +183,20 @@ def _mark(text: object, run_tag: int | None) -> tuple[int, int] | None:
 def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], info: StripeInfo) -> NDArray[Any]:
     rows: list[tuple[int, int, int, int, int, bool]] = []
     for line in lines:
-        name = line["ev"]
-        if name == "health":
-            info.health.append((line["t"], float(line["cpu_s"]), float(line["loop_lag_p99_ms"])))
-        elif name in _AT:
-            client = line["client"]
-            info.clients.add(client)
-            channel = channels.get(line.get("channel", ""), NO_CHANNEL)
-            rows.append((line["t"], client, _AT[name], line.get("node", NO_NODE), channel, bool(line.get("own"))))
+        try:
+            name = line["ev"]
+            if name == "health":
+                info.health.append((line["t"], float(line["cpu_s"]), float(line["loop_lag_p99_ms"])))
+            elif name in _AT:
+                channel = channels.get(line.get("channel", ""), NO_CHANNEL)
+                client, node = int(line["client"]), int(line.get("node", NO_NODE))
+                rows.append((int(line["t"]), client, _AT[name], node, channel, bool(line.get("own"))))
+                info.clients.add(client)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MeasurementError(
+                f"{info.path.name} holds an event that is none: {line} ({type(error).__name__}: {error})",
+                hint="it was written by another version of fanlab; report it with the version in manifest.json",
+            ) from None
     return np.array(rows, EVENT_DTYPE)
 
 

@@ -44,12 +44,11 @@ def pair_key(client: NDArray[Any], stream: NDArray[Any]) -> Ints:
 
 def spread(windows: NDArray[Any], stream_channels: Sequence[int]) -> Pairs:
     """Pairs from `windows` (sorted by channel, client) and the channel of each stream."""
-    parts: list[NDArray[Any]] = []
-    streams: list[Ints] = []
-    for stream, channel in enumerate(stream_channels):
-        first, end = np.searchsorted(windows["channel"], [channel, channel + 1])
-        parts.append(windows[first:end])
-        streams.append(np.full(end - first, stream))
-    window = np.concatenate(parts) if parts else windows[:0]
-    stream_of = np.concatenate(streams) if streams else np.zeros(0, np.int64)
+    channel = windows["channel"].astype(np.int64)  # contiguous: a search in a field of records would copy it each time
+    wanted = np.asarray(stream_channels, np.int64)
+    first, end = np.searchsorted(channel, wanted), np.searchsorted(channel, wanted, side="right")
+    count = end - first
+    stream_of = np.repeat(np.arange(len(wanted)), count)
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    window = windows[np.repeat(first, count) + within]
     return Pairs(pair_key(window["client"], stream_of), window["client"].copy(), stream_of, window)
