@@ -1,6 +1,7 @@
 """The whole load against real nodes and a real Redis: every message accounted for in the stripes."""
 
 import asyncio
+import csv
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from conftest import free_port
 from fanlab.clock import NS_PER_MS, NS_PER_S, now_ns
-from fanlab.errors import EnvironmentFailure, MeasurementError
+from fanlab.errors import EnvironmentFailure, MeasurementError, NodeFailure
 from fanlab.ledger.records import DELIVERY_DTYPE, INTENT_DTYPE, OUTCOME_DTYPE, Status
 from fanlab.ledger.stripe import Kind, StripeReader, json_lines
 from fanlab.load.session import LoadSession
@@ -156,7 +157,10 @@ async def test_every_message_is_accounted_for(system: System, workers: int) -> N
     assert {event["node"] for event in history if event["ev"] == "open"} == {0, 1}
     assert all(stripe.closed and not stripe.torn and not stripe.corrupt for stripe in (*clients, *publishers))
     assert final.deliveries == len(deliveries)
-    assert "WS,deliver news" in (system.rundir.path / "locust_stats.csv").read_text()
+    with (system.rundir.path / "locust_stats.csv").open() as file:
+        counted = {row["Name"]: int(row["Request Count"]) for row in csv.DictReader(file)}
+    assert counted["deliver news"] + counted["deliver jobs"] == len(deliveries)
+    assert (counted["news"], counted["jobs"]) == (200, 40)
 
 
 async def test_clients_of_a_dead_node_come_back_elsewhere(system: System) -> None:
@@ -210,6 +214,41 @@ async def test_a_dead_engine_or_worker_spoils_the_run(system: System) -> None:
         async with asyncio.timeout(10):
             await ended(stripe)
         assert b"orphaned" in list(stripe)[-1].payload
+
+
+async def test_a_process_that_cannot_start_is_told_with_its_last_words(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    load = system.session(scenario())
+    try:
+        with pytest.raises(NodeFailure, match="load-master ended") as failure:
+            await load.start()
+        assert "encodings" in str(failure.value)  # what an interpreter without its library says
+    finally:
+        await load.close()
+
+
+async def test_a_full_disk_is_the_machines_fault(system: System) -> None:
+    (system.rundir.journal / "publishers-1.stripe").touch()  # as good as full: it cannot be created
+    load = system.session(scenario())
+    try:
+        with pytest.raises(EnvironmentFailure, match=r"cannot go on: File exists"):
+            await start_and_connect(load)
+    finally:
+        await load.close()
+
+
+async def start_and_connect(load: LoadSession) -> None:
+    await load.start()
+    await load.connect(30)
+
+
+@pytest.mark.parametrize("url", ["rediss://127.0.0.1:1/0", "http://127.0.0.1", "redis://no-such-host.invalid"])
+async def test_an_address_that_publishers_cannot_use_is_refused_at_once(system: System, url: str) -> None:
+    system.redis_url = url
+    with pytest.raises(EnvironmentFailure, match="Redis"):
+        await system.session(scenario()).start()
 
 
 async def test_no_redis_is_said_at_once(system: System) -> None:

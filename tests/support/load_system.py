@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fanlab import clock
 from fanlab.resources import folder
-from fanlab.topology.backend import NodeEndpoint
+from fanlab.topology.backend import NodeEndpoint, UnitState
 
 
 class Processes:
@@ -51,6 +51,9 @@ class Processes:
             break
         http = f"http://127.0.0.1:{port}"
         return NodeEndpoint(node_id, index, f"ws://127.0.0.1:{port}/ws", http, "json", journals=False)
+
+    def state(self, name: str) -> UnitState:
+        return UnitState.RUNNING if self.by_name[name].returncode is None else UnitState.GONE
 
     async def kill(self, name: str) -> None:
         """SIGKILL, and wait until it is gone."""

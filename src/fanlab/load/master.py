@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import locust.runners
 from gevent.event import Event
 from locust import User
 from locust.env import Environment
@@ -33,6 +34,7 @@ from fanlab.load.users import (
 from fanlab.load.wire import Message
 
 PUBLISHERS_PER_S = 1000.0
+HEARTBEATS = 60  # seconds without one, as many as a worker allows its master
 
 
 class Master:
@@ -46,6 +48,8 @@ class Master:
         self._environment = Environment(
             user_classes=[*self._clients, *self._publishers], dispatcher_class=SmoothDispatcher
         )
+        # A stalled worker is not a dead one: the parent's lines tell, at once. Locust would stop the test after 3 s.
+        locust.runners.HEARTBEAT_LIVENESS = HEARTBEATS
         self.runner = self._environment.create_master_runner("127.0.0.1", 0)
         self.port = int(self.runner.server.port)
         self._numbers: Counter[str] = Counter()

@@ -20,8 +20,7 @@ _READ_BYTES = 1 << 16
 class RedisAddress:
     """What a redis:// or unix:// URL says."""
 
-    family: socket.AddressFamily
-    address: tuple[str, int] | str
+    places: tuple[tuple[socket.AddressFamily, tuple[str, int] | str], ...]  # all that its name stands for
     username: str | None
     password: str | None
 
@@ -32,15 +31,18 @@ def parse_redis_url(url: str) -> RedisAddress:
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
     if parts.scheme == "unix":
-        return RedisAddress(socket.AF_UNIX, parts.path, username, password)
+        return RedisAddress(((socket.AF_UNIX, parts.path),), username, password)
     if parts.scheme != "redis" or not parts.hostname:
         raise EnvironmentFailure(
             f"publishers cannot use the Redis URL {parts.scheme}://{parts.hostname or ''}",
             hint="give a redis://host:port or unix:///path address",
         )
-    found = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_STREAM)[0]
-    host, port = found[4][0], found[4][1]
-    return RedisAddress(found[0], (str(host), int(port)), username, password)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise EnvironmentFailure(f"the Redis host {parts.hostname} is not known: {error.strerror}") from error
+    places = tuple((family, (str(place[0]), int(place[1]))) for family, _, _, _, place in found)
+    return RedisAddress(places, username, password)
 
 
 class RedisLink:
@@ -67,6 +69,7 @@ class RedisLink:
         self.handed_over = 0  # bytes that the kernel took on this connection
         self._queued = 0  # bytes given to `send` on this connection
         self._retry_at_ns = 0
+        self._attempts = 0
         self._give_up_at_ns = 0
 
     @property
@@ -145,11 +148,13 @@ class RedisLink:
 
     def _begin(self, now_ns: int) -> None:
         self._give_up_at_ns = now_ns + CONNECT_NS
-        self.socket = socket.socket(self._address.family, socket.SOCK_STREAM)
+        family, place = self._address.places[self._attempts % len(self._address.places)]  # localhost is ::1, too
+        self._attempts += 1
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(0)
-        if self._address.family != socket.AF_UNIX:
+        if family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = self.socket.connect_ex(self._address.address)
+        code = self.socket.connect_ex(place)
         if code not in (0, errno.EINPROGRESS, errno.EAGAIN):
             self._down(now_ns, os.strerror(code))
 

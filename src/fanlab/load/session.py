@@ -16,12 +16,14 @@ from fanlab.clock import NS_PER_S, now_ns
 from fanlab.errors import EnvironmentFailure, FanlabError, HarnessError, MeasurementError, NodeFailure
 from fanlab.load.config import make_config
 from fanlab.load.limits import connections_allowed
+from fanlab.load.protocols import protocol
+from fanlab.load.redis_link import parse_redis_url
 from fanlab.load.totals import LoadSnapshot, Totals
 from fanlab.load.wire import LineReader, Message, encode
 from fanlab.rundir import RunDir
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan
-from fanlab.topology.backend import Backend, NodeEndpoint
+from fanlab.topology.backend import Backend, NodeEndpoint, UnitState
 
 __all__ = ["LoadSession", "LoadSnapshot"]
 
@@ -29,6 +31,8 @@ START_S = 30.0
 LEAVE_S = 15.0
 _READ_BYTES = 1 << 16
 _LOG_LINES = 20
+_LONGEST_SOCKET = 100  # Linux takes 107 bytes, other systems fewer
+_LOOK_S = 0.5
 _MASTER = "load-master"
 
 
@@ -92,16 +96,13 @@ class LoadSession:
 
     async def start(self) -> None:
         """Start Locust's master and workers and wait until they are connected. Raises EnvironmentFailure."""
-        per_worker = -(-self._config.client_count // self._workers)
-        if per_worker > connections_allowed():
-            raise EnvironmentFailure(
-                f"{per_worker} clients per load worker need more files than this system allows a process to open",
-                hint=f"raise `ulimit -n`, or use --workers {-(-self._config.client_count // connections_allowed())}",
-            )
-        self._folder = Path(
-            tempfile.mkdtemp(prefix="fanlab-")
-        )  # private (0700), and short: a socket's path ends at 108
+        self._check_means()
+        self._folder = Path(tempfile.mkdtemp(prefix="fanlab-"))  # nobody else's: mode 0700
         config, control = self._folder / "load.json", self._folder / "control"
+        if len(str(control)) > _LONGEST_SOCKET:
+            raise EnvironmentFailure(
+                f"{control} is too long a name for a Unix socket", hint="set TMPDIR to a folder with a short path"
+            )
         self._config.write(config)
         self._server = await asyncio.start_unix_server(self._serve, control)
         common = ["--config", str(config), "--control", str(control)]
@@ -170,6 +171,18 @@ class LoadSession:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+    def _check_means(self) -> None:
+        """What an engine would refuse, refused here, where it is seen best."""
+        per_worker = -(-self._config.client_count // self._workers)
+        if per_worker > connections_allowed():
+            raise EnvironmentFailure(
+                f"{per_worker} clients per load worker need more files than this system allows a process to open",
+                hint=f"raise `ulimit -n`, or use --workers {-(-self._config.client_count // connections_allowed())}",
+            )
+        parse_redis_url(self._config.redis_url)
+        for node in self._config.nodes:
+            protocol(node.protocol)
 
     async def _start_helper(self, unit: str, module: str, arguments: Sequence[str]) -> None:
         argv = [sys.executable, "-m", module, *arguments]
@@ -264,8 +277,12 @@ class LoadSession:
                 continue
 
     async def _wait(self, condition: Callable[[], bool], deadline_s: float, what: str, unit: str = _MASTER) -> None:
-        if not await self._until(condition, deadline_s):
-            raise NodeFailure(f"waited {deadline_s:g} s for {what}", log_tail=self._log_tail(unit))
+        deadline_ns = now_ns() + round(deadline_s * NS_PER_S)
+        while not await self._until(condition, _LOOK_S):
+            if self._backend.state(unit) is UnitState.GONE:
+                raise NodeFailure(f"{unit} ended while fanlab waited for {what}", log_tail=self._log_tail(unit))
+            if now_ns() >= deadline_ns:
+                raise NodeFailure(f"waited {deadline_s:g} s for {what}", log_tail=self._log_tail(unit))
 
     async def _until_hung_up(self, deadline_s: float) -> None:
         """Wait until every process has ended its line."""
