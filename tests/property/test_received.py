@@ -50,5 +50,6 @@ def test_an_unbroken_stream_is_one_run_however_long():
     for chunk in range(500):
         low = np.full(2, chunk * 1000 + 1)
         received.add_rising(pair, low, low + 999)
+        assert not len(received._key) + sum(len(of) for of, _, _ in received._loose)
     assert [part.tolist() for part in received.runs()] == [[0, 1], [1, 1], [500_000, 500_000]]
     assert received.contains(pair, pair + 1).all()

@@ -222,8 +222,16 @@ def test_leaving_ends_what_is_owed_and_the_last_moment_is_an_edge(reckon):
     assert found.outages == []
 
 
+@pytest.mark.parametrize(("left", "expected"), [(85.3, (1, 0)), (85.2999, (0, 1))])
+def test_where_owed_ends_and_the_edge_of_leaving_begins(reckon, left, expected):
+    # message 8 is done at 80.3: 5 ms before leaving is the edge, and just so is already on it
+    history = without(steady(clients=1, quiet_ms=4.9999), 0, 8).leave(0, left)
+    found = reckon(history)
+    assert (found.measure.lost, found.measure.indeterminate) == expected
+
+
 def test_leaving_after_the_drain_forgives_nothing(reckon):
-    history = without(steady(), 0, 10).leave(0, 1400).close(0, 1401, own=True)
+    history = without(steady(quiet_ms=2000), 0, 10).leave(0, 1400).close(0, 1401, own=True)
     assert lost(reckon(history)) == [(0, 10)]
 
 
@@ -282,6 +290,19 @@ def test_past_its_last_heartbeat_an_open_stripe_says_nothing(reckon):
     assert found.measure.indeterminate == 4
     assert found.evidence.unclosed == 1
     assert found.evidence.complete_until_ns == ns(65)
+
+
+@pytest.mark.parametrize(("heartbeat", "expected"), [(100.3, (0, 1)), (100.4, (1, 0))])
+def test_what_is_done_at_the_last_heartbeat_is_past_it(reckon, heartbeat, expected):
+    found = reckon(without(steady(clients=1, close_stripes=False, heartbeat_ms=heartbeat), 0, 10).close(0, 95))
+    assert (found.measure.lost, found.measure.indeterminate) == expected
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(100.3, (0, 1)), (100.4, (1, 0))])
+def test_what_is_done_as_the_last_connection_asks_may_be_on_its_way(reckon, asked, expected):
+    history = without(steady(clients=1, status="aborted"), 0, 10).close(0, 95).subscribe(0, at=asked - 1)
+    found = reckon(history)
+    assert (found.measure.lost, found.measure.indeterminate) == expected
 
 
 def test_killed_before_the_epoch(reckon):
@@ -352,6 +373,13 @@ def test_hops_are_joined_by_node_stream_and_number(reckon):
     assert found.evidence.node_journals == ["node-1", "node-2"]
 
 
+def test_of_a_message_that_a_node_received_twice_the_first_time_counts(reckon):
+    history = steady(clients=1).fan_out(0, 1, 30, took=9).fan_out(0, 1, 10.5, took=0.2)
+    found = reckon(history)
+    assert (found.hops["node"].n, found.hops["node"].sum_ns) == (1, 0.2 * MS)
+    assert found.hops["redis"].sum_ns == 0.4 * MS
+
+
 def test_without_node_journals_there_are_fewer_hops(reckon):
     found = reckon(steady())
     assert {name: hop.n for name, hop in found.hops.items()} == {"schedule": 10, "redis": 0, "node": 0, "client": 0}
@@ -359,10 +387,11 @@ def test_without_node_journals_there_are_fewer_hops(reckon):
 
 
 def test_the_generator_speaks_of_itself(reckon):
-    history = steady().health(-500, 1.0, 90).health(500, 1.2, 3).health(1000, 1.6, 7).health(2500, 9.9, 99)
+    history = steady().health(-500, 1.0, 90).health(0, 1.1, 80).health(500, 1.2, 3).health(1700, 1.6, 7)
+    history.health(2500, 9.9, 99)
     found = reckon(history)
-    assert found.loop_lag_p99_ms == 7
-    assert found.generator_cpu == pytest.approx(0.6 / 1.5)
+    assert found.loop_lag_p99_ms == 7  # 0 speaks of the second before it, 1700 of one that the measure phase ended in
+    assert found.generator_cpu == pytest.approx(0.5 / 1.7)
 
 
 def test_a_generator_that_says_nothing_is_not_measured(reckon):

@@ -154,8 +154,14 @@ def test_a_gap_of_another_node_or_channel_explains_nothing(blame):
 
 
 def test_a_gap_after_the_connection_had_ended_explains_nothing(blame):
-    history = stream([2, *range(5, 41)]).close(0, 45).gap(0, 300, 320)
+    history = stream(range(4, 41)).close(0, 45).gap(0, 300, 320)
     assert [cause for _, cause, _, _ in blame(history)][:2] == ["unexplained", "never_returned"]
+
+
+@pytest.mark.parametrize(("closed", "cause"), [(50.1, "client_reconnecting"), (50.2, "node_crash_in_flight")])
+def test_sent_at_the_moment_that_the_connection_ended_is_sent_to_nobody(blame, closed, cause):
+    history = stream([5]).close(0, closed).subscribe(0, node=1, at=55, took=1).fault("crash", "node-1", 45, 300)
+    assert [found for _, found, _, _ in blame(history)] == [cause]
 
 
 def test_redis_had_no_subscriber(blame):
