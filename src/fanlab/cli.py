@@ -19,6 +19,9 @@ from fanlab.exits import Exit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fanlab.progress import View
+    from fanlab.run import Request
+    from fanlab.rundir import RunDir
     from fanlab.scenario.loader import Loaded
 
 DEMO = "quickstart"
@@ -129,19 +132,29 @@ def _run_file(
     raise SystemExit(min(exits, key=_WORST_FIRST.index))
 
 
-def _run_once(request: Any, view: Any, *, as_json: bool) -> Exit:
+def _run_once(request: "Request", view: "View", *, as_json: bool) -> Exit:
     from fanlab.run import run as run_scenario
 
-    interrupted = False
+    ended: Exit | None = None  # by something other than its verdict
     try:
         with view:
             _interruptible(run_scenario(request, view))
     except asyncio.CancelledError:
-        interrupted = True
-    if interrupted and not request.rundir.manifest.exists():
-        return Exit.INTERRUPTED
+        ended = Exit.INTERRUPTED
+    except FanlabError as error:
+        if not _has_evidence(request.rundir):
+            raise
+        click.echo(f"fanlab: {error}", err=True)
+        ended = error.exit_code
+    if ended is not None and not _has_evidence(request.rundir):
+        return ended
     summary = _report(request.rundir.path, as_json=as_json)
-    return Exit.INTERRUPTED if interrupted else _VERDICT_EXITS[summary["verdict"]]
+    return ended or _VERDICT_EXITS[summary["verdict"]]
+
+
+def _has_evidence(rundir: "RunDir") -> bool:
+    """Whether the run got as far as publishing: then even what is left of it is worth a report."""
+    return rundir.manifest.exists() and rundir.read_manifest()["phases"]["zero_ns"] is not None
 
 
 def _interruptible(main: Coroutine[Any, Any, None]) -> None:

@@ -7,7 +7,7 @@ import resource
 import sys
 from typing import Any
 
-from fanlab import __version__, clock
+from fanlab import clock
 
 _PACKAGES = ("locust", "picows", "uvloop", "redis", "websockets", "numpy", "matplotlib", "pandas")
 
@@ -29,8 +29,8 @@ def usable_cores() -> int:
 
 
 def versions() -> dict[str, str]:
-    """fanlab, Python and the packages that a figure may depend on."""
-    found = {"fanlab": __version__, "python": sys.version.split()[0]}
+    """Python and the packages that a figure may depend on."""
+    found = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

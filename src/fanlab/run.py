@@ -212,7 +212,7 @@ async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint) -> None:
     try:
         faults = asyncio.ensure_future(inject_all(this.timeline, zero_ns, this.backend, redis.url, journal))
         try:
-            await clock_reaches(zero_ns + this.scenario.phases.measure_ns)
+            await _publishing_ends(load, zero_ns + this.scenario.phases.measure_ns)
             timeout_ns = max(publisher.timeout_ns for publisher in this.scenario.publishers)
             await load.published(timeout_ns / clock.NS_PER_S + this.scenario.phases.drain.deadline_ns / clock.NS_PER_S)
             this.failures = await faults
@@ -226,6 +226,14 @@ async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint) -> None:
     this.manifest["fault_failures"] = [{"fault": failure.fault.id, "why": failure.why} for failure in this.failures]
 
 
+async def _publishing_ends(load: LoadSession, end_ns: int) -> None:
+    """Wait for that instant; a load that dies before it ends the run at once."""
+    while load.failure is None and clock.now_ns() < end_ns:
+        await clock_reaches(min(end_ns, clock.now_ns() + round(TICK_S * clock.NS_PER_S)))
+    if load.failure is not None:
+        raise load.failure
+
+
 async def _drain(this: _Run, load: LoadSession) -> None:
     """Wait until nothing has come for `quiet` and everyone who can come back is back; at most until the deadline."""
     drain = this.scenario.phases.drain
@@ -234,7 +242,8 @@ async def _drain(this: _Run, load: LoadSession) -> None:
     all_can_return = all(fault.for_ns is not None for fault in this.timeline)
     while True:
         now_ns, snapshot = clock.now_ns(), load.snapshot()
-        quiet = now_ns - max(began_ns, snapshot.last_delivery_ns or 0) >= drain.quiet_ns
+        heard_of_ns = snapshot.as_of_ns or began_ns  # an engine that has not reported may have had deliveries since
+        quiet = heard_of_ns - max(began_ns, snapshot.last_delivery_ns or 0) >= drain.quiet_ns
         returned = snapshot.reconnecting == 0 or not all_can_return
         overdue = now_ns - began_ns >= drain.deadline_ns
         if (quiet and returned) or overdue:

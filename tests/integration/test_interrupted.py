@@ -84,6 +84,28 @@ def test_interrupted_in_mid_run_it_cleans_up_and_reports_what_there_is(signum: i
     assert summary["ledger"]["delivered"] > 0
 
 
+@pytest.mark.parametrize("role", ["clients", "publishers"])
+def test_a_generator_that_dies_in_mid_run_makes_the_run_invalid_at_once(role: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    harness = started(out, tmp_path / "log")
+    try:
+        end = time.monotonic() + 30
+        while not _running(out):
+            assert time.monotonic() < end, "the run never began"
+            time.sleep(0.05)
+        (engine,) = [process for process in family(harness.pid) if role in process.cmdline()]
+        engine.kill()
+        harness.wait(timeout=40)
+    finally:
+        harness.kill()
+        harness.wait()
+    output = (tmp_path / "log").read_text()
+    assert harness.returncode == 3, output
+    assert "Traceback" not in output
+    assert json.loads((out / "manifest.json").read_text())["status"] == "failed"
+    assert json.loads((out / "summary.json").read_text())["verdict"] == "invalid"
+
+
 def _running(out: Path) -> bool:
     try:
         return json.loads((out / "manifest.json").read_text())["status"] == "running"
