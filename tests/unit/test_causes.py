@@ -238,3 +238,10 @@ def test_latest_finds_the_last_entry_of_the_same_group():
     nothing = np.zeros(0, np.int64)
     assert latest(nothing, nothing, asked[:, 0], asked[:, 1]).tolist() == [-1] * 8
     assert latest(group, t, nothing, nothing).tolist() == []
+
+
+def test_a_slow_clients_drop_before_the_connection_began_explains_nothing(blame):
+    history = stream([7, 30]).close(0, 65).subscribe(0, node=0, at=75, took=1).close(0, 305)
+    history.subscribe(0, node=1, at=306, took=1)
+    history.node_line(0, 51, "drop", ch="news", mark=mark(39), n=1, why="slow")
+    assert blame(history) == [*blamed([7], Cause.CLIENT_RECONNECTING), *blamed([30], Cause.UNEXPLAINED)]
