@@ -19,6 +19,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
 
 log = logging.getLogger("node")
@@ -56,6 +57,14 @@ class Client(ServerConnection):
         """Send a ping without waiting for room in the buffer, as websockets' own `ping()` would."""
         if self.writable:
             self.transport.write(PING)
+
+    async def close_within(self, timeout_s: float, code: int, reason: str) -> None:
+        """Close in order, or abort: `close()` alone waits without limit for room in a full buffer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.close(code, reason)
+        except TimeoutError:
+            self.abort()
 
     def abort(self) -> None:
         """End the connection now, whatever waits in its buffer."""
@@ -99,8 +108,9 @@ class Outcome:
 class Fanout:
     """Writes frames to clients under the buffer cap."""
 
-    def __init__(self, cap_bytes: int, policy: str) -> None:
+    def __init__(self, cap_bytes: int, policy: str, close_timeout_s: float) -> None:
         self._cap_bytes = cap_bytes
+        self._close_timeout_s = close_timeout_s
         self._close_slow = policy == "close"
         self._closing: set[asyncio.Task[None]] = set()
         self.slow_closed = 0
@@ -145,6 +155,8 @@ class Fanout:
         client.doomed = True
         self.slow_closed += 1
         log.warning("client=%s slow, closed: %d bytes unsent, cap %d", client.id, client.unsent_bytes, self._cap_bytes)
-        task = asyncio.get_running_loop().create_task(client.close(TRY_AGAIN_LATER, "too slow"))
+        task = asyncio.get_running_loop().create_task(
+            client.close_within(self._close_timeout_s, TRY_AGAIN_LATER, "too slow")
+        )
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -1,7 +1,6 @@
 """The node itself: ties clients, channels, Redis, cache and journal together."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import commands
 from cache import Cache
-from clients import Client, Fanout
+from clients import GOING_AWAY, Client, Fanout
 from heartbeat import Heartbeat
 from hub import Confirmed, Gap, Hub
 from journal import Gathered, mark_of
@@ -40,7 +39,7 @@ class Node:
         self.cache = Cache(settings.cache_entries, settings.cache_entry_bytes, _utc_now)
         self.upstream = Upstream(settings, journal, self._on_message, self._on_confirmed, self._on_refused)
         self.hub: Hub[Client] = Hub(self.upstream.send, self._on_gap)
-        self._fanout = Fanout(settings.client_buffer_bytes, settings.slow_client)
+        self._fanout = Fanout(settings.client_buffer_bytes, settings.slow_client, settings.close_timeout_s)
         self._gate = Gate(settings.auth_token, settings.allowed_origins)
         self._page = Page(Path(__file__).with_name("page.html"))
         if settings.cache_channel is not None:
@@ -138,11 +137,8 @@ class Node:
     async def stop(self) -> None:
         """Get not ready, then close every client with 1001; those that do not answer are aborted."""
         self.stopping = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.close_timeout_s):
-                await asyncio.gather(*(client.close(1001, "going away") for client in tuple(self.clients)))
-        for client in tuple(self.clients):
-            client.abort()
+        timeout_s = self.settings.close_timeout_s
+        await asyncio.gather(*(client.close_within(timeout_s, GOING_AWAY, "going away") for client in self.clients))
 
     # --- HTTP
 

@@ -56,6 +56,7 @@ async def run(settings: Settings) -> int:
             print(f"FANLAB_JOURNAL={str(settings.journal)!r} cannot be opened: {error.strerror}", file=sys.stderr)
             return 2
     journal.event(time.monotonic_ns(), "start", node=settings.node_id, pid=os.getpid())
+    journal.flush()
     node = Node(settings, journal)
     try:
         server = await serve(

@@ -61,7 +61,7 @@ class Upstream:
             settings.redis_url,
             protocol=2,  # replies and messages come in one stream, in order
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=settings.redis_timeout_s,
+            socket_timeout=None,  # a time limit on writes goes through wait_for, which may swallow a cancellation
             socket_connect_timeout=settings.redis_timeout_s,
             client_name=_client_name(settings.node_id),
             driver_info=None,
@@ -121,11 +121,12 @@ class Upstream:
     async def _session(self, hub: Hub[Client]) -> None:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            self.known_good_ns = time.monotonic_ns()
-            await connection.send_command("PING")
-            await connection.read_response()
-            self._opened(hub)
+            async with asyncio.timeout(self._settings.redis_timeout_s):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                known_good_ns = time.monotonic_ns()
+                await connection.send_command("PING")
+                await connection.read_response()
+            self._opened(hub, known_good_ns)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection))
                 tasks.create_task(self._watch())
@@ -133,7 +134,8 @@ class Upstream:
         finally:
             await connection.disconnect(nowait=True)
 
-    def _opened(self, hub: Hub[Client]) -> None:
+    def _opened(self, hub: Hub[Client], known_good_ns: int) -> None:
+        self.known_good_ns = known_good_ns
         self.heard_s, self.asked_s = asyncio.get_running_loop().time(), None
         self.sessions += 1
         self.up = True
