@@ -142,9 +142,13 @@ def chromium_path() -> str | None:
     return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium_browser() -> Iterator["Browser"]:
-    """One headless Chromium for the session; skips visibly without one, fails if FANLAB_REQUIRE_BROWSER=1."""
+    """One headless Chromium per test file; skips visibly without one, fails if FANLAB_REQUIRE_BROWSER=1.
+
+    Not one per session, and never in a file with async tests: Playwright's sync API keeps an event loop running in this
+    thread, in which pytest-asyncio can run no other.
+    """
     path = chromium_path()
     if path is None:
         message = "no Chromium: install chromium, or set FANLAB_CHROMIUM to one"
