@@ -366,3 +366,23 @@ async def test_two_hundred_clients_at_once(node: NodeProcess, client: redis.Redi
         assert [await websocket.recv() for _ in range(20)] == [str(k) for k in range(20)]
     await asyncio.gather(*(websocket.close() for websocket in clients))
     wait_until(lambda: numsub(client, "news") == 0, "left")
+
+
+async def test_it_runs_without_uvloop(node: NodeProcess, client: redis.Redis, tmp_path: Path) -> None:
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "uvloop.py").write_text("raise ImportError")
+    node.env |= {"PYTHONPATH": str(tmp_path / "absent"), "CLIENT_BUFFER_BYTES": "65536"}
+    node.start()
+    slow = RawClient(node.port)
+    slow.send_text(SUBSCRIBE_NEWS)
+    async with connect(node.ws) as websocket:
+        await subscribe(websocket, "news")
+        while not node.metric("node_slow_closed_total"):
+            client.publish("news", "x" * 30_000)
+            assert await websocket.recv() == "x" * 30_000
+        wait_until(lambda: node.metric("node_clients") == 1, "the slow client gone")
+        node.send(signal.SIGTERM)
+        await websocket.wait_closed()
+        assert websocket.close_code == 1001
+    assert node.wait() == 0
+    slow.close()
