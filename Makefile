@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format lock wheel clean
+.PHONY: demo test lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -39,6 +39,11 @@ lock: $(READY)  ## renew the lock files: versions and hashes, no addresses
 
 wheel: $(READY)  ## dist/*.whl, with scenarios and nodes inside
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+gallery: $(READY)  ## renew the sample report that the README shows
+	$(BIN)/fanlab demo
+	mkdir -p reports/gallery/quickstart
+	cp reports/runs/quickstart/latest/report.html reports/runs/quickstart/latest/charts/heatmap.png reports/gallery/quickstart/
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

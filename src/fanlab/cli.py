@@ -349,7 +349,7 @@ def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loa
 
     path = Path(file)
     if not path.exists() and os.sep not in file and (bundled := resources.find_scenario(file)):
-        path = bundled
+        path = bundled.relative_to(Path.cwd()) if bundled.is_relative_to(Path.cwd()) else bundled
     return load(path, overrides=overrides, seed=seed)
 
 

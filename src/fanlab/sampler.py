@@ -13,6 +13,7 @@ Long form, `t_s,metric,unit,value`, t_s from time 0 of the run:
 """
 
 import asyncio
+import contextlib
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ class Sampler:
             socket_connect_timeout=_ANSWER_WITHIN_S,
             retry=Retry(NoBackoff(), 0),
         )
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -64,8 +66,10 @@ class Sampler:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # Asked, not cancelled: with a timeout set, redis-py awaits through asyncio.wait_for, which on Python 3.11 can
+        # swallow a cancellation; the task would then go on sampling for ever.
+        self._stopping.set()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._redis.aclose()
 
@@ -74,12 +78,17 @@ class Sampler:
             writer = csv.writer(file)
             writer.writerow(("t_s", "metric", "unit", "value"))
             due_ns = clock.now_ns()
-            while True:
+            while not self._stopping.is_set():
                 t_s = (clock.now_ns() - self._zero_ns) / clock.NS_PER_S
                 rows = [*self._process_rows(), *await self._redis_rows()]
                 writer.writerows((f"{t_s:.3f}", metric, unit, f"{value:.6g}") for metric, unit, value in rows)
                 due_ns = max(due_ns + round(EVERY_S * clock.NS_PER_S), clock.now_ns())
-                await asyncio.sleep((due_ns - clock.now_ns()) / clock.NS_PER_S)
+                await self._pause((due_ns - clock.now_ns()) / clock.NS_PER_S)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     def _process_rows(self) -> Iterator[Row]:
         for unit, pid in self._pids().items():

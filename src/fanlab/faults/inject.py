@@ -82,7 +82,8 @@ async def _run(planned: PlannedFault, fault: Fault, zero_ns: int, journal: Fault
     try:
         await clock_reaches(zero_ns + planned.at_ns)
         journal.stamp(planned, "requested", clock.now_ns())
-        await fault.inject()
+        async with asyncio.timeout(BITE_DEADLINE_S):
+            await fault.inject()
         if not await _until(fault.has_bitten, BITE_DEADLINE_S):
             return FaultFailure(planned, f"showed no effect within {BITE_DEADLINE_S:g} s")
         journal.stamp(planned, "confirmed", clock.now_ns())
@@ -90,10 +91,13 @@ async def _run(planned: PlannedFault, fault: Fault, zero_ns: int, journal: Fault
             return None
         await clock_reaches(zero_ns + planned.at_ns + planned.for_ns)
         journal.stamp(planned, "heal_requested", clock.now_ns())
-        await fault.heal()
+        async with asyncio.timeout(HEAL_DEADLINE_S):
+            await fault.heal()
         if not await _until(fault.has_healed, HEAL_DEADLINE_S):
             return FaultFailure(planned, f"did not heal within {HEAL_DEADLINE_S:g} s")
         journal.stamp(planned, "heal_confirmed", clock.now_ns())
+    except TimeoutError:
+        return FaultFailure(planned, "could not be done in time: the target does not answer")
     except (FanlabError, RedisError, OSError) as error:
         return FaultFailure(planned, str(error))
     return None
@@ -107,9 +111,10 @@ async def clock_reaches(t_ns: int) -> None:
 
 async def _until(probe: Callable[[], Awaitable[bool]], deadline_s: float) -> bool:
     """Poll until the probe says yes; False at the deadline."""
-    deadline_ns = clock.now_ns() + round(deadline_s * clock.NS_PER_S)
-    while not await probe():
-        if clock.now_ns() >= deadline_ns:
-            return False
-        await asyncio.sleep(PROBE_EVERY_S)
+    try:
+        async with asyncio.timeout(deadline_s):
+            while not await probe():  # noqa: ASYNC110 - no event tells of an effect; probes must look for it
+                await asyncio.sleep(PROBE_EVERY_S)
+    except TimeoutError:
+        return False
     return True

@@ -321,4 +321,5 @@ class ClientsEngine:
 
     async def _all_gone(self, deadline_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), deadline_s)
+            async with asyncio.timeout(deadline_s):
+                await self._idle.wait()

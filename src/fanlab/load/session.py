@@ -272,7 +272,8 @@ class LoadSession:
             if left_s <= 0:
                 return False
             try:
-                await asyncio.wait_for(self._changed.wait(), left_s)
+                async with asyncio.timeout(left_s):  # not wait_for: on Python 3.11 it can swallow a cancellation
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 
@@ -290,6 +291,7 @@ class LoadSession:
         while self._writers and now_ns() < deadline_ns:
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), (deadline_ns - now_ns()) / NS_PER_S)
+                async with asyncio.timeout((deadline_ns - now_ns()) / NS_PER_S):
+                    await self._changed.wait()
             except TimeoutError:
                 return

@@ -136,7 +136,8 @@ async def adopt(url: str) -> RedisFacts:
         return await facts(url)
     except (RedisError, OSError, ValueError) as error:
         raise EnvironmentFailure(
-            f"the Redis at {redact(url)} does not answer: {error}", hint="is it running, and is the password right?"
+            f"the Redis at {redact(url)} does not answer: {error or f'no reply within {PROBE_TIMEOUT_S:g} s'}",
+            hint="is it running, and is the password right?",
         ) from error
 
 
@@ -180,13 +181,12 @@ async def answers(url: str) -> bool:
 
 
 def connect(url: str) -> Redis:
-    """A client that tries once: no retry, a second for everything."""
-    return Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=PROBE_TIMEOUT_S,
-        socket_connect_timeout=PROBE_TIMEOUT_S,
-    )
+    """A client that tries once. Bound its use with asyncio.timeout.
+
+    It has no time limit of its own on commands: redis-py keeps one by asyncio.wait_for, which on Python 3.11 can
+    swallow a cancellation, that of asyncio.timeout and of Ctrl-C included.
+    """
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=PROBE_TIMEOUT_S)
 
 
 async def wait_ready(url: str, pid: int, exit_: Awaitable[Exited], log_tail: Callable[[], Sequence[str]]) -> RedisFacts:

@@ -1,0 +1,57 @@
+"""The sampler writes what it can see, leaves gaps for the rest, and stops when it is told to."""
+
+import asyncio
+import contextlib
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+from fanlab import clock, sampler
+from fanlab.sampler import Row, Sampler
+
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+def made(path: Path) -> Sampler:
+    return Sampler(path, zero_ns=clock.now_ns(), redis_url=NOBODY, channels=["news"], pids=lambda: {"me": os.getpid()})
+
+
+async def rows_of(path: Path, count: int) -> list[dict[str, str]]:
+    async with asyncio.timeout(20):
+        while True:
+            if path.exists():
+                with path.open(newline="") as file:
+                    rows = list(csv.DictReader(file))
+                if len(rows) >= count:
+                    return rows
+            await asyncio.sleep(0.02)
+
+
+async def test_a_redis_that_is_down_leaves_a_gap_and_processes_are_still_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "EVERY_S", 0.02)
+    async with made(tmp_path / "samples.csv"):
+        rows = await rows_of(tmp_path / "samples.csv", 5)
+    assert {row["metric"] for row in rows if row["unit"] == "me"} == {"cpu", "rss_mb"}
+    assert not [row for row in rows if row["metric"].startswith(("redis", "numsub", "channels"))]
+    assert [float(row["t_s"]) for row in rows] == sorted(float(row["t_s"]) for row in rows)
+
+
+async def test_it_stops_even_if_a_library_swallows_cancellations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # asyncio.wait_for of Python 3.11 does so, and redis-py uses it: a run once drained for ever because of it.
+    monkeypatch.setattr(sampler, "EVERY_S", 0.01)
+
+    async def swallows(_: Sampler) -> list[Row]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+        return []
+
+    monkeypatch.setattr(Sampler, "_redis_rows", swallows)
+    async with asyncio.timeout(20):
+        async with made(tmp_path / "samples.csv"):
+            await rows_of(tmp_path / "samples.csv", 1)
