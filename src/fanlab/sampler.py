@@ -94,11 +94,14 @@ class Sampler:
         for unit, pid in self._pids().items():
             try:
                 process = psutil.Process(pid)
-                family = [(unit, process), *((_child_name(unit, child), child) for child in process.children())]
+                children = process.children()
             except psutil.Error:
                 continue
-            for name, member in family:
-                yield from self._usage(name, member)
+            yield from self._usage(unit, process)
+            for child in children:
+                name = _child_name(unit, child)
+                if name is not None:
+                    yield from self._usage(name, child)
 
     def _usage(self, unit: str, process: psutil.Process) -> Iterator[Row]:
         try:
@@ -131,8 +134,14 @@ class Sampler:
         ]
 
 
-def _child_name(unit: str, child: psutil.Process) -> str:
-    """`load-1/clients`: an engine says its role on its command line; anything else is named by its executable."""
-    argv = child.cmdline()
-    role = argv[argv.index("--role") + 1] if "--role" in argv[:-1] else child.name()
+def _child_name(unit: str, child: psutil.Process) -> str | None:
+    """`load-1/clients`: an engine says its role on its command line; anything else is named by its executable.
+
+    None for one that has just ended, a zombie included.
+    """
+    try:
+        argv = child.cmdline()
+        role = argv[argv.index("--role") + 1] if "--role" in argv[:-1] else child.name()
+    except psutil.Error:
+        return None
     return f"{unit}/{role}"

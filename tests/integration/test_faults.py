@@ -105,7 +105,7 @@ async def test_a_redis_restart_is_survived_by_the_node(system: System) -> None:
     client = await system.subscribed()
     assert await system.inject("redis-restart", REDIS) == ALL_FOUR
     async with asyncio.timeout(15):
-        while await system.publish("after") == 0:  # noqa: ASYNC110 - Redis sets no event
+        while await system.publish("after") == 0:
             await asyncio.sleep(0.05)
     assert await asyncio.wait_for(client.recv(), 5) == "after"
     await client.close()

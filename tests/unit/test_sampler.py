@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import csv
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fanlab import clock, sampler
@@ -38,6 +41,20 @@ async def test_a_redis_that_is_down_leaves_a_gap_and_processes_are_still_seen(
     assert {row["metric"] for row in rows if row["unit"] == "me"} == {"cpu", "rss_mb"}
     assert not [row for row in rows if row["metric"].startswith(("redis", "numsub", "channels"))]
     assert [float(row["t_s"]) for row in rows] == sorted(float(row["t_s"]) for row in rows)
+
+
+async def test_a_zombie_child_hides_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "EVERY_S", 0.02)
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        async with asyncio.timeout(20):
+            while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.02)
+        async with made(tmp_path / "samples.csv"):
+            rows = await rows_of(tmp_path / "samples.csv", 5)
+    finally:
+        zombie.wait()
+    assert {row["metric"] for row in rows if row["unit"] == "me"} == {"cpu", "rss_mb"}
 
 
 async def test_it_stops_even_if_a_library_swallows_cancellations(
