@@ -60,7 +60,9 @@ def test_links_in_the_docs_lead_somewhere(path: Path) -> None:
 def test_every_verb_in_the_docs_exists(path: Path) -> None:
     from fanlab.cli import cli
 
-    for verb in re.findall(r"(?m)(?:`|^|; )fanlab ([a-z]+)\b", path.read_text(encoding="utf-8")):
+    text = path.read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text))
+    for verb in re.findall(r"(?m)(?:^|; |bin/)fanlab ([a-z]+)\b", code):
         assert verb in cli.commands, f"{path.name} names `fanlab {verb}`"
 
 
