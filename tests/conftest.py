@@ -122,8 +122,8 @@ def real_redis(tmp_path: Path) -> Iterator[RealRedis]:
     folder = tmp_path / "redis"
     folder.mkdir()
     redis = RealRedis(binary, folder)
-    redis.start()
     try:
+        redis.start()
         yield redis
     finally:
         redis.kill()

@@ -396,6 +396,25 @@ async def test_the_warden_is_lost(backend, write_node):
     assert backend.state("node-1") is UnitState.GONE
 
 
+async def test_a_close_that_is_cancelled_ends_everything_all_the_same(backend, write_node, monkeypatch):
+    await backend.start_redis({})
+    await backend.start_node(spec(write_node("good")))
+    pids = [backend.pid(REDIS), backend.pid("node-1"), backend.warden_pid]
+    ending = asyncio.Event()
+
+    async def slowly(*_):
+        ending.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(ProcessBackend, "_end_nodes", slowly)
+    closing = asyncio.create_task(backend.close())
+    await ending.wait()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert not any(map(exists, pids))
+
+
 async def test_what_cannot_be_ended_is_named(rundir, monkeypatch):
     """No process here resists SIGKILL, so the deadline is set to have passed before the warden can end."""
     backend = ProcessBackend(rundir)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ class Processes:
 
     def __init__(self) -> None:
         self.by_name: dict[str, asyncio.subprocess.Process] = {}
+        self.folders: list[Path] = []
 
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         with log.open("ab") as output:
@@ -52,6 +54,9 @@ class Processes:
         http = f"http://127.0.0.1:{port}"
         return NodeEndpoint(node_id, index, f"ws://127.0.0.1:{port}/ws", http, "json", journals=False)
 
+    async def own(self, folder: Path) -> None:
+        self.folders.append(folder)
+
     def state(self, name: str) -> UnitState:
         return UnitState.RUNNING if self.by_name[name].returncode is None else UnitState.GONE
 
@@ -65,3 +70,5 @@ class Processes:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+        for owned in self.folders:
+            shutil.rmtree(owned, ignore_errors=True)

@@ -58,6 +58,9 @@ class Backend(Protocol):
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Start one of fanlab's own processes (a load worker) beside the system; returns its pid."""
 
+    async def own(self, folder: Path) -> None:
+        """Remove this folder when everything has ended, even if fanlab is killed."""
+
     def helpers(self) -> dict[str, int]:
         """The running helpers' names and pids."""
 
@@ -66,6 +69,9 @@ class Backend(Protocol):
 
     async def restart(self, unit: str) -> None:
         """Start a unit that is gone again, at its old address, and wait until it is ready."""
+
+    async def exited(self, unit: str) -> int:
+        """Wait until the unit's process ends, if it runs; its exit status, negative for the signal that ended it."""
 
     def state(self, unit: str) -> UnitState:
         """The unit's state now, as the operating system tells it."""

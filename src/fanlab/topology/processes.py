@@ -95,9 +95,10 @@ class ProcessBackend:
         server = await asyncio.to_thread(redis.find_server)
         port = self._reserve()
         url = f"redis://{port.host}:{port.port}/0"
-        folder = self._redis_folder
+        folder = self._rundir.path.absolute() / "redis"
         argv = redis.server_argv(server.path, port.host, port.port, folder, config)
         folder.mkdir(mode=0o700, exist_ok=True)
+        await self.own(folder)
         unit = _Unit(argv, _passed_on(), folder, self._rundir.logs / "redis.log")
         version = server.version
 
@@ -149,6 +150,10 @@ class ProcessBackend:
         unit = _Unit(list(argv), {**os.environ, **env}, Path.cwd(), log)
         await self._start(name, unit)
         return unit.pid
+
+    async def own(self, folder: Path) -> None:
+        """Remove this folder when everything has ended: the warden does it, which outlives a killed fanlab."""
+        await self._warden.own(folder)
 
     async def restart(self, unit: str) -> None:
         """Start a unit that is gone again, at its old address, and wait until it is ready; fails as its start does."""
@@ -253,10 +258,11 @@ class ProcessBackend:
             return
         try:
             await self._end_nodes(self._client)
-            await self._client.shutdown(LAST_GRACE_S)
-        finally:
-            self._release()
-        shutil.rmtree(self._redis_folder, ignore_errors=True)
+        finally:  # a Ctrl-C that comes just now included
+            try:
+                await self._client.shutdown(LAST_GRACE_S)
+            finally:
+                self._release()
 
     async def detach(self) -> None:
         """Leave everything running for good. What is left of this object is of no use."""
@@ -267,7 +273,12 @@ class ProcessBackend:
     async def _end_nodes(self, client: WardenClient) -> None:
         names = [name for name in self._units if name != REDIS and client.running(name)]
         asked = (client.signal(name, signum) for name in names for signum in (signal.SIGTERM, signal.SIGCONT))
-        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+        try:
+            async with asyncio.timeout(NODE_GRACE_S):
+                outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        except TimeoutError:
+            return  # the warden does not answer: its shutdown has a deadline and a last resort
+        for outcome in outcomes:
             # EnvironmentFailure: it ended by itself just now, or the warden is lost and everything with it
             if isinstance(outcome, BaseException) and not isinstance(outcome, EnvironmentFailure):
                 raise outcome
@@ -289,10 +300,6 @@ class ProcessBackend:
         if self._client is None:
             raise HarnessError("open() the backend first")
         return self._client
-
-    @property
-    def _redis_folder(self) -> Path:
-        return self._rundir.path.absolute() / "redis"
 
     def _reserve(self) -> Reservation:
         reservation = reserve()

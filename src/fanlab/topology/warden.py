@@ -15,6 +15,7 @@ Protocol: JSON objects, one a line. Requests carry `id` and `op`, replies the sa
 
     spawn {name, argv, env, cwd, log}  ->  {pid}         the child leads a process group; it appends to `log`
     signal {name, signum}              ->  {}            to the child's whole group
+    own {path}                         ->  {}            a folder to remove when every process is gone
     detach {}                          ->  {}            from here on EOF means nothing, and SIGTERM means shutdown
     shutdown {grace_s}                 ->  (no reply)    the socket closes when every process is gone
     a request that failed              ->  {error: {what, errno, strerror, filename}}
@@ -97,6 +98,7 @@ class Warden:
         self._own_pid = os.getpid()
         self._buffer = b""
         self._pids: dict[str, int] = {}
+        self._folders: list[str] = []
         self._detached = False
         self._term = False
         self._selector = selectors.DefaultSelector()
@@ -106,6 +108,7 @@ class Warden:
         self._ops: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "spawn": self._spawn,
             "signal": self._signal,
+            "own": self._own,
             "detach": self._detach,
         }
 
@@ -121,6 +124,7 @@ class Warden:
             if grace_s is None and self._detached and self._term:
                 grace_s = DETACHED_GRACE_S
         self._end_all(grace_s)
+        self._remove_folders()
 
     # Commands
 
@@ -199,6 +203,10 @@ class Warden:
             os.killpg(pid, request["signum"])  # not reaped yet, so this is no one else's pid
         return {}
 
+    def _own(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._folders.append(str(request["path"]))
+        return {}
+
     def _detach(self, _request: dict[str, Any]) -> dict[str, Any]:
         self._detached = True
         self._term = False
@@ -236,6 +244,13 @@ class Warden:
                 _kill(new, signal.SIGCONT)  # one that is stopped must run to end
                 asked.update(new)
             self._selector_wait()
+
+    def _remove_folders(self) -> None:
+        if self._folders:
+            import shutil  # not before: it would slow the start down
+
+            for folder in self._folders:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _selector_wait(self) -> None:
         """Until a child ends, at most a round. The control socket has nothing more to say."""

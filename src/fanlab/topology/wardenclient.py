@@ -133,6 +133,10 @@ class WardenClient:
                 else f"{name} cannot be sent {signal.Signals(signum).name}: {reply['error']['strerror']}"
             )
 
+    async def own(self, folder: Path) -> None:
+        """Have the warden remove this folder when every process has ended, whatever becomes of us."""
+        await self._ask("own", _own(folder))
+
     async def wait_exit(self, name: str) -> Exited:
         """How the process ends, or has ended. Raises EnvironmentFailure if the warden is lost first."""
         running = self._running.get(name)
@@ -169,6 +173,7 @@ class WardenClient:
         while self._process.poll() is None:
             if asyncio.get_running_loop().time() >= end:
                 left = ", ".join(map(str, warden.descendants(self.pid)))
+                self.kill()  # should it be the warden itself that hangs, the kernel ends its children now
                 raise EnvironmentFailure(
                     f"some processes do not end: {left or self.pid}",
                     hint="a process in state D waits for a device; look at it with `ps -o pid,state,wchan,cmd`",
@@ -260,6 +265,11 @@ def _start_process(control: socket.socket, log: Path) -> "subprocess.Popen[bytes
 def _places(cwd: Path, log: Path) -> dict[str, str]:
     """Absolute, because the warden's own working directory is the root."""
     return {"cwd": str(cwd.absolute()), "log": str(log.absolute())}
+
+
+def _own(folder: Path) -> dict[str, str]:
+    """Absolute, as above."""
+    return {"path": str(folder.absolute())}
 
 
 def _lost() -> EnvironmentFailure:
