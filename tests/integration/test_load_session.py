@@ -118,6 +118,8 @@ async def test_every_message_is_accounted_for(system: System, workers: int) -> N
     load = system.session(scenario(), workers)
     try:
         await load.start()
+        # Every engine is up before the first order: else orders queue up and no spawn rate is kept.
+        assert len(system.stripes("clients")) == len(system.stripes("publishers")) == workers
         snapshot = await load.connect(30)
         assert snapshot.connected == snapshot.clients == 7
         zero_ns = await begin(load)

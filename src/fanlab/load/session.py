@@ -98,6 +98,7 @@ class LoadSession:
         """Start Locust's master and workers and wait until they are connected. Raises EnvironmentFailure."""
         self._check_means()
         self._folder = Path(tempfile.mkdtemp(prefix="fanlab-"))  # nobody else's: mode 0700
+        await self._backend.own(self._folder)
         config, control = self._folder / "load.json", self._folder / "control"
         if len(str(control)) > _LONGEST_SOCKET:
             raise EnvironmentFailure(
@@ -118,6 +119,8 @@ class LoadSession:
         await self._wait(
             lambda: len(self._connected_workers) >= self._workers, START_S, "the workers to find Locust's master"
         )
+        # Orders to an engine that is still starting would queue up, and its clients all begin at once.
+        await self._wait(lambda: len(self._engines) >= self._sure_engines, START_S, "the load engines to start")
 
     async def connect(self, deadline_s: float) -> LoadSnapshot:
         """Spawn clients (not those that join later) and publishers; returns when all are ready, or at the deadline."""
@@ -162,15 +165,23 @@ class LoadSession:
         # The master ends the workers, so that their last statistics come in; without one each is told by itself.
         for writer in [self._writers[_MASTER]] if _MASTER in self._writers else list(self._writers.values()):
             writer.write(encode({"op": "quit"}))
-        if self._server is not None:
-            self._server.close()
-            await self._until_hung_up(LEAVE_S)
+        try:
+            if self._server is not None:
+                self._server.close()
+                await self._until_hung_up(LEAVE_S)
+        finally:
             for writer in self._writers.values():
                 writer.close()
             self._server = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None
+
+    @property
+    def _sure_engines(self) -> int:
+        """How many engines the workers start at once; a worker that may get no user starts its engines when it does."""
+        users = (self._config.client_count, self._config.stream_count)
+        return sum(self._workers for count in users if count >= self._workers)
 
     def _check_means(self) -> None:
         """What an engine would refuse, refused here, where it is seen best."""
