@@ -135,6 +135,21 @@ class LiveView:
         return table
 
 
+def harmless(listener: Listener) -> Listener:
+    """One that fails, as with a full disk under stderr, hears no more: a run does not depend on being watched."""
+    listening = True
+
+    def tell(event: Event) -> None:
+        nonlocal listening
+        if listening:
+            try:
+                listener(event)
+            except OSError:
+                listening = False
+
+    return tell
+
+
 def view_for(console: Console, *, wanted: bool) -> View:
     """The view that suits the console: live on a terminal, lines elsewhere, silence if not wanted."""
     if not wanted:

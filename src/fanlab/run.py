@@ -18,7 +18,7 @@ from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
-from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned
+from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
 from fanlab.rundir import RunDir, write_json
 from fanlab.sampler import Sampler
 from fanlab.scenario.loader import Loaded
@@ -27,7 +27,9 @@ from fanlab.scenario.plan import Plan, make_plan
 from fanlab.topology.backend import REDIS, Backend, NodeEndpoint, RedisEndpoint
 from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.redis import redact
+from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
+from fanlab.watch import UnplannedExit, Watch
 
 TICK_S = 0.25
 CONNECT_DEADLINE_S = 60.0
@@ -37,7 +39,7 @@ _RUN_TAGS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to run, where to, and with what means."""
+    """What to run, where to (a run directory that has been created), and with what means."""
 
     loaded: Loaded
     rundir: RunDir
@@ -68,16 +70,15 @@ async def run(request: Request, notify: Listener) -> None:
     Raises EnvironmentFailure when the system cannot be started, and passes on a cancellation (Ctrl-C) after the
     processes are gone and the manifest says `aborted`.
     """
-    this = _prepare(request, notify)
-    request.rundir.create()
+    this = _prepare(request, harmless(notify))
     _write_manifest(this, status="starting")
     try:
         redis, nodes = await _start_system(this)
-        async with _load(this, redis, nodes) as load:
+        async with _watching(this, redis) as watch, _load(this, redis, nodes) as load:
             await _connect(this, load)
             await _set_epoch(this, load)
             async with _sampling(this, redis), _ticking(this, load):
-                await _measure(this, load, redis)
+                await _measure(this, load, redis, watch)
                 await _drain(this, load)
             notify(PhaseBegan("leave", "clients close, journals are completed"))
             await load.leave()
@@ -115,6 +116,7 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "predictions": [asdict(prediction) for prediction in predict(scenario, plan)],
         "faults": [asdict(fault) for fault in timeline],
         "fault_failures": [],
+        "unplanned_exits": [],
         "phases": {
             "publish_start_ns": None,
             "zero_ns": None,
@@ -145,6 +147,18 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
     this.manifest["journaling_nodes"] = [node.id for node in nodes if node.journals]
     _write_manifest(this)
     return redis, nodes
+
+
+def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
+    def tell(death: UnplannedExit) -> None:
+        this.manifest["unplanned_exits"].append(death)
+        _write_manifest(this)
+        when = "" if death["t_s"] is None else f" at {death['t_s']:.2f} s"
+        how, log = describe_status(death["status"]), this.request.rundir.logs / f"{death['unit']}.log"
+        this.notify(Warned(f"{death['unit']} has ended by itself{when} ({how}); its last words are in {log}"))
+
+    units = [node.id for node in this.plan.nodes] + ([REDIS] if redis.pid is not None else [])
+    return Watch(this.backend, units, lambda: this.zero_ns, tell)
 
 
 async def _all_or_nothing(starts: Sequence[Any]) -> list[NodeEndpoint]:
@@ -201,11 +215,12 @@ async def _set_epoch(this: _Run, load: LoadSession) -> None:
     this.notify(PhaseBegan("measure", detail))
 
 
-async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint) -> None:
+async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint, watch: Watch) -> None:
     """The timeline runs beside the load. Done when every slot is published and every fault is over."""
     zero_ns = this.zero_ns or 0
 
     def told(stamp: FaultStamp) -> None:
+        watch.stamped(stamp)
         this.notify(FaultTold((stamp["t"] - zero_ns) / clock.NS_PER_S, stamp))
 
     journal = FaultJournal(this.request.rundir.faults, told)
@@ -240,7 +255,7 @@ async def _drain(this: _Run, load: LoadSession) -> None:
     this.notify(PhaseBegan("drain", f"until {format_duration(drain.quiet_ns)} pass without a delivery"))
     began_ns = clock.now_ns()
     all_can_return = all(fault.for_ns is not None for fault in this.timeline)
-    while True:
+    while load.failure is None:  # else `leave` says so
         now_ns, snapshot = clock.now_ns(), load.snapshot()
         heard_of_ns = snapshot.as_of_ns or began_ns  # an engine that has not reported may have had deliveries since
         quiet = heard_of_ns - max(began_ns, snapshot.last_delivery_ns or 0) >= drain.quiet_ns

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +22,17 @@ KILLS = int(os.environ.get("FANLAB_KILLS", "4"))
 RUN_S = 9.0  # about the length of the run below, from the first import to the last line
 
 
-def started(out: Path, log: Path) -> "subprocess.Popen[bytes]":
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for TMPDIR; its path is short, because a Unix socket's must be."""
+    with tempfile.TemporaryDirectory(prefix="fl-test-") as folder:
+        yield Path(folder)
+
+
+def started(out: Path, log: Path, **env: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(out), "--set", "phases.measure=4s"]
     with log.open("wb") as file:
-        return subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "CI": "1"})
+        return subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "CI": "1", **env})
 
 
 def report(out: Path) -> "subprocess.CompletedProcess[str]":
@@ -32,11 +41,13 @@ def report(out: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("number", range(KILLS))
-def test_sigkill_at_a_random_instant_leaves_no_process_and_a_readable_directory(number: int, tmp_path: Path) -> None:
+def test_sigkill_at_a_random_instant_leaves_no_process_and_a_readable_directory(
+    number: int, tmp_path: Path, temporary: Path
+) -> None:
     # One instant in each of KILLS equal slices of the run, so that a few tests still cover all phases.
     after_s = RUN_S * (number + rng(1, "kill", number).random()) / KILLS
     out = tmp_path / "run"
-    harness = started(out, tmp_path / "log")
+    harness = started(out, tmp_path / "log", TMPDIR=str(temporary))
     try:
         time.sleep(after_s)
         processes = family(harness.pid)
@@ -46,6 +57,8 @@ def test_sigkill_at_a_random_instant_leaves_no_process_and_a_readable_directory(
     finally:
         harness.kill()
         harness.wait()
+    assert list(temporary.iterdir()) == []
+    assert not (out / "redis").exists()
     if not (out / "manifest.json").exists():
         return  # killed before there was anything to report on
     done = report(out)
@@ -82,6 +95,29 @@ def test_interrupted_in_mid_run_it_cleans_up_and_reports_what_there_is(signum: i
     summary = json.loads((out / "summary.json").read_text())
     assert summary["verdict"] == "invalid"
     assert summary["ledger"]["delivered"] > 0
+
+
+@pytest.mark.parametrize(("unit", "program"), [("node-3", "server.py"), ("redis", "redis-server")])
+def test_what_ends_by_itself_in_mid_run_is_told_and_recorded(unit: str, program: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    harness = started(out, tmp_path / "log")
+    try:
+        end = time.monotonic() + 30
+        while not _running(out):
+            assert time.monotonic() < end, "the run never began"
+            time.sleep(0.05)
+        suspects = [process for process in family(harness.pid) if program in " ".join(process.cmdline())]
+        (victim,) = [one for one in suspects if unit in ("redis", one.environ().get("FANLAB_NODE_ID"))]
+        victim.kill()
+        harness.wait(timeout=60)
+    finally:
+        harness.kill()
+        harness.wait()
+    manifest = json.loads((out / "manifest.json").read_text())
+    # The scenario's own crash of node-2 is not among them.
+    assert [(death["unit"], death["status"]) for death in manifest["unplanned_exits"]] == [(unit, -signal.SIGKILL)]
+    assert f"{unit} has ended by itself" in (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("role", ["clients", "publishers"])

@@ -1,12 +1,13 @@
 """What listeners show: the right view for the console, every event as a line, names never as markup."""
 
+import errno
 import io
 
 from rich.console import Console
 
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.session import LoadSnapshot
-from fanlab.progress import FaultTold, Lines, LiveView, PhaseBegan, Silence, Tick, Warned, view_for
+from fanlab.progress import Event, FaultTold, Lines, LiveView, PhaseBegan, Silence, Tick, Warned, harmless, view_for
 
 LOAD = LoadSnapshot(
     clients=60,
@@ -76,3 +77,16 @@ def test_the_live_view_shows_the_load_and_gives_the_terminal_back() -> None:
     assert "missing so far" in text
     assert "crash node-2 asked for" in text
     assert text.endswith("\x1b[?25h") or "\x1b[?25h" in text  # the cursor is back
+
+
+def test_a_listener_that_fails_hears_no_more_and_harms_nobody() -> None:
+    heard = []
+
+    def listener(event: Event) -> None:
+        heard.append(event)
+        raise OSError(errno.ENOSPC, "no space left")
+
+    tell = harmless(listener)
+    tell(PhaseBegan("start"))
+    tell(PhaseBegan("connect"))
+    assert heard == [PhaseBegan("start")]
