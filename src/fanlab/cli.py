@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 import click
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from fanlab.rundir import RunDir
     from fanlab.scenario.loader import Loaded
 
+T = TypeVar("T")
 DEMO = "quickstart"
+SHOW_CURSOR: Final = b"\x1b[?25h"
 _VERDICT_EXITS = {"pass": Exit.OK, "fail": Exit.GATE_FAILED, "invalid": Exit.INVALID}
 # Of several runs in one command the worst counts: no result at all before a doubtful one before a bad one.
 _WORST_FIRST = (Exit.BUG, Exit.INTERRUPTED, Exit.ENVIRONMENT, Exit.SCENARIO, Exit.INVALID, Exit.GATE_FAILED, Exit.OK)
@@ -135,6 +137,7 @@ def _run_file(
 def _run_once(request: "Request", view: "View", *, as_json: bool) -> Exit:
     from fanlab.run import run as run_scenario
 
+    request.rundir.create()  # refuses one that holds another run, before that run's evidence is taken for this one's
     ended: Exit | None = None  # by something other than its verdict
     try:
         with view:
@@ -157,10 +160,10 @@ def _has_evidence(rundir: "RunDir") -> bool:
     return rundir.manifest.exists() and rundir.read_manifest()["phases"]["zero_ns"] is not None
 
 
-def _interruptible(main: Coroutine[Any, Any, None]) -> None:
+def _interruptible(main: Coroutine[Any, Any, T]) -> T:
     """Run `main`; the first Ctrl-C or SIGTERM cancels it, so that it can clean up; a second one ends it at once."""
 
-    async def guarded() -> None:
+    async def guarded() -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(main)
         asked = 0
@@ -169,14 +172,24 @@ def _interruptible(main: Coroutine[Any, Any, None]) -> None:
             nonlocal asked
             asked += 1
             if asked > 1:
+                if sys.stderr.isatty():
+                    os.write(2, SHOW_CURSOR)  # the live view hides it
                 os._exit(Exit.INTERRUPTED)  # the warden sees the pipe close and ends every process
             task.cancel()
 
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, interrupt)
-        await task
+        return await task
 
-    asyncio.run(guarded())
+    try:
+        return asyncio.run(guarded())
+    finally:
+        _sigterm_as_ctrl_c()  # the loop has put the default back
+
+
+def _sigterm_as_ctrl_c() -> None:
+    """SIGTERM raises KeyboardInterrupt, wherever fanlab is: also while it reads a scenario or makes a report."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _report(path: Path, *, as_json: bool) -> dict[str, Any]:
@@ -187,10 +200,13 @@ def _report(path: Path, *, as_json: bool) -> dict[str, Any]:
 
     rundir = RunDir(path)
     summary: dict[str, Any] = dict(write_report(rundir))
-    if as_json:
-        click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
-    else:
-        _console().print(table(summary, rundir.read_manifest(), path / "report.html"))
+    try:
+        if as_json:
+            click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
+        else:
+            _console().print(table(summary, rundir.read_manifest(), path / "report.html"))
+    except BrokenPipeError:  # `fanlab run … | head`: that nobody reads on changes no verdict
+        _nobody_reads(sys.stdout)
     return summary
 
 
@@ -298,7 +314,7 @@ def up(file: str, overrides: Sequence[str], seed: int | None, redis_url: str | N
     from fanlab.scenario.plan import make_plan
 
     scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
-    state = asyncio.run(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
+    state = _interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
     click.echo(f"redis   {state.redis_url}")
     for node in state.nodes:
         click.echo(f"{node.id:7} {node.ws_url}   {node.http_url}")
@@ -372,23 +388,36 @@ def _point_latest(base: Path) -> None:
 def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    class Told(Console):
+        """Rich's own would end the process with 1, which means that a gate has failed."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            _nobody_reads(sys.stderr if stderr else sys.stdout)
+
+    return Told(stderr=stderr)
+
+
+def _nobody_reads(stream: TextIO) -> None:
+    """The reader of a pipe has left: what follows goes nowhere, the flush at exit included."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def main() -> None:
     """The entry point: runs a verb and turns every error into its sentence and its exit code."""
+    _sigterm_as_ctrl_c()
     try:
         code = cli.main(prog_name="fanlab", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
         code = Exit.INTERRUPTED
     except FanlabError as error:
         click.echo(str(error) if isinstance(error, ScenarioError) else f"fanlab: {error}", err=True)
         code = error.exit_code
     except BrokenPipeError:  # `fanlab list | head`: the reader has left, which is no error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _nobody_reads(sys.stdout)
         code = Exit.OK
     except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
         import traceback

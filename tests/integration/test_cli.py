@@ -144,6 +144,33 @@ def test_by_hand_verbs_say_that_nothing_is_up(tmp_path: Path) -> None:
     assert "nothing is up" in fanlab("down", FANLAB_STATE_DIR=str(tmp_path)).stdout
 
 
+@pytest.mark.parametrize("before", ["pass", "cli._interruptible(asyncio.sleep(0))"])
+def test_sigterm_is_a_ctrl_c_wherever_fanlab_is(before: str) -> None:
+    program = (
+        "import asyncio, os, signal\nfrom fanlab import cli\n"
+        f"def busy(**_):\n    {before}\n    os.kill(os.getpid(), signal.SIGTERM)\n    return 0\n"
+        "cli.cli.main = busy\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_run_that_nobody_watches_any_more_goes_on_to_its_verdict(words: list[str], tmp_path: Path) -> None:
+    settings = ["--set", "phases.measure=1s", "--set", "faults=[]"]
+    command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(tmp_path / "run"), *settings, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as harness:
+        assert harness.stdout is not None
+        assert harness.stderr is not None
+        harness.stdout.close()
+        harness.stderr.readline()
+        harness.stderr.close()
+        assert harness.wait(timeout=60) == 0
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "complete"
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["verdict"] == "pass"
+
+
 @pytest.mark.system
 def test_up_publish_channels_numsub_down(tmp_path: Path) -> None:
     from websockets.sync.client import connect

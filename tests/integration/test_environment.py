@@ -113,6 +113,15 @@ def test_a_run_directory_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> 
     assert (tmp_path / "run" / "manifest.json").read_text() == "precious"
 
 
+def test_another_runs_evidence_is_not_reported_as_this_ones(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text('{"phases": {"zero_ns": 1}}')
+    done = run(tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert "holds a run already" in done.stderr
+    assert done.stdout == ""
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 kB; needs root and mount."""
