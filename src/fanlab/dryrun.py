@@ -7,6 +7,7 @@ from typing import Any
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.planned import Expected, expected
 from fanlab.predict import Prediction, predict
+from fanlab.scenario.gates import in_force
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import GroupSpec, Plan, make_plan
@@ -68,7 +69,7 @@ def to_json(dryrun: DryRun) -> dict[str, Any]:
         "faults": [asdict(fault) for fault in dryrun.faults],
         "expected": [asdict(each) for each in dryrun.expected],
         "predictions": [asdict(each) for each in dryrun.predictions],
-        "gates": list(loaded.scenario.gates),
+        "gates": in_force(loaded.scenario.gates),
         "values": {
             value.path: {"value": value.text, "origin": str(loaded.origins[value.path])} for value in dryrun.values
         },
@@ -90,11 +91,17 @@ def render(dryrun: DryRun) -> str:
         ("Timeline", _table([[f"{step.at_ns / 1e9:+.3f}s", step.what] for step in dryrun.steps])),
         ("Deliveries expected in the measure phase", _deliveries(dryrun.expected)),
         ("Loss predicted", _losses(dryrun)),
-        ("Gates", [*scenario.gates] or ["none"]),
+        ("Gates", _gates(scenario)),
         ("Values and their origins", _table([_origin(loaded, value) for value in dryrun.values])),
     ):
         lines += ["", title, *(f"  {line}" for line in section)]
     return "\n".join(lines) + "\n"
+
+
+def _gates(scenario: Scenario) -> list[str]:
+    """Those written, and those that hold without being written."""
+    written = list(scenario.gates)
+    return [gate if number < len(written) else f"{gate}  (implied)" for number, gate in enumerate(in_force(written))]
 
 
 def _timeline(scenario: Scenario, faults: Sequence[PlannedFault]) -> list[Step]:

@@ -133,6 +133,18 @@ def test_a_hole_before_the_last_message_of_a_dying_node_is_not_its_deaths_doing(
     assert blame(history) == [*blamed([3], Cause.UNEXPLAINED), *blamed([6], Cause.NODE_CRASH_IN_FLIGHT, fault=0)]
 
 
+@pytest.mark.parametrize(("kind", "cause"), [("crash", "node_crash_in_flight"), ("pause", "node_down")])
+def test_a_connection_that_was_silent_long_before_its_node_broke_was_not_silenced_by_that(blame, kind, cause):
+    history = History().subscribe(0)
+    for seq in range(1, 31):  # every 100 ms; from 5 on nothing comes, and at 2.9 s the node breaks
+        history.publish(seq, seq * 100)
+        if seq < 5:
+            history.deliver(0, seq, seq * 100 + 1)
+    history.close(0, 3005).subscribe(0, node=1, at=3010, took=1).fault(kind, "node-1", 2900)
+    found = [(seq, found) for seq, found, _, _ in blame(history)]
+    assert found == [(seq, "unexplained" if seq < 19 else cause) for seq in range(5, 31)]
+
+
 def test_published_while_the_node_was_paused_and_the_client_gave_it_up(blame):
     history = stream([5, 6, 7]).close(0, 75).subscribe(0, node=1, at=76, took=1).fault("pause", "node-1", 45, 300)
     assert blame(history) == blamed([5, 6, 7], Cause.NODE_DOWN, fault=0)
@@ -146,6 +158,35 @@ def test_the_node_had_lost_its_subscription(blame):
 
 def test_on_its_way_when_the_subscription_went(blame):
     assert blame(stream([4, 5]).gap(0, 48, 55)) == blamed([4, 5], Cause.RESUBSCRIBE_GAP)
+
+
+def test_a_client_that_was_silent_long_before_the_gap_was_not_silenced_by_that(blame):
+    history = History().subscribe(0).gap(0, 3000, 3100)
+    for seq in range(1, 41):
+        history.publish(seq, seq * 100)
+        if not 5 <= seq <= 30:
+            history.deliver(0, seq, seq * 100 + 1)
+    found = [(seq, cause) for seq, cause, _, _ in blame(history)]
+    assert found == [(seq, "unexplained" if seq < 20 else "resubscribe_gap") for seq in range(5, 31)]
+
+
+def test_a_paused_node_may_lose_with_its_subscription_all_that_it_had_not_read(blame):
+    history = History().subscribe(0).gap(0, 3000, 3100).fault("pause", "node-1", 450, 2990)
+    for seq in range(1, 41):
+        history.publish(seq, seq * 100)
+        if not 5 <= seq <= 30:
+            history.deliver(0, seq, seq * 100 + 1)
+    assert {cause for _, cause, _, _ in blame(history)} == {"resubscribe_gap"}
+
+
+def test_a_gap_takes_nothing_that_the_node_says_it_had(blame):
+    history = stream([4, 5, 6, 7]).gap(0, 48, 75).fan_out(0, 4, 41).fan_out(0, 6, 61).fan_out(1, 7, 71)
+    assert blame(history) == [
+        *blamed([4], Cause.UNEXPLAINED),
+        *blamed([5], Cause.RESUBSCRIBE_GAP),
+        *blamed([6], Cause.UNEXPLAINED),
+        *blamed([7], Cause.RESUBSCRIBE_GAP),  # another node had it
+    ]
 
 
 def test_a_gap_of_another_node_or_channel_explains_nothing(blame):

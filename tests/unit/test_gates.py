@@ -1,6 +1,7 @@
 """Gates: the grammar, the fields, and that what was not measured does not pass."""
 
 import math
+import re
 from typing import Any, get_type_hints
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.recovery import RecoveryBlock
 from fanlab.report import schema
-from fanlab.scenario.gates import FIELDS, Gate, GateError, evaluate, parse_gate
+from fanlab.scenario.gates import CAUSES, FIELDS, IMPLIED, Gate, GateError, evaluate, in_force, parse_gate
 
 SUMMARY: dict[str, Any] = {
     "ledger": {"lost": 3, "owed": 1000},
@@ -138,4 +139,20 @@ def test_the_fields_are_those_of_the_summary(name: str, block: type) -> None:
     depth = name.count(".") + 1
     known = {".".join(field.split(".")[depth:]) for field in FIELDS if field.startswith(f"{name}.")}
     known = {field for field in known if not field.startswith("by_fault")}
+    known = {re.sub(r"^by_cause\.\w+$", "by_cause.*", field) for field in known}
     assert known == numbers
+
+
+def test_what_a_scenario_does_not_speak_of_is_not_overlooked() -> None:
+    assert in_force([]) == list(IMPLIED)
+    assert in_force(["ledger.duplicated >= 0"]) == ["ledger.duplicated >= 0", *(g for g in IMPLIED if "dupl" not in g)]
+    assert in_force(list(IMPLIED)) == list(IMPLIED)
+
+
+def test_a_cause_in_a_gate_must_be_one_that_the_ledger_knows() -> None:
+    from fanlab.ledger.causes import Cause
+
+    assert {cause.name.lower() for cause in Cause} == set(CAUSES)
+    with pytest.raises(GateError) as caught:
+        parse_gate("loss.by_cause.node_don == 0")
+    assert caught.value.suggestion == "loss.by_cause.node_down"

@@ -179,7 +179,7 @@ async def test_a_journal_is_flushed_by_time(node_modules: SimpleNamespace, journ
     journal = node_modules.journal.FileJournal(journal_path, asyncio.get_running_loop())
     journal.event(1, "x")
     async with asyncio.timeout(10):
-        while not get(journal_path):  # noqa: ASYNC110 - a file has no event to wait for
+        while not get(journal_path):
             await asyncio.sleep(0.001)
     journal.close()
 

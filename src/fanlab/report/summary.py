@@ -31,14 +31,14 @@ from fanlab.report.schema import (
     PublishersBlock,
     Summary,
 )
-from fanlab.scenario.gates import evaluate, parse_gate
+from fanlab.scenario.gates import evaluate, in_force, parse_gate
 
 GateKeeper = Callable[[Sequence[str], Mapping[str, Any]], Sequence[GateOutcome]]
 
 
 def evaluate_gates(expressions: Sequence[str], measured: Mapping[str, Any]) -> Sequence[GateOutcome]:
-    """Each gate of a scenario against what was measured. Raises what `parse_gate` raises."""
-    return [evaluate(parse_gate(expression), measured) for expression in expressions]
+    """Each gate in force, the implied ones too, against what was measured. Raises what `parse_gate` raises."""
+    return [evaluate(parse_gate(expression), measured) for expression in in_force(expressions)]
 
 
 def make_summary(

@@ -2,13 +2,16 @@
 
 `loss.unexplained == 0`, `latency_ms.p99 < 50ms`, `loss.ratio <= 0.5%`. A gate whose field has no value (nothing was
 measured, too few samples) does not pass: what nobody saw is not good news.
+
+Four gates hold of every scenario that does not speak of their fields itself: nothing unexplained, duplicated, out of
+order or unexpected. A run that says nothing about them has not asked for them to be overlooked.
 """
 
 import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -23,6 +26,12 @@ _RECOVERY = (
     "all_back",
     "max",
 )
+# The names of ledger.causes.Cause, which lies above this layer; a test holds the two together.
+CAUSES = (
+    *("unexplained", "publish_failed", "redis_down", "no_subscriber", "node_down", "resubscribe_gap"),
+    *("output_buffer_kill", "partition", "node_crash_in_flight", "slow_client_drop", "not_open", "write_error"),
+    *("client_reconnecting", "never_returned", "never_subscribed", "generator_fault"),
+)
 _MAX_LENGTH = 200
 
 
@@ -31,7 +40,13 @@ def _fields() -> dict[str, Quantity]:
     for block in ("ledger", "warm_up"):
         fields |= {f"{block}.{name}": "count" for name in _TALLY}
     fields["loss.ratio"] = "ratio"
-    for name in ("unexplained", "outside_faults", "by_cause.*", "by_node.*", "by_channel.*"):
+    for name in (
+        "unexplained",
+        "outside_faults",
+        "by_node.*",
+        "by_channel.*",
+        *(f"by_cause.{cause}" for cause in CAUSES),
+    ):
         fields[f"loss.{name}"] = "count"
     for block in ("latency_ms", *(f"hops_ms.{hop}" for hop in ("schedule", "redis", "node", "client"))):
         fields[f"{block}.n"] = "count"
@@ -72,6 +87,9 @@ _FACTORS: Mapping[Quantity, Mapping[str | None, float]] = {
 _EXAMPLES: Mapping[Quantity, str] = {"count": "0 or 2k", "ratio": "0.01 or 1%", "ms": "50ms or 1.5s", "s": "10s"}
 
 
+IMPLIED = ("loss.unexplained == 0", "ledger.duplicated == 0", "ledger.reordered == 0", "ledger.unexpected == 0")
+
+
 class GateError(ValueError):
     """A gate that means nothing. `suggestion` is a field that was probably meant."""
 
@@ -107,6 +125,15 @@ def parse_gate(text: str) -> Gate:
         raise GateError(f"{_clip(text)} is no gate; write it as `field op number`, as in `ledger.lost == 0`")
     field, quantity = _known(match[1])
     return Gate(text.strip(), field, match[2], _threshold(match[3], field, quantity))
+
+
+def in_force(written: Sequence[str]) -> list[str]:
+    """The gates of a scenario: those written, then the implied ones whose field none of them names.
+
+    Raises GateError. `ledger.duplicated >= 0` waives the implied gate on duplicates.
+    """
+    spoken_of = {parse_gate(text).field for text in written}
+    return [*written, *(text for text in IMPLIED if parse_gate(text).field not in spoken_of)]
 
 
 def evaluate(gate: Gate, summary: Mapping[str, Any]) -> GateResult:
