@@ -83,7 +83,8 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     # A drain that gave up leaves messages on their way just as an abort does, but the run is whole.
     cut = Cut(partial or phases.get("drain_ended_by") != "quiet", journals.horizon_ns(clients))
     owed = debts(pairs, messages, settled.received.runs(), context.grid, cut, zero_ns=zero_ns, clients=clients)
-    world = world_of(manifest, plan, journals, windows, outages, faults=faults, partial=partial)
+    heard = {index: received_ns > 0 for index, (received_ns, _) in nodes.items()}
+    world = world_of(manifest, plan, journals, windows, outages, faults=faults, heard=heard, partial=partial)
     losses = loss_rows(owed, pairs, messages, world)
     measured = np.bincount(losses["fault"][losses["fault"] >= 0], minlength=len(faults))
     evidence.contradictions = settled.contradictions

@@ -14,6 +14,7 @@ from fanlab.ledger.journals import Journals
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.missing import Debts
 from fanlab.ledger.pairs import Pairs
+from fanlab.ledger.received import Bools
 from fanlab.ledger.result import LOSS_DTYPE, FaultAccount, Outage
 from fanlab.ledger.windows import NEVER, Windows
 from fanlab.scenario.plan import Plan
@@ -36,9 +37,10 @@ def world_of(
     outages: Sequence[Outage],
     *,
     faults: Sequence[FaultAccount],
+    heard: Mapping[int, Bools],
     partial: bool,
 ) -> World:
-    """All that a loss is held against. `outages` carry their faults already."""
+    """All that a loss is held against. `outages` carry their faults already; `heard` is as in World."""
     configs = manifest["scenario"]["clients"]
     choice = np.full(sum(group.count for group in plan.groups), -1)
     for group in plan.groups:
@@ -61,7 +63,7 @@ def world_of(
         choices=[group.nodes for group in plan.groups],
         gaps=np.array(gaps, np.int64).reshape(-1, 4),
         drops=np.concatenate([np.zeros((0, 5), np.int64), *drops]),
-        journaling=frozenset(journals.nodes),
+        heard=heard,
         partial=partial,
     )
 
@@ -80,6 +82,7 @@ def loss_rows(owed: Debts, pairs: Pairs, messages: Messages, world: World) -> ND
         channel=window["channel"].astype(np.int64),
         stream=stream,
         seq=at - messages.base[stream] + 1,
+        message=at,
         sent_ns=messages.sent_ns[at],
         done_ns=messages.done_ns[at],
         status=messages.status[at],

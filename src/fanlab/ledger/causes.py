@@ -10,7 +10,7 @@ A loss has one cause. The fault it goes back to is that of the thing the cause s
 that was away, of the connection's end for what was in flight, of Redis for the rest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlab.ledger.faultlog import AFTERMATH_NS, REDIS, window_ns
+from fanlab.ledger.faultlog import AFTERMATH_NS, IN_FLIGHT_NS, REDIS, window_ns
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import NO_NODE, Status
@@ -64,6 +64,7 @@ class Losses:
     channel: Ints
     stream: Ints
     seq: Ints
+    message: Ints  # the index of its message in messages.Messages
     sent_ns: Ints
     done_ns: Ints
     status: NDArray[np.uint8]
@@ -83,7 +84,7 @@ class World:
     choices: Sequence[Sequence[int]]  # node indexes
     gaps: NDArray[np.int64]  # rows (node, channel, from, to)
     drops: NDArray[np.int64]  # rows (node, stream, seq, t, place of the reason in DROPS)
-    journaling: frozenset[int]  # nodes whose word there is
+    heard: Mapping[int, Bools]  # by index of each node that keeps a journal: the messages that it says it had
     partial: bool
 
 
@@ -104,7 +105,7 @@ class Facts:
     dropped_closing: Bools  # ... whose connection was ending
     dropped_write: Bools  # ... to which the write failed
     closed_slow: Bools  # the node had begun to drop for slow clients, and nothing came before the connection ended
-    in_gap: Bools  # the node says that it was not subscribed, or had this still to come when it lost its subscription
+    in_gap: Bools  # the node did not have it, being without its subscription then, or losing that with this on its way
     gap_unseen: Bools  # Redis was at fault and the node keeps no journal that could tell
     node_frozen: Bools  # the node was paused, and nothing came before the connection ended
     node_died: Bools  # the connection ended with the node, and nothing came on it after this
@@ -199,11 +200,15 @@ def facts_of(losses: Losses, world: World) -> Facts:
     outage_faults = np.array([-1 if outage.fault is None else outage.fault for outage in world.outages] or [-1])
     outage = latest(clients, starts, losses.client, losses.sent_ns)
 
-    end_fault = _node_fault(world, node, closed)
+    end_fault = _node_fault(world, node, closed, closed)
     kinds = np.array([fault.kind for fault in world.faults] or [""])
     ended_by = np.where(end_fault >= 0, kinds[end_fault], "")
     cut_off = live & (losses.next_sent_ns > closed)  # nothing that was sent before the end came after it
-    in_gap, gap_from, gap_to = _gaps(world, losses, node, closed)
+    # A fault takes what was on its way: sent while it held, or so shortly before that it may not have arrived yet.
+    # A connection that had been silent for longer when its node died was broken before.
+    troubled = _node_fault(world, node, losses.sent_ns, losses.done_ns + IN_FLIGHT_NS) >= 0
+    in_gap, gap_from, gap_to = _gaps(world, losses, node, closed, troubled)
+    in_gap &= ~_heard(world, node, losses.message)  # what it heard, no gap can have taken
     redis_fault = _fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
     redis_strict = _fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
     gap_fault = _fault_at(world.faults, REDIS, gap_from, gap_to, aftermath_ns=AFTERMATH_NS)
@@ -222,13 +227,13 @@ def facts_of(losses: Losses, world: World) -> Facts:
         dropped_write=_dropped(world.drops, WRITE_FAILED, node, losses),
         closed_slow=cut_off & (closed < NEVER) & _slow_since(world.drops, node, row["subscribing_ns"], losses.done_ns),
         in_gap=in_gap,
-        gap_unseen=(redis_strict >= 0) & ~np.isin(node, list(world.journaling)),
-        node_frozen=cut_off & (ended_by == "pause"),
-        node_died=cut_off & np.isin(ended_by, ("crash", "stop")),
+        gap_unseen=(redis_strict >= 0) & ~np.isin(node, list(world.heard)),
+        node_frozen=cut_off & troubled & (ended_by == "pause"),
+        node_died=cut_off & troubled & np.isin(ended_by, ("crash", "stop")),
         redis_fault=redis_fault,
         outage_fault=np.where(outage >= 0, outage_faults[outage], -1),
         end_fault=end_fault,
-        gap_fault=np.where(gap_fault >= 0, gap_fault, _node_fault(world, node, gap_from)),
+        gap_fault=np.where(gap_fault >= 0, gap_fault, _node_fault(world, node, gap_from, gap_from)),
     )
 
 
@@ -261,13 +266,13 @@ def _fault_at(faults: Sequence[FaultAccount], target: str, from_ns: Ints, to_ns:
     return found
 
 
-def _node_fault(world: World, node: Ints, t_ns: Ints) -> Ints:
-    """The last fault on each node that was under way, or just over, at t_ns; -1."""
+def _node_fault(world: World, node: Ints, from_ns: Ints, to_ns: Ints) -> Ints:
+    """The last fault on each node that was under way, or just over, at any time in [from_ns, to_ns]; -1."""
     found = np.full(len(node), -1)
     for name in {fault.target for fault in world.faults} - {REDIS}:
         if name in world.node_names:
             of_node = node == world.node_names.index(name)
-            hit = _fault_at(world.faults, name, t_ns, t_ns, aftermath_ns=AFTERMATH_NS)
+            hit = _fault_at(world.faults, name, from_ns, to_ns, aftermath_ns=AFTERMATH_NS)
             found[of_node] = hit[of_node]
     return found
 
@@ -288,11 +293,20 @@ def _no_node_up(world: World, client: Ints, node: Ints, t_ns: Ints) -> Bools:
     return none_up
 
 
-def _gaps(world: World, losses: Losses, node: Ints, closed: Ints) -> tuple[Bools, Ints, Ints]:
+def _heard(world: World, node: Ints, message: Ints) -> Bools:
+    """Whether each node says that it had the message from Redis."""
+    found = np.zeros(len(node), np.bool_)
+    for index, heard in world.heard.items():
+        of_node = node == index
+        found[of_node] = heard[message[of_node]]
+    return found
+
+
+def _gaps(world: World, losses: Losses, node: Ints, closed: Ints, troubled: Bools) -> tuple[Bools, Ints, Ints]:
     """Whether each loss falls in a gap of its node's subscription, and that gap's bounds.
 
-    What was published before a gap that began on the same connection, with nothing later having come before it, was
-    in Redis' buffer or the socket when the subscription went.
+    What was published shortly before a gap that began on the same connection, with nothing later having come before
+    it, was in Redis' buffer or the socket when the subscription went; so was what a troubled node had not read yet.
     """
     count = len(node)
     if not len(world.gaps):
@@ -308,6 +322,7 @@ def _gaps(world: World, losses: Losses, node: Ints, closed: Ints) -> tuple[Bools
     real = np.minimum(following, len(gaps) - 1)
     ahead = (following < len(gaps)) & (group[real] == of_group)
     ahead &= (losses.next_sent_ns >= from_ns[real]) & (from_ns[real] <= closed)
+    ahead &= troubled | (from_ns[real] <= losses.done_ns + IN_FLIGHT_NS)
     chosen, found = np.where(inside, last, real), inside | ahead
     return found, np.where(found, from_ns[chosen], NEVER), np.where(found, to_ns[chosen], NEVER)
 

@@ -10,6 +10,7 @@ from fanlab.ledger.windows import NEVER
 
 REDIS: Final = "redis"  # the target of a fault of Redis; others target a node by its id
 AFTERMATH_NS: Final = 2 * NS_PER_S  # what comes to light this long after a fault healed still goes back to it
+IN_FLIGHT_NS: Final = NS_PER_S  # what was sent this long before a fault may still have been on its way when it bit
 
 _STAMPS: Final = ("requested", "confirmed", "heal_requested", "heal_confirmed")
 
