@@ -160,13 +160,17 @@ def test_sigterm_is_a_ctrl_c_wherever_fanlab_is(before: str) -> None:
 def test_a_run_that_nobody_watches_any_more_goes_on_to_its_verdict(words: list[str], tmp_path: Path) -> None:
     settings = ["--set", "phases.measure=1s", "--set", "faults=[]"]
     command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(tmp_path / "run"), *settings, *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as harness:
+    harness = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
         assert harness.stdout is not None
         assert harness.stderr is not None
         harness.stdout.close()
         harness.stderr.readline()
         harness.stderr.close()
         assert harness.wait(timeout=60) == 0
+    finally:
+        harness.kill()
+        harness.wait()
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "complete"
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["verdict"] == "pass"
 

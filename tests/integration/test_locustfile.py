@@ -22,6 +22,7 @@ def locust(argv: list[str], environment: dict[str, str]) -> subprocess.Completed
 
 async def test_plain_locust_counts_deliveries(tmp_path: Path, redis_server: str) -> None:
     processes = Processes()
+    (tmp_path / "temporary").mkdir()
     try:
         nodes = [await processes.start_node(k, free_port(), redis_server, tmp_path) for k in range(2)]
         environment = {
@@ -30,6 +31,7 @@ async def test_plain_locust_counts_deliveries(tmp_path: Path, redis_server: str)
             "FANLAB_REDIS_URL": redis_server,
             "FANLAB_CHANNELS": "news,jobs",
             "FANLAB_RATE": "20/s",
+            "TMPDIR": str(tmp_path / "temporary"),
         }
         argv = [sys.executable, "-m", "locust", "-f", str(folder("loadtests") / "fanout.py"), "--headless"]
         argv += ["-u", "12", "-r", "12", "-t", "4s"]
@@ -37,6 +39,7 @@ async def test_plain_locust_counts_deliveries(tmp_path: Path, redis_server: str)
     finally:
         await processes.close()
     assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "temporary").iterdir()) == []
     summary = done.stderr + done.stdout
     # The last table: ten clients hear two channels of 20/s for about three seconds (publishing begins after one).
     for name in ("deliver news", "deliver jobs"):

@@ -76,7 +76,7 @@ class LoadConfig:
     seed: int
     run_tag: int
     redis_url: str
-    journal: str  # the folder for stripes
+    journal: str  # the folder for stripes; "": keep none
     stats: str  # Locust's CSV files begin with this path
     nodes: tuple[NodeTarget, ...]
     channels: tuple[str, ...]

@@ -9,12 +9,14 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from fanlab.clock import NS_PER_S, boot_id, now_ns
-from fanlab.ledger.stripe import StripeWriter
+from fanlab.ledger.stripe import Kind, StripeWriter
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import LoadConfig, read_config
 from fanlab.load.health import TICK_NS, Health
@@ -50,8 +52,23 @@ def main() -> int:
     return 0
 
 
+class NoStripe(StripeWriter):
+    """For plain Locust, which keeps no ledger: an endless test would fill the disk with one."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def write(self, kind: Kind, payload: bytes | bytearray | memoryview) -> None:
+        """Nothing."""
+
+    def close(self, footer: Mapping[str, Any] | None = None) -> None:
+        """Nothing."""
+
+
 def open_stripe(config: LoadConfig, role: str, worker: int) -> StripeWriter:
-    """The engine's own journal, its START frame written. Raises OSError."""
+    """The engine's own journal, its START frame written; NoStripe if it is to keep none. Raises OSError."""
+    if not config.journal:
+        return NoStripe()
     header = {"role": role, "worker": worker, "pid": os.getpid(), "boot_id": boot_id(), "started_ns": now_ns()}
     return StripeWriter(Path(config.journal) / f"{role}-{worker}.stripe", header)
 

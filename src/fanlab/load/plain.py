@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class _PlainLoad:
     def _start(self) -> Engines:
         self._folder = Path(tempfile.mkdtemp(prefix="fanlab-"))
         config = self._folder / "load.json"
-        replace(self.config, journal=str(self._folder)).write(config)
+        self.config.write(config)
         engines = Engines(config, 1, self._heard, self._died)
         start_ns = now_ns() + _LEAD_NS
         end_ns = start_ns + _ENDLESS_NS
