@@ -69,7 +69,7 @@ def own_losses():
 
 # The checker that must find it, changes of the account, changes of the manifest, what the sentence must say.
 PLANTED = {
-    "aborted": ("not_complete", {}, {"status": "aborted"}, ["partial", "'aborted'"]),
+    "aborted": ("not_complete", {}, {"status": "aborted"}, ["partial", "interrupted"]),
     "cut short": ("not_complete", {"partial": True}, {}, ["partial"]),
     "silence": (
         "nothing_published",
@@ -341,3 +341,11 @@ def test_a_drain_that_never_was_is_part_of_being_partial():
     found = judge(make_account(end_ns=at(5)), make_manifest(status="aborted", phases=phases(drain_ended_by=None)), [])
     assert len(found.reasons) == 1
     assert found.verdict == "invalid"
+
+
+def test_a_run_that_was_cut_short_is_told_so_and_given_no_advice_on_what_it_did_not_reach():
+    nothing = make_account(measure=Tally(), partial=True)
+    found = judge(nothing, make_manifest() | {"status": "aborted"}, [])
+    assert found.verdict == "invalid"
+    assert "interrupted" in found.reasons[0]
+    assert not [reason for reason in found.reasons if "was published" in reason or "was owed" in reason]

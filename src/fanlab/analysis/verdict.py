@@ -66,13 +66,20 @@ class Case:
 
 
 Checker = Callable[[Case], Iterator[str]]
+_ENDS: Final[Mapping[str, str]] = {
+    "starting": "it was killed before it began",
+    "running": "it was killed",
+    "aborted": "it was interrupted",
+    "failed": "it broke off with an error",
+    "complete": "its journals are cut short",
+}
 
 
 def not_complete(case: Case) -> Iterator[str]:
     """An aborted run: what it did not get to see may be what mattered."""
     if not case.complete:
-        status = case.manifest.get("status", "unknown")
-        yield f"the run is partial (its status is {status!r}): run it again to the end"
+        how = _ENDS.get(case.manifest.get("status", ""), "it ended before its time")
+        yield f"the run is partial ({how}): run it again to the end"
 
 
 def nothing_published(case: Case) -> Iterator[str]:
@@ -253,6 +260,10 @@ INVALIDATING: Final[tuple[Checker, ...]] = (
     clocks_differ,
 )
 FAILING: Final[tuple[Checker, ...]] = (gates_not_met,)
+# What is missing at the end of a run that was cut short is no finding of its own, and advice on it would be wrong.
+NEEDS_THE_END: Final = frozenset(
+    {nothing_published, nothing_owed, clients_missing, faults_without_effect, gates_not_met}
+)
 
 
 def judge(
@@ -265,6 +276,9 @@ def judge(
 ) -> Verdict:
     """Fold all checkers: invalid if one of `invalidating` found something or raised, else fail, else pass."""
     case = Case(account, manifest, gates)
+    if not case.complete:
+        invalidating = [checker for checker in invalidating if checker not in NEEDS_THE_END]
+        failing = [checker for checker in failing if checker not in NEEDS_THE_END]
     doubts = [reason for checker in invalidating for reason in _findings(checker, case)[0]]
     failures: list[str] = []
     for checker in failing:

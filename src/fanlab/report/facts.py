@@ -13,6 +13,7 @@ _HEADLINES: Final[dict[str, tuple[Tone, str]]] = {
     "invalid": ("warn", "Invalid"),
 }
 _HOLDS = "every gate holds and the measurement is valid"
+_BESIDE: Final = ("duplicated", "reordered", "unexpected")  # what the identity does not count
 _UNGATED = "the measurement is valid; no gate was asked for"
 _INVALID = "the measurement cannot be trusted, so it says nothing about the system, good or bad"
 
@@ -74,6 +75,9 @@ def answer(summary: Mapping[str, Any]) -> str:
         sentences = [
             f"Nothing was lost: {arrived} of {text.count(owed)} deliveries owed arrived{_latency_words(summary)}."
         ]
+    wrong = [f"{text.count(ledger[key])} {key}" for key in _BESIDE if ledger[key]]
+    if wrong:
+        sentences.append(f"Beside that: {text.listing(wrong)}.")
     if unsure:
         sentences.append(f"Of {text.count(unsure)} nobody can tell whether they were published.")
     recovery = summary["recovery_ms"]
@@ -88,7 +92,8 @@ def answer(summary: Mapping[str, Any]) -> str:
 def _loss_words(summary: Mapping[str, Any]) -> list[str]:
     ledger, loss = summary["ledger"], summary["loss"]
     nodes = [text.clean(node, 40) for node, n in loss["by_node"].items() if n]
-    of = f"on {len(nodes)} nodes" if len(nodes) > 3 else f"all on {text.listing(nodes)}"  # noqa: PLR2004
+    everywhere = len(nodes) == len(loss["by_node"]) > 1
+    of = f"on {len(nodes)} nodes" if everywhere or len(nodes) > 3 else f"all on {text.listing(nodes)}"  # noqa: PLR2004
     lost, owed = text.count(ledger["lost"]), text.count(ledger["owed"])
     known = {cause: n for cause, n in loss["by_cause"].items() if n and cause != "unexplained"}
     causes = [f"{text.label(cause)} {text.count(n)}" for cause, n in sorted(known.items(), key=lambda item: -item[1])]
@@ -115,14 +120,20 @@ def key_figures(summary: Mapping[str, Any]) -> list[KeyFigure]:
             KeyFigure(name, text.ms(latency[key]), n if latency[key] is not None else f"too few samples, {n}")
             for key, name in (("p50", "Latency p50"), ("p99", "Latency p99"), ("max", "Slowest"))
         ),
-        _recovery_figure(summary["recovery_ms"]),
+        _recovery_figure(summary),
+        *(
+            KeyFigure(key.capitalize(), text.count(ledger[key]), "deliveries beside those owed", "bad")
+            for key in _BESIDE
+            if ledger[key]
+        ),
     ]
 
 
-def _recovery_figure(recovery: Mapping[str, Any]) -> KeyFigure:
+def _recovery_figure(summary: Mapping[str, Any]) -> KeyFigure:
+    recovery = summary["recovery_ms"]
     hit, never = recovery["clients"], recovery["never_back"]
     if not hit:
-        return KeyFigure("Recovery", text.NONE, "no client was hit by a fault")
+        return KeyFigure("Recovery", text.NONE, "no client lost its connection to a fault")
     n = f"n = {text.count(hit)} clients hit"
     if never:
         return KeyFigure("Never back", text.count(never), n, "bad")
