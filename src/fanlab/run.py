@@ -152,10 +152,10 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
 def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
     def tell(death: UnplannedExit) -> None:
         this.manifest["unplanned_exits"].append(death)
-        _write_manifest(this)
         when = "" if death["t_s"] is None else f" at {death['t_s']:.2f} s"
         how, log = describe_status(death["status"]), this.request.rundir.logs / f"{death['unit']}.log"
         this.notify(Warned(f"{death['unit']} has ended by itself{when} ({how}); its last words are in {log}"))
+        _write_manifest(this)
 
     units = [node.id for node in this.plan.nodes] + ([REDIS] if redis.pid is not None else [])
     return Watch(this.backend, units, lambda: this.zero_ns, tell)
