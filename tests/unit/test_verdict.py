@@ -77,6 +77,22 @@ PLANTED = {
         {},
         ["nothing was published"],
     ),
+    "a publisher that never began": (
+        "publishing_fell_short",
+        {"publishers": publishers(planned=997)},
+        {},
+        ["997 of about 1000 slots"],
+    ),
+    "publishes without a reply": (
+        "too_little_known",
+        {
+            "measure": Tally(published=1000, owed=4000, delivered=1900, lost=90, indeterminate=2010),
+            "by_client": by_client(delivered=np.array([475, 475, 475, 475])),
+            "publishers": publishers(timed_out=600),
+        },
+        {},
+        ["of 4000 deliveries owed 2010 are indeterminate", "600 publishes"],
+    ),
     "nobody owed": (
         "nothing_owed",
         {"measure": Tally(published=1000)},
@@ -125,6 +141,15 @@ PLANTED = {
         late(),
         {},
         ["1 of 4 clients of group 'readers'", "warm_up longer"],
+    ),
+    "all clients came late": (
+        "clients_missing",
+        {
+            "measure": Tally(published=1000, owed=3600, delivered=3510, lost=90),
+            "by_client": by_client(owed=np.full(4, 900), delivered=np.array([900, 850, 900, 860])),
+        },
+        {},
+        ["4 of 4 clients of group 'readers'", "warm_up longer"],
     ),
     "a whole group stayed away": ("clients_missing", deaf_group(), groups(), ["group 'late'", "none of its 2"]),
     "latecomers stayed away": ("clients_missing", deaf_group(), groups(join="2s"), ["group 'late'"]),
@@ -185,6 +210,12 @@ PLANTED = {
         {"evidence": replace(SOUND, publisher_journal=False)},
         {},
         ["no publisher journal"],
+    ),
+    "a node's journal is missing": (
+        "journals_damaged",
+        {},
+        {"journaling_nodes": ["node-1", "node-2", "node-3"]},
+        ["node-3 should keep a journal and left none"],
     ),
     "contradiction": (
         "journals_damaged",
@@ -250,6 +281,25 @@ def test_a_gate_on_an_unknown_figure_says_so():
     assert found.reasons == ("gate not met: recovery_ms.max < 3s (it is not known)",)
 
 
+def test_a_node_that_ended_by_itself_fails_the_run_whatever_the_gates_are():
+    exits = [{"unit": "node-1", "t_s": 3.21, "status": -9}, {"unit": "redis", "t_s": None, "status": 1}]
+    found = judge(make_account(), make_manifest(unplanned_exits=exits), [GOOD_GATE])
+    assert found.verdict == "fail"
+    assert found.reasons == (
+        "node-1 ended by itself at 3.21 s (status -9): see nodes/node-1.log",
+        "redis ended by itself (status 1): see nodes/redis.log",
+    )
+
+
+def test_a_schedules_own_making_is_no_shortfall():
+    rate = {"kind": "poisson", "rate": "100/s"}
+    scenario = make_scenario(publishers=[{"name": "ticker", "channel": "news", "rate": rate}])
+    few = make_account(publishers=publishers(planned=820))
+    checkers = [module.publishing_fell_short]
+    assert not judge(few, make_manifest(scenario), [], invalidating=checkers).reasons
+    assert judge(few, make_manifest(), [], invalidating=checkers).reasons
+
+
 def test_invalid_is_worse_than_failed_and_both_reasons_stand():
     found = judge(make_account(generator_cpu=0.97), make_manifest(), [GateResult("latency_ms.p99 < 5ms", 19.81, False)])
     assert found.verdict == "invalid"
@@ -294,6 +344,12 @@ def test_nobody_listening_may_be_the_question():
     account = make_account(measure=Tally(published=1000))
     asked = [GateResult("ledger.owed == 0", 0, True)]
     assert not judge(account, make_manifest(), asked, invalidating=[module.nothing_owed]).reasons
+
+
+@pytest.mark.parametrize("expr", ["ledger.owed >= 0", "ledger.owed == 00.5"])
+def test_another_gate_on_what_was_owed_does_not_make_nothing_the_question(expr):
+    account = make_account(measure=Tally(published=1000))
+    assert judge(account, make_manifest(), [GateResult(expr, 0, True)], invalidating=[module.nothing_owed]).reasons
 
 
 def test_latecomers_may_be_owed_less_than_each_other():

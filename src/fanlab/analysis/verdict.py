@@ -1,13 +1,15 @@
 """The verdict: small checkers, each looking for one thing wrong, folded so that the worst one wins.
 
 invalid   the measurement cannot be trusted: it says nothing about the system, good or bad
-fail      the measurement stands, and a gate does not
+fail      the measurement stands, and a gate does not, or a node or Redis ended by itself
 pass      neither
 
 A checker yields a sentence for each thing that it finds: figures, then what to do. One that raises has found that the
 run cannot be judged, so it makes it invalid, never valid.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +26,8 @@ from fanlab.units import format_duration
 
 Outcome = Literal["pass", "fail", "invalid"]
 _EARLY_SHARE = 0.01  # a timer may fire a hair early; clocks that differ show in most messages or in none
+_UNKNOWABLE_SHARE = 0.5  # with more than this of what was owed left open, "nothing lost" would say nothing
+_OWED_NOTHING = re.compile(r"\s*ledger\.owed\s*==\s*0\s*")
 _BUG = "this is a bug in fanlab, please report it"
 
 
@@ -88,13 +92,34 @@ def nothing_published(case: Case) -> Iterator[str]:
         yield "nothing was published in the measure phase: check the publishers' rates, or make `measure` longer"
 
 
+def publishing_fell_short(case: Case) -> Iterator[str]:
+    """Publishers that never began, or stopped early: a slot that nobody came to leaves no record that it was missed."""
+    due, slack = _due_in_measure(case, None, 0)
+    planned = case.account.publishers["planned"]
+    if case.complete and 0 < planned < due - slack:
+        yield (
+            f"the publishers came to {planned} of about {due:.0f} slots of the measure phase: the offered load was not"
+            " the scenario's, see the logs of the load"
+        )
+
+
 def nothing_owed(case: Case) -> Iterator[str]:
     """A run that owed nobody anything can lose nothing, so it tested nothing; unless that was the question."""
-    asked = any("ledger.owed" in gate.expr and gate.ok for gate in case.gates)
+    asked = any(_OWED_NOTHING.fullmatch(gate.expr) and gate.ok for gate in case.gates)
     if case.account.measure.owed == 0 and not asked:
         yield (
             "no client was owed a single message, so nothing was tested: subscribe clients to the channels published on"
             " (if nobody listening is the question, say so with the gate `ledger.owed == 0`)"
+        )
+
+
+def too_little_known(case: Case) -> Iterator[str]:
+    """A run whose publishes had no reply: what is neither delivered nor lost can break no gate."""
+    measure = case.account.measure
+    if case.complete and measure.indeterminate > measure.owed * _UNKNOWABLE_SHARE:
+        yield (
+            f"of {measure.owed} deliveries owed {measure.indeterminate} are indeterminate, too many to judge by the"
+            f" rest: {case.account.publishers['timed_out']} publishes had no reply, see the log of Redis"
         )
 
 
@@ -125,13 +150,14 @@ def clients_missing(case: Case) -> Iterator[str]:
     owed = case.account.by_client["owed"]
     for group in case.names.plan.groups:
         join_ns = case.manifest["scenario"]["clients"][group.index].get("join_ns")  # they come late on purpose
-        if _due_in_measure(case, group.channels, join_ns or 0) < 1:
+        due, slack = _due_in_measure(case, group.channels, join_ns or 0)
+        if due < 1:
             continue
         of_group = owed[group.first_client : group.first_client + group.count]
         most = int(of_group.max(initial=0))
         if most == 0:
             yield f"no client of group {group.name!r} was ever owed a message: none of its {group.count} subscribed"
-        elif join_ns is None and (late := int(np.count_nonzero(of_group < most))) > 0:
+        elif join_ns is None and (late := int(np.count_nonzero(of_group < max(most, due - slack)))) > 0:
             yield (
                 f"{late} of {group.count} clients of group {group.name!r} were not subscribed when measuring began:"
                 " raise spawn_rate, or make warm_up longer"
@@ -206,6 +232,8 @@ def journals_damaged(case: Case) -> Iterator[str]:
         yield f"{evidence.unclosed} of {evidence.stripes} journals have no orderly end: a load process died"
     if not evidence.publisher_journal:
         yield "there is no publisher journal, so what was owed is not known: see the logs of the load"
+    if silent := sorted(set(case.manifest.get("journaling_nodes") or ()) - set(evidence.node_journals)):
+        yield f"{', '.join(silent)} should keep a journal and left none, so causes are guessed: see nodes/*.log"
     if evidence.contradictions:
         yield (
             f"{evidence.contradictions} deliveries are of messages whose publish is known to have failed, so the"
@@ -246,10 +274,19 @@ def gates_not_met(case: Case) -> Iterator[str]:
             yield f"gate not met: {gate.expr} (it is {_shown(gate.actual)})"
 
 
+def ended_unasked(case: Case) -> Iterator[str]:
+    """A node or a Redis that ended though no fault ended it: whatever the gates are, this is a failure."""
+    for death in case.manifest.get("unplanned_exits") or ():
+        when = "" if death["t_s"] is None else f" at {death['t_s']:.2f} s"
+        yield f"{death['unit']} ended by itself{when} (status {death['status']}): see nodes/{death['unit']}.log"
+
+
 INVALIDATING: Final[tuple[Checker, ...]] = (
     not_complete,
     nothing_published,
+    publishing_fell_short,
     nothing_owed,
+    too_little_known,
     identity_fails,
     clients_missing,
     slots_unsent,
@@ -259,7 +296,7 @@ INVALIDATING: Final[tuple[Checker, ...]] = (
     drain_cut_short,
     clocks_differ,
 )
-FAILING: Final[tuple[Checker, ...]] = (gates_not_met,)
+FAILING: Final[tuple[Checker, ...]] = (gates_not_met, ended_unasked)
 # What is missing at the end of a run that was cut short is no finding of its own, and advice on it would be wrong.
 NEEDS_THE_END: Final = frozenset(
     {nothing_published, nothing_owed, clients_missing, faults_without_effect, gates_not_met}
@@ -297,16 +334,24 @@ def _findings(checker: Checker, case: Case) -> tuple[list[str], bool]:
         return [f"the check {name} could not be made ({type(error).__name__}: {error}): please report it"], True
 
 
-def _due_in_measure(case: Case, channels: Sequence[str], after_ns: int) -> float:
-    """Messages planned for `channels` in the measure phase, from `after_ns` (since time 0) on."""
+def _due_in_measure(case: Case, channels: Sequence[str] | None, after_ns: int) -> tuple[float, float]:
+    """Messages planned for `channels` (None: all) in the measure phase, from `after_ns` (since time 0) on, on average.
+
+    The second figure is how many fewer there may be by the schedules' own making: by where the phase cuts them, and by
+    chance (six standard deviations of a Poisson stream).
+    """
     scenario = case.manifest["scenario"]
     start_ns = scenario["phases"]["warm_up_ns"] + after_ns
     end_ns = max(start_ns, scenario["phases"]["warm_up_ns"] + scenario["phases"]["measure_ns"])
-    return sum(
-        messages_due(scenario["publishers"][stream.config]["rate"], start_ns, end_ns)
-        for stream in case.names.plan.streams
-        if stream.channel in channels
-    )
+    due = cut = chance = 0.0
+    for stream in case.names.plan.streams:
+        if channels is None or stream.channel in channels:
+            rate = scenario["publishers"][stream.config]["rate"]
+            of_stream = messages_due(rate, start_ns, end_ns)
+            due += of_stream
+            cut += max(2.0, rate.get("size", 0))  # a burst comes whole or not at all
+            chance += of_stream if rate["kind"] == "poisson" else 0.0
+    return due, cut + 6 * math.sqrt(chance)
 
 
 def _identity(tally: Tally) -> str:

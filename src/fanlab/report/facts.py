@@ -46,10 +46,18 @@ def verdict(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Verdict:
     failed = sum(not gate["ok"] for gate in gates)
     line = {
         "pass": _HOLDS if gates else _UNGATED,
-        "fail": f"{failed} of {len(gates)} gates failed" if gates else "the run failed",
+        "fail": f"{failed} of {len(gates)} gates failed"
+        if failed
+        else "the measurement is valid and the system failed",
         "invalid": _INVALID,
     }.get(summary["verdict"], "")
     return Verdict(word, tone, line, tuple(text.clean(r, 400) for r in summary["reasons"]), _partial(summary, manifest))
+
+
+def name(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """The scenario's name, with the values of its matrix cell if it is one of several."""
+    cell = ", ".join(f"{path}={value}" for path, value in (manifest.get("matrix_cell") or {}).items())
+    return text.clean(f"{summary['scenario']} ({cell})" if cell else summary["scenario"], 200)
 
 
 def question(manifest: Mapping[str, Any]) -> str:
@@ -98,7 +106,9 @@ def _loss_words(summary: Mapping[str, Any]) -> list[str]:
     known = {cause: n for cause, n in loss["by_cause"].items() if n and cause != "unexplained"}
     causes = [f"{text.label(cause)} {text.count(n)}" for cause, n in sorted(known.items(), key=lambda item: -item[1])]
     unexplained = loss["unexplained"]
-    end = f"{text.count(unexplained)} without an explanation." if unexplained else "every loss is explained."
+    end = f"{text.count(unexplained)} without an explanation" if unexplained else "every loss is explained"
+    outside = loss["outside_faults"] - unexplained
+    end += f", {text.count(outside)} by no fault of the scenario." if outside and loss["by_fault"] else "."
     return [
         f"{lost} of {owed} deliveries owed were lost ({text.ratio(loss['ratio'])}), {of}.",
         f"Why: {text.listing(causes)}; {end}" if causes else f"Why: {end}",
