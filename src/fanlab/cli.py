@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ from fanlab.exits import Exit
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from fanlab.progress import View
     from fanlab.run import Request
@@ -111,33 +112,44 @@ def _run_file(
     as_json: bool,
     no_progress: bool,
 ) -> None:
-    from fanlab.clock import utc_stamp
+    from fanlab.places import new_place
     from fanlab.progress import view_for
     from fanlab.run import Request
     from fanlab.rundir import RunDir
 
     loadeds = _load(file, overrides=overrides, seed=seed)
-    base = out or Path("reports") / "runs" / loadeds[0].scenario.name / utc_stamp()
-    exits: list[Exit] = []
-    for number, loaded in enumerate(loadeds, start=1):
-        rundir = RunDir(base if len(loadeds) == 1 else base / f"cell-{number}")
-        told = _console(stderr=True)
+    base = out or new_place(loadeds[0].scenario.name)
+    rundirs = [RunDir(base if len(loadeds) == 1 else base / f"cell-{number + 1}") for number in range(len(loadeds))]
+    for rundir in rundirs:
+        rundir.create()  # refuses one that holds another run, before that run's evidence is taken for this one's
+    told = _console(stderr=True)
+    ends: list[_End] = []
+    for number, (loaded, rundir) in enumerate(zip(loadeds, rundirs, strict=True), start=1):
         if loaded.cell:
-            cell = ", ".join(f"{path}={value}" for path, value in loaded.cell.items())
-            told.print(f"run {number} of {len(loadeds)}: {cell}", markup=False, highlight=False)
-        request = Request(loaded, rundir, ["fanlab", *sys.argv[1:]], redis_url=redis_url, workers=workers)
-        exits.append(_run_once(request, view_for(told, wanted=not no_progress), as_json=as_json))
-        if exits[-1] is Exit.INTERRUPTED:
+            told.print(f"run {number} of {len(loadeds)}: {_cell(loaded)}", markup=False, highlight=False)
+        command = ["fanlab", *sys.argv[1:], *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
+        request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers)
+        ends.append(_run_once(request, view_for(told, wanted=not no_progress), quiet=as_json))
+        if ends[-1].code is Exit.INTERRUPTED:
             break
-    if out is None:
-        _point_latest(base)
-    raise SystemExit(min(exits, key=_WORST_FIRST.index))
+    summaries = [end.summary for end in ends if end.summary is not None]
+    if as_json and summaries:
+        _echo_json(summaries[0] if len(loadeds) == 1 else summaries)
+    elif len(loadeds) > 1:
+        _console().print(_matrix_table(loadeds, ends))
+    raise SystemExit(min((end.code for end in ends), key=_WORST_FIRST.index))
 
 
-def _run_once(request: "Request", view: "View", *, as_json: bool) -> Exit:
+class _End(NamedTuple):
+    """How one run ended; without a summary if it never got as far as publishing."""
+
+    code: Exit
+    summary: dict[str, Any] | None
+
+
+def _run_once(request: "Request", view: "View", *, quiet: bool) -> _End:
     from fanlab.run import run as run_scenario
 
-    request.rundir.create()  # refuses one that holds another run, before that run's evidence is taken for this one's
     ended: Exit | None = None  # by something other than its verdict
     try:
         with view:
@@ -150,9 +162,10 @@ def _run_once(request: "Request", view: "View", *, as_json: bool) -> Exit:
         click.echo(f"fanlab: {error}", err=True)
         ended = error.exit_code
     if ended is not None and not _has_evidence(request.rundir):
-        return ended
-    summary = _report(request.rundir.path, as_json=as_json)
-    return ended or _VERDICT_EXITS[summary["verdict"]]
+        click.echo("interrupted before anything was published: there is nothing to report", err=True)
+        return _End(ended, None)
+    summary = _report(request.rundir.path, quiet=quiet)
+    return _End(ended or _VERDICT_EXITS[summary["verdict"]], summary)
 
 
 def _has_evidence(rundir: "RunDir") -> bool:
@@ -175,6 +188,7 @@ def _interruptible(main: Coroutine[Any, Any, T]) -> T:
                 if sys.stderr.isatty():
                     os.write(2, SHOW_CURSOR)  # the live view hides it
                 os._exit(Exit.INTERRUPTED)  # the warden sees the pipe close and ends every process
+            click.echo("interrupted: ending what was started (once more ends it at once)", err=True)
             task.cancel()
 
         for signum in (signal.SIGINT, signal.SIGTERM):
@@ -192,22 +206,54 @@ def _sigterm_as_ctrl_c() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _report(path: Path, *, as_json: bool) -> dict[str, Any]:
-    """Make the report of a run directory, and print its table or its JSON."""
+def _report(path: Path, *, quiet: bool) -> dict[str, Any]:
+    """Make the report of a run directory, and print its table unless `quiet`."""
     from fanlab.report.terminal import table
     from fanlab.report.write import write_report
     from fanlab.rundir import RunDir
 
     rundir = RunDir(path)
     summary: dict[str, Any] = dict(write_report(rundir))
-    try:
-        if as_json:
-            click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
-        else:
+    if not quiet:
+        try:
             _console().print(table(summary, rundir.read_manifest(), path / "report.html"))
-    except BrokenPipeError:  # `fanlab run … | head`: that nobody reads on changes no verdict
-        _nobody_reads(sys.stdout)
+        except BrokenPipeError:  # `fanlab run … | head`: that nobody reads on changes no verdict
+            _nobody_reads(sys.stdout)
     return summary
+
+
+def _echo_json(document: Any) -> None:
+    try:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    except BrokenPipeError:
+        _nobody_reads(sys.stdout)
+
+
+def _cell(loaded: "Loaded") -> str:
+    return ", ".join(f"{path}={value}" for path, value in loaded.cell.items())
+
+
+def _as_set(path: str, value: Any) -> tuple[str, str]:
+    """A cell's axis as an option: with it, the command repeats this cell alone (JSON is YAML)."""
+    return "--set", f"{path}={json.dumps(value)}"
+
+
+def _matrix_table(loadeds: "Sequence[Loaded]", ends: Sequence[_End]) -> "Table":
+    """One line per cell, to compare them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("cell", "verdict", "owed", "lost", "p50 ms", "p99 ms", box=None, pad_edge=False)
+    for loaded, end in zip(loadeds, ends, strict=False):
+        cells = [_cell(loaded)]
+        if end.summary is None:
+            cells += [end.code.name.lower(), "", "", "", ""]
+        else:
+            ledger, latency = end.summary["ledger"], end.summary["latency_ms"]
+            times = ["-" if latency[key] is None else f"{latency[key]:.3g}" for key in ("p50", "p99")]
+            cells += [end.summary["verdict"], str(ledger["owed"]), str(ledger["lost"]), *times]
+        table.add_row(*map(Text, cells))
+    return table
 
 
 @cli.command()
@@ -215,7 +261,9 @@ def _report(path: Path, *, as_json: bool) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="summary.json alone on stdout.")
 def report(run_directory: Path, as_json: bool) -> None:
     """Make the report of RUN again, offline, from its journals; of an aborted run too."""
-    summary = _report(run_directory, as_json=as_json)
+    summary = _report(run_directory, quiet=as_json)
+    if as_json:
+        _echo_json(summary)
     raise SystemExit(_VERDICT_EXITS[summary["verdict"]])
 
 
@@ -373,16 +421,6 @@ def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
     if len(loadeds) > 1:
         raise EnvironmentFailure(f"a matrix is {len(loadeds)} systems; `{verb}` starts one", hint="choose with --set")
     return loadeds[0]
-
-
-def _point_latest(base: Path) -> None:
-    """reports/runs/<scenario>/latest -> the newest run; a convenience, so a file system without links is no error."""
-    link = base.parent / "latest"
-    try:
-        link.unlink(missing_ok=True)
-        link.symlink_to(base.name, target_is_directory=True)
-    except OSError as error:
-        click.echo(f"note: no link {link}: {error.strerror}", err=True)
 
 
 def _console(*, stderr: bool = False) -> "Console":

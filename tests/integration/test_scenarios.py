@@ -119,3 +119,31 @@ def test_scenario(name: str, tmp_path: Path) -> None:
     ledger = summary["ledger"]
     assert ledger["owed"] == ledger["delivered"] + ledger["lost"] + ledger["indeterminate"]
     EXPECTED[name](summary)
+
+
+MATRIX = """
+name: mx
+question: Does each cell stand for itself?
+topology: {nodes: {count: 1}}
+channels: [news]
+clients: [{group: g, count: 2, channels: [news]}]
+publishers: [{name: p, channel: news, rate: 20/s}]
+phases: {warm_up: 0s, measure: 3s, drain: {quiet: 200ms}}
+matrix: {publishers.p.rate: [20/s, 40/s]}
+"""
+
+
+def test_a_matrix_is_one_run_per_cell_one_json_and_one_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "mx.yaml").write_text(MATRIX)
+    command = [sys.executable, "-m", "fanlab", "run", "mx.yaml", "--json", "--no-progress", *PATIENT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [summary["ledger"]["delivered"] for summary in json.loads(done.stdout)] == [120, 240]
+    latest = tmp_path / "reports" / "runs" / "mx" / "latest"
+    for number, rate in ((1, "20/s"), (2, "40/s")):
+        cell = latest / f"cell-{number}"
+        assert f"publishers.p.rate={rate}" in (cell / "report.html").read_text()
+        assert json.loads((cell / "manifest.json").read_text())["command"][-2:] == [
+            "--set",
+            f'publishers.p.rate="{rate}"',
+        ]

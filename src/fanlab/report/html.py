@@ -30,7 +30,7 @@ def render(summary: Mapping[str, Any], manifest: Mapping[str, Any], series: Seri
         text.moment(manifest.get("started_utc")),
     ]
     return _template().render(
-        scenario=text.clean(summary["scenario"]),
+        scenario=facts.name(summary, manifest),
         question=facts.question(manifest),
         expectation=facts.expectation(manifest),
         meta=[item for item in meta if item],

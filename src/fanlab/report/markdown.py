@@ -17,7 +17,7 @@ _MARKS: Final = {"good": "✅", "bad": "❌", "warn": "⚠️"}
 def render(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """The report as GitHub-flavoured Markdown. The same input gives the same text."""
     verdict = facts.verdict(summary, manifest)
-    lines = [f"# {escape(text.clean(summary['scenario']))}: {verdict.word}", ""]
+    lines = [f"# {escape(facts.name(summary, manifest))}: {verdict.word}", ""]
     if verdict.partial:
         lines += [f"> ⚠️ **Partial.** {escape(verdict.partial)}", ""]
     lines += [f"{_MARKS[verdict.tone]} **{verdict.word}**: {escape(verdict.line)}.", ""]

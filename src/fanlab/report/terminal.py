@@ -23,7 +23,7 @@ def table(summary: Mapping[str, Any], manifest: Mapping[str, Any], report_path: 
     headline = Text.assemble(
         (f" {verdict.word.upper()} ", f"bold reverse {tone}"),
         "  ",
-        (text.clean(summary["scenario"], 64), "bold"),
+        (facts.name(summary, manifest), "bold"),
         f"  {verdict.line}",
     )
     parts: list[RenderableType] = [Text(""), headline]
