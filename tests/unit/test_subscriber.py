@@ -1,5 +1,6 @@
 """A client's life as a table: every move that is not in it raises and changes nothing."""
 
+from collections import Counter
 from itertools import product
 from typing import Any
 
@@ -189,6 +190,18 @@ def test_least_connections_finds_the_one_node_alive() -> None:
         visited.append(client.node)
         client.refused(t + 1, "refused")
     assert set(visited) >= {1, 2}
+
+
+def test_clients_of_a_dead_node_spread_over_the_others_by_least_connections() -> None:
+    connections = Counter({1: 10, 2: 12})  # and node 0 has died with its ten clients
+    clients = [subscribed(client=10 + 3 * k, failover="least-connections", connections=connections) for k in range(10)]
+    for client in clients:
+        client.lost(5, 1006, "")
+    for client in clients:
+        for action in client.retry(6).actions:
+            assert isinstance(action, Connect)
+            connections[action.node] += 1  # as the engine counts what it opens
+    assert connections == {1: 16, 2: 16}
 
 
 def test_backoff_grows_to_its_maximum_and_is_seeded() -> None:

@@ -213,8 +213,12 @@ class Subscriber:
         return Outcome((), (event,)) if own else self._back_off(event)
 
     def retry(self, t_ns: int) -> Outcome:
-        """The back-off is over."""
+        """The back-off is over. Only now it is decided where to go.
+
+        At the moment of loss all clients of a dead node would see the same least-connections node, and rush to it.
+        """
         self._move(Input.RETRY)
+        self.node = next_node(self.group.failover, self.group.nodes, self.node, frozenset(self.tried), self.connections)
         return self._connect(t_ns)
 
     def leave(self, t_ns: int) -> Outcome:
@@ -245,7 +249,6 @@ class Subscriber:
         self._rng = self._rng or rng(self.seed, "client", self.client)
         delay_ns = backoff_ns(self.group.backoff, self.attempt, self._rng)
         self.attempt += 1
-        self.node = next_node(self.group.failover, self.group.nodes, self.node, frozenset(self.tried), self.connections)
         return Outcome((Wait(delay_ns),), (event,))
 
     def _move(self, happened: Input) -> None:
