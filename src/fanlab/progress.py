@@ -3,6 +3,7 @@
 Listeners only ever look. The account never hears from them.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -151,10 +152,12 @@ def harmless(listener: Listener) -> Listener:
 
 
 def view_for(console: Console, *, wanted: bool) -> View:
-    """The view that suits the console: live on a terminal, lines elsewhere, silence if not wanted."""
+    """The view that suits the console: live on a terminal, lines elsewhere and in CI, silence if not wanted."""
     if not wanted:
         return Silence()
-    return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
+    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")  # many a CI gives its jobs a terminal
+    alive = console.is_terminal and not console.is_dumb_terminal and not in_ci
+    return LiveView(console) if alive else Lines(console)
 
 
 def _figures(tick: Tick, rate_per_s: float) -> list[tuple[str, str]]:
@@ -163,7 +166,7 @@ def _figures(tick: Tick, rate_per_s: float) -> list[tuple[str, str]]:
         ("time", "-" if tick.t_s is None else f"{tick.t_s:.1f} s"),
         ("clients", f"{load.connected} of {load.clients} connected, {load.reconnecting} reconnecting"),
         ("deliveries", f"{load.deliveries} ({rate_per_s:.0f}/s)"),
-        ("missing so far", f"{max(0, load.owed - load.deliveries)}"),
+        ("lost or in flight", f"{max(0, load.owed - load.deliveries)}"),
         ("latency", _latency(load)),
     ]
 
@@ -193,5 +196,5 @@ def _line(event: Event) -> Text:
     missing = max(0, load.owed - load.deliveries)
     return Text(
         f"{when}  {load.connected}/{load.clients} clients, {load.sent} published, "
-        f"{load.deliveries} delivered, {missing} missing, latency {_latency(load)}"
+        f"{load.deliveries} delivered, {missing} lost or in flight, latency {_latency(load)}"
     )

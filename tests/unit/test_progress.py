@@ -3,6 +3,7 @@
 import errno
 import io
 
+import pytest
 from rich.console import Console
 
 from fanlab.ledger.events import FaultStamp
@@ -37,10 +38,13 @@ def stamp(name: str, kind: str = "crash", target: str = "node-2") -> FaultTold:
     return FaultTold(2.0, FaultStamp(id=0, kind=kind, target=target, stamp=name, t=0))  # type: ignore[typeddict-item]
 
 
-def test_the_view_suits_the_console() -> None:
+def test_the_view_suits_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
     assert isinstance(view_for(console(terminal=True), wanted=True), LiveView)
     assert isinstance(view_for(console(terminal=False), wanted=True), Lines)
     assert type(view_for(console(terminal=True), wanted=False)) is Silence
+    monkeypatch.setenv("CI", "true")
+    assert isinstance(view_for(console(terminal=True), wanted=True), Lines)
 
 
 def test_lines_tell_every_event_but_not_every_tick() -> None:
@@ -54,7 +58,7 @@ def test_lines_tell_every_event_but_not_every_tick() -> None:
         view(Warned("only 59 of 60 clients are connected"))
     text = printed(out)
     assert "measure  8s" in text
-    assert text.count("40/60 clients, 50 published, 900 delivered, 100 missing") == 1
+    assert text.count("40/60 clients, 50 published, 900 delivered, 100 lost or in flight") == 1
     assert "crash node-2 has bitten" in text
     assert "redis-restart has healed" in text
     assert "warning: only 59 of 60" in text
@@ -74,7 +78,7 @@ def test_the_live_view_shows_the_load_and_gives_the_terminal_back() -> None:
         view(stamp("requested"))
     text = printed(out)
     assert "40 of 60 connected, 20 reconnecting" in text
-    assert "missing so far" in text
+    assert "lost or in flight" in text
     assert "crash node-2 asked for" in text
     assert text.endswith("\x1b[?25h") or "\x1b[?25h" in text  # the cursor is back
 
