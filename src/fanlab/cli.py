@@ -1,6 +1,7 @@
 """The verbs. The only module that prints or exits; each verb imports what it needs when it runs."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
@@ -188,8 +189,9 @@ def _interruptible(main: Coroutine[Any, Any, T]) -> T:
                 if sys.stderr.isatty():
                     os.write(2, SHOW_CURSOR)  # the live view hides it
                 os._exit(Exit.INTERRUPTED)  # the warden sees the pipe close and ends every process
-            click.echo("interrupted: ending what was started (once more ends it at once)", err=True)
             task.cancel()
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                click.echo("interrupted: ending what was started (once more ends it at once)", err=True)
 
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, interrupt)

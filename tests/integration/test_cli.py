@@ -155,6 +155,19 @@ def test_sigterm_is_a_ctrl_c_wherever_fanlab_is(before: str) -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
+def test_a_ctrl_c_works_when_nobody_reads_what_is_said_of_it() -> None:
+    program = (
+        "import asyncio, os, signal\nfrom fanlab import cli\n"
+        "async def busy():\n    os.kill(os.getpid(), signal.SIGINT)\n    await asyncio.sleep(60)\n"
+        "cli.cli.main = lambda **_: cli._interruptible(busy())\ncli.main()"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stderr:
+        done = subprocess.run([sys.executable, "-c", program], stderr=stderr, timeout=30, check=False)
+    assert done.returncode == 130
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_a_run_that_nobody_watches_any_more_goes_on_to_its_verdict(words: list[str], tmp_path: Path) -> None:
