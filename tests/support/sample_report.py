@@ -96,6 +96,7 @@ def sample_series(seed: int = 7) -> Series:
             Recovery(CRASH, 20, 2.1, 508.0, 531.0, 1620.0),
             Recovery(KILL, 40, 1.4, 1.4, 96.0, 131.0),
         ],
+        notes={"clients": len(heatmap), "clients_hit": int((heatmap.sum(axis=1) > 0).sum()), "clients_per_row": 1},
         samples=_samples(rng, times),
     )
 

@@ -78,9 +78,9 @@ def test_spectrum_and_ecdf_say_how_many_samples():
     assert series.ecdf_n == {"node-1": 2410, "node-2": 1500}
 
 
-def test_fault_windows_run_from_confirmation_to_confirmed_healing():
+def test_fault_windows_run_from_the_bite_to_the_confirmed_healing():
     (window,) = fault_windows(make_account())
-    assert (window.name, window.start_s, window.end_s) == ("crash node-2", 2.01, 4.3)
+    assert (window.name, window.start_s, window.end_s) == ("crash node-2", 2.005, 4.3)
     (window,) = fault_windows(make_account(faults=[crash(heal_confirmed_ns=None)]))
     assert window.end_s is None
     assert fault_windows(make_account(faults=[crash(confirmed_ns=None)])) == []
@@ -123,3 +123,15 @@ def test_a_run_without_anything_still_has_series():
     assert series.heatmap.shape == (4, 0)
     assert series.spectrum_n == 0
     assert series.notes["partial"] is True
+
+
+def test_a_client_that_moved_has_a_row_with_each_node_on_which_it_lost():
+    account = make_account()
+    account.losses["node"][:10] = 0  # of those that clients 1 and 3, at home on node-2, lost
+    movers = len(set(account.losses["client"][:10]))
+    heatmap, rows, per_row = loss_heatmap(account, many(4))
+    on_first = [row for row, node in zip(heatmap, rows, strict=True) if node == "node-1"]
+    assert per_row == 1
+    assert (len(on_first), len(rows)) == (2 + movers, 4 + movers)
+    assert sum(row.sum() for row in on_first) == 10, "the same as loss.by_node says"
+    assert heatmap.sum() == 90

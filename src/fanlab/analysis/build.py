@@ -13,10 +13,11 @@ import numpy as np
 
 from fanlab.analysis.latency import ecdf_ms, over_time_ms, spectrum_ms
 from fanlab.analysis.names import Names, deed, names_of
-from fanlab.analysis.recovery import recoveries
+from fanlab.analysis.recovery import bite_ns, recoveries
 from fanlab.analysis.series import FaultWindow, Floats, Series
 from fanlab.clock import NS_PER_S
-from fanlab.ledger.result import Account
+from fanlab.ledger.records import NO_NODE
+from fanlab.ledger.result import Account, Outage
 
 MAX_ROWS = 400  # of the heatmap: more would be finer than a pixel
 
@@ -47,8 +48,8 @@ def parse_samples(lines: Iterable[str]) -> list[Sample]:
 def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterable[Sample] = ()) -> Series:
     """Everything that the charts draw.
 
-    `notes` holds `partial`, `bin_s` (width of a bin in seconds) and `clients_per_row` (how many clients a row of the
-    heatmap stands for; the last row of a node may stand for fewer).
+    `notes` holds `partial`, `bin_s` (width of a bin in seconds), `clients`, `clients_hit` (how many lost something) and
+    `clients_per_row` (how many a row of the heatmap stands for; the last row of a node may stand for fewer).
     """
     names = names_of(manifest)
     edges_ns = account.start_ns - account.zero_ns + account.bin_ns * np.arange(len(account.offered) + 1)
@@ -75,6 +76,8 @@ def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterabl
             "partial": account.partial,
             "bin_s": account.bin_ns / NS_PER_S,
             "clients_per_row": clients_per_row,
+            "clients": names.clients(),
+            "clients_hit": len(np.unique(account.losses["client"])),
         },
     )
 
@@ -82,31 +85,42 @@ def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterabl
 def loss_heatmap(account: Account, names: Names, max_rows: int = MAX_ROWS) -> tuple[Floats, list[str], int]:
     """Losses by client and bin: the array, the node of each row, and how many clients a row stands for.
 
-    A client stands with the node that it started on, wherever it went later. Where there are more clients than rows,
-    neighbours on the same node share one: never clients of different nodes.
+    A client has a row with the node that it started on, and one more with every other node on which it lost something:
+    a loss is shown where `loss.by_node` counts it. Where there are more clients than rows, neighbours on the same node
+    share one: never clients of different nodes.
     """
-    homes = names.homes()
-    residents: dict[int, list[int]] = {home: [] for home in sorted(set(homes))}
-    for client, home in enumerate(homes):
-        residents[home].append(client)
-    per_row = _clients_per_row([len(clients) for clients in residents.values()], max_rows)
-    row_of = np.zeros(len(homes), dtype=np.int64)
+    homes = np.asarray(names.homes(), dtype=np.int64)
+    clients = len(homes)
+    lost_by = account.losses["client"].astype(np.int64)
+    lost_on = account.losses["node"].astype(np.int64)
+    lost_on = np.where(lost_on == NO_NODE, homes[lost_by] if len(lost_by) else lost_on, lost_on)
+    # A (node, client) pair as one number, so that pairs sort by node, then by client.
+    lost_at = lost_on * clients + lost_by
+    pairs = np.unique(np.concatenate((homes * clients + np.arange(clients), lost_at)))
+    nodes, sizes = np.unique(pairs // clients, return_counts=True) if clients else (pairs, pairs)
+    per_row = _clients_per_row([int(size) for size in sizes], max_rows)
+    row_of_pair = np.zeros(len(pairs), dtype=np.int64)
     rows: list[str] = []
-    for home, clients in residents.items():
-        for first in range(0, len(clients), per_row):
-            row_of[clients[first : first + per_row]] = len(rows)
-            rows.append(names.node(home))
+    first = 0
+    for node, size in zip(nodes, sizes, strict=True):
+        row_of_pair[first : first + size] = len(rows) + np.arange(size) // per_row
+        rows += [names.node(int(node))] * -(-int(size) // per_row)
+        first += size
     bins = len(account.offered)
     heatmap = np.zeros((len(rows), bins))
     if len(account.losses) and bins:
         since_ns = account.losses["intended_ns"].astype(np.int64) - account.start_ns
         at = np.clip(since_ns // account.bin_ns, 0, bins - 1)
-        np.add.at(heatmap, (row_of[account.losses["client"]], at), 1.0)
+        np.add.at(heatmap, (row_of_pair[np.searchsorted(pairs, lost_at)], at), 1.0)
     return heatmap, rows, per_row
 
 
 def fault_windows(account: Account) -> list[FaultWindow]:
-    """Each fault that took hold, from its confirmation to the confirmation of its healing."""
+    """Each fault that took hold, from its bite (see `recovery.bite_ns`) to the confirmation of its healing."""
+    of_fault: dict[int, list[Outage]] = {}
+    for outage in account.outages:
+        if outage.fault is not None:
+            of_fault.setdefault(outage.fault, []).append(outage)
 
     def seconds(t_ns: int) -> float:
         return (t_ns - account.zero_ns) / NS_PER_S
@@ -114,11 +128,11 @@ def fault_windows(account: Account) -> list[FaultWindow]:
     return [
         FaultWindow(
             name=deed(fault.kind, fault.target),
-            start_s=seconds(fault.confirmed_ns),
+            start_s=seconds(bitten_ns),
             end_s=None if fault.heal_confirmed_ns is None else seconds(fault.heal_confirmed_ns),
         )
-        for fault in account.faults
-        if fault.confirmed_ns is not None
+        for index, fault in enumerate(account.faults)
+        if (bitten_ns := bite_ns(fault, of_fault.get(index, []))) is not None
     ]
 
 

@@ -43,7 +43,7 @@ class Group:
 @style.styled
 def figure_heatmap(series: Series) -> Drawing:
     """The hero: losses by client and time, with the faults above."""
-    title, rows_n = "Who lost what, when", len(series.heatmap_rows)
+    title = "Who lost what, when"
     lost = int(series.heatmap.sum())
     if not lost:
         owed = int(series.offered.sum())
@@ -53,12 +53,12 @@ def figure_heatmap(series: Series) -> Drawing:
     groups = group_rows(cells, series.heatmap_rows)
     per_row = int(series.notes.get("clients_per_row", 1))
     shown = groups[:_MOST_NODES] if len(groups) <= _MOST_NODES else _worst(groups)
-    hit = sum(group.hit for group in groups)
+    hit, clients = int(series.notes.get("clients_hit", 0)), int(series.notes.get("clients", 0))
     unit = "clients" if per_row == 1 else f"rows of {per_row} clients"
     left_out = f" · the {len(shown)} worst of {len(groups)} nodes" if len(shown) < len(groups) else ""
     subtitle = (
-        f"messages lost per {style.width(edges_s)}, {unit} grouped by node{left_out} · "
-        f"n = {lost:,} lost, {hit:,} of {rows_n:,} {unit} hit"
+        f"messages lost per {style.width(edges_s)}, {unit} by the node they were on{left_out} · "
+        f"n = {lost:,} lost, {hit:,} of {clients:,} clients hit"
     )
     tracks = _fault_tracks(series)
     top_in = 0.1 + _FAULTS_IN * len(tracks) + (0.1 if tracks else 0)
@@ -84,7 +84,7 @@ def figure_heatmap(series: Series) -> Drawing:
     _legend(figure, most)
     worst = max(groups, key=lambda group: group.lost)
     alt = (
-        f"Heatmap of losses by client and time. {lost:,} messages were lost by {hit:,} of {rows_n:,} {unit}. "
+        f"Heatmap of losses by client and time. {lost:,} messages were lost by {hit:,} of {clients:,} clients. "
         + " ".join(f"{text.clean(g.node, 40)}: {g.lost:,} lost by {g.hit:,} of {len(g.cells):,}." for g in shown)
         + f" The most were lost on {text.clean(worst.node, 40)}."
     )
