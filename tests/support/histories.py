@@ -98,7 +98,7 @@ class History:
 
     def health(self, at: float, cpu_s: float, lag_ms: float) -> Self:
         """The engine speaks of itself."""
-        return self.event(at, "health", None, cpu_s=cpu_s, loop_lag_max_ms=lag_ms, loop_lag_p99_ms=lag_ms, missed=0)
+        return self.event(at, "health", None, cpu_s=cpu_s, lags_ms=[lag_ms], missed=0)
 
     # Messages
 

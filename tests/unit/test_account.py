@@ -2,9 +2,10 @@
 
 import pytest
 
+from fanlab.clock import NS_PER_S
 from fanlab.errors import MeasurementError
 from fanlab.ledger.account import account
-from fanlab.ledger.health import cpu_share, loop_lag_ms
+from fanlab.ledger.health import HealthEvent, cpu_share, loop_lag_p99_ms
 from fanlab.ledger.records import Status
 from fanlab.ledger.result import Account
 from fanlab.rundir import RunDir, write_json
@@ -394,11 +395,19 @@ def test_the_generator_speaks_of_itself(reckon):
     assert found.generator_cpu == pytest.approx(0.5 / 1.7)
 
 
+def test_loop_lag_is_a_percentile_over_the_span_of_the_worst_process():
+    calm = [HealthEvent(NS_PER_S * n, 0.0, (1.0,) * 100) for n in range(1, 5)]
+    stalled = [*calm[:3], HealthEvent(NS_PER_S * 4, 0.0, (1.0,) * 96 + (90.0, 80.0, 70.0, 60.0))]
+    assert loop_lag_p99_ms([calm], 0, 4 * NS_PER_S) == 1.0
+    assert loop_lag_p99_ms([calm, stalled], 0, 4 * NS_PER_S) == 1.0, "4 of 400 are no more than 1 %"
+    assert loop_lag_p99_ms([calm, stalled], 3 * NS_PER_S, 4 * NS_PER_S) == 80.0, "4 of 100 are: the 99th of them"
+
+
 def test_a_generator_that_says_nothing_is_not_measured(reckon):
     found = reckon(steady().health(500, 1.2, 3))
     assert found.generator_cpu is None  # one event spans no time
     assert found.loop_lag_p99_ms == 3
-    assert (cpu_share([[]], 0, 1), loop_lag_ms([[]], 0, 1)) == (None, None)
+    assert (cpu_share([[]], 0, 1), loop_lag_p99_ms([[]], 0, 1)) == (None, None)
 
 
 def test_faults_carry_their_stamps_predictions_and_measure(reckon):

@@ -20,7 +20,7 @@ from fanlab.errors import MeasurementError
 from fanlab.ledger.blame import blamed, loss_rows, world_of
 from fanlab.ledger.faultlog import fault_accounts
 from fanlab.ledger.fold import Chunks, Context, Counts, Grid, deliveries_settled
-from fanlab.ledger.health import cpu_share, loop_lag_ms
+from fanlab.ledger.health import cpu_share, loop_lag_p99_ms
 from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.hops import message_hops, node_times
 from fanlab.ledger.journals import Journals, read_deliveries, read_journals
@@ -115,7 +115,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         delivered=settled.over_time,
         lost=owed.grid_lost,
         schedule_lag_p99_ms=hops["schedule"].percentile_ms(99),
-        loop_lag_p99_ms=loop_lag_ms(health, zero_ns, measure_end_ns),
+        loop_lag_p99_ms=loop_lag_p99_ms(health, zero_ns, measure_end_ns),
         generator_cpu=cpu_share(health, zero_ns, measure_end_ns),
         partial=partial,
     )

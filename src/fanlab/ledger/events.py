@@ -11,7 +11,7 @@ Client events, in the stripes of load engines:
 | subscribed   | client, node, channel           | the node confirmed it |
 | closed       | client, node, code, reason, own | the connection ended; `own` if the client meant it |
 | left         | client                          | the client leaves of its own will: owed nothing from here on |
-| health       | cpu_s, loop_lag_max_ms, loop_lag_p99_ms, missed | the engine's own, every second; cpu_s in all |
+| health       | cpu_s, lags_ms, missed          | the engine's own, every second: CPU in all, lateness of each tick |
 
 Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 
@@ -46,8 +46,7 @@ class ClientEvent(TypedDict):
     own: NotRequired[bool]
     error: NotRequired[str]
     cpu_s: NotRequired[float]
-    loop_lag_max_ms: NotRequired[float]
-    loop_lag_p99_ms: NotRequired[float]
+    lags_ms: NotRequired[list[float]]
     missed: NotRequired[int]
 
 

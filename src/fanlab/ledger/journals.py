@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fanlab.errors import MeasurementError
 from fanlab.ledger.causes import DROPS
+from fanlab.ledger.health import HealthEvent
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.records import (
     DELIVERY_DTYPE,
@@ -39,7 +40,7 @@ class StripeInfo:
     corrupt: int = 0
     closed: bool = False
     heartbeat_ns: int = 0  # the last one; 0: none
-    health: list[tuple[int, float, float]] = field(default_factory=list)  # (t, CPU seconds so far, loop lag p99 in ms)
+    health: list[HealthEvent] = field(default_factory=list)
     clients: set[int] = field(default_factory=set)
 
 
@@ -186,7 +187,8 @@ def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], inf
         try:
             name = line["ev"]
             if name == "health":
-                info.health.append((line["t"], float(line["cpu_s"]), float(line["loop_lag_p99_ms"])))
+                lags_ms = tuple(map(float, line["lags_ms"]))
+                info.health.append(HealthEvent(int(line["t"]), float(line["cpu_s"]), lags_ms))
             elif name in _AT:
                 channel = channels.get(line.get("channel", ""), NO_CHANNEL)
                 client, node = int(line["client"]), int(line.get("node", NO_NODE))

@@ -38,7 +38,7 @@ class PublishersEngine:
         self._stripe = stripe
         self._control = control
         self._lines = LineReader()
-        self._health = Health()
+        self._health = Health(FLUSH_NS)
         self._in_flight = InFlight(self._ended)
         self._link = RedisLink(
             parse_redis_url(config.redis_url),
