@@ -32,7 +32,7 @@ from fanlab.units import format_duration
 from fanlab.watch import UnplannedExit, Watch
 
 TICK_S = 0.25
-CONNECT_DEADLINE_S = 60.0
+CONNECT_DEADLINE_S = 30.0
 LEAD_NS = 300 * clock.NS_PER_MS  # between telling everyone the epoch and the first message
 _RUN_TAGS = 1 << 16
 
@@ -196,9 +196,11 @@ async def _connect(this: _Run, load: LoadSession) -> None:
     clients = sum(group.count for group in this.scenario.clients if group.join_ns is None)
     this.notify(PhaseBegan("connect", f"{clients} clients"))
     spawning_s = sum(group.count / group.spawn_rate_per_s for group in this.scenario.clients if group.join_ns is None)
-    snapshot = await load.connect(CONNECT_DEADLINE_S + spawning_s)
+    async with _ticking(this, load):
+        snapshot = await load.connect(CONNECT_DEADLINE_S + spawning_s)
     if snapshot.connected < clients:
-        this.notify(Warned(f"only {snapshot.connected} of {clients} clients are connected and subscribed"))
+        why = f": {load.connect_error}" if load.connect_error else ""
+        this.notify(Warned(f"only {snapshot.connected} of {clients} clients are connected and subscribed{why}"))
 
 
 async def _set_epoch(this: _Run, load: LoadSession) -> None:
@@ -273,7 +275,7 @@ async def _ticking(this: _Run, load: LoadSession) -> AsyncIterator[None]:
 
     async def tick() -> None:
         while True:
-            t_s = (clock.now_ns() - (this.zero_ns or 0)) / clock.NS_PER_S
+            t_s = None if this.zero_ns is None else (clock.now_ns() - this.zero_ns) / clock.NS_PER_S
             this.notify(Tick(t_s, load.snapshot()))
             await asyncio.sleep(TICK_S)
 

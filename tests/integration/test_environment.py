@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fanlab import resources
 from fanlab.topology.ports import reserve
 from support.processes import left_after
 
@@ -96,6 +97,19 @@ def test_a_node_that_never_answers_is_given_up_at_its_own_timeout(tmp_path: Path
     assert done.returncode == 4, done.stderr
     assert "2 s" in done.stderr or "2s" in done.stderr
     assert "thinking" in done.stderr
+
+
+def test_clients_that_cannot_connect_end_the_run_with_the_answer_they_got(tmp_path: Path) -> None:
+    # A copy of the reference node whose manifest sends clients to the wrong path.
+    home = tmp_path / "nodes" / "lost"
+    shutil.copytree(resources.folder("nodes") / "websockets", home)
+    manifest = (home / "node.yaml").read_text().replace("kind: websockets", "kind: lost")
+    (home / "node.yaml").write_text(manifest.replace("websocket: /ws", "websocket: /nowhere"))
+    done = run(tmp_path, kind="lost")
+    assert done.returncode == 4, done.stderr
+    assert "none of 2 clients could connect" in done.stderr
+    assert "404" in done.stderr
+    assert "/nowhere" in done.stderr
 
 
 def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:

@@ -56,3 +56,19 @@ def test_without_a_system_it_says_what_to_do(tmp_path: Path) -> None:
     done = locust(argv, environment)
     assert done.returncode != 0
     assert "fanlab up" in done.stderr
+
+
+def test_a_system_that_cannot_be_reached_is_a_failure_that_locust_reports() -> None:
+    environment = {
+        **os.environ,
+        "FANLAB_NODES": f"ws://127.0.0.1:{free_port()}/ws",
+        "FANLAB_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "FANLAB_CHANNELS": "news",
+    }
+    argv = [sys.executable, "-m", "locust", "-f", str(folder("loadtests") / "fanout.py"), "--headless"]
+    done = locust([*argv, "-u", "3", "-r", "3", "-t", "4s"], environment)
+    summary = done.stderr + done.stdout
+    assert done.returncode == 1, summary
+    assert "Error report" in summary
+    assert "not published" in summary
+    assert "Connect call failed" in summary or "refused" in summary

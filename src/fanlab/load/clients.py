@@ -158,6 +158,8 @@ class ClientsEngine:
         self._subscribers: dict[int, Subscriber] = {}
         self._links: dict[int, Link] = {}
         self._opening: Counter[int] = Counter()  # connections by node, open or opening
+        self._error: str | None = None  # why a connection was refused the last time that one was
+        self._refused: Counter[str] = Counter()  # how often and why, since the last batch
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()  # no connection is open or opening
         self._idle.set()
@@ -243,12 +245,15 @@ class ClientsEngine:
             "entitled": dict(entitled),
             "foreign": self.reader.foreign,
             "damaged": self.reader.damaged,
+            "error": self._error,
         }
 
     def batches(self) -> Message:
-        """The latencies since the last call, by channel."""
+        """What happened since the last call: latencies by channel, connections refused by reason."""
         taken = zip(self.config.channels, (histogram.take() for histogram in self.buffer.histograms), strict=True)
-        return {"ev": "batch", "deliver": {channel: batch.to_json() for channel, batch in taken if batch is not None}}
+        deliver = {channel: batch.to_json() for channel, batch in taken if batch is not None}
+        refused, self._refused = dict(self._refused), Counter()
+        return {"ev": "batch", "deliver": deliver, "refused": refused}
 
     @property
     def missed(self) -> int:
@@ -311,6 +316,8 @@ class ClientsEngine:
             error = "given up: the run is over"
         if link.transport is None:
             self._forget(link)
+            self._error = f"{self.config.nodes[link.node].url}: {error}"
+            self._refused[self._error] += 1
             self.apply(link, subscriber.refused(now_ns(), error))
 
     def _forget(self, link: Link) -> None:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from locust.stats import RequestStats, StatsEntry, bucket_response_time
+from locust.stats import RequestStats, StatsEntry, StatsError, bucket_response_time
 
 from fanlab.load.histogram import Batch, batch_from_json, bucket_ms
 from fanlab.load.wire import Message
@@ -16,7 +16,20 @@ def log_message(stats: RequestStats, message: Message) -> None:
     for key, method in _NAMES.items():
         for channel, data in message.get(key, {}).items():
             name = f"deliver {channel}" if key == "deliver" else channel
-            log_batch(stats, method, name, batch_from_json(data))
+            batch = batch_from_json(data)
+            log_batch(stats, method, name, batch)
+            if batch.failures:
+                _log_errors(stats, method, name, "not published: see nodes/load-*.log, or is Redis up?", batch.failures)
+    for error, count in message.get("refused", {}).items():
+        log_batch(stats, "WS", "connect", Batch(0, 0.0, 0.0, 0.0, {}, failures=count))
+        _log_errors(stats, "WS", "connect", error, count)
+
+
+def _log_errors(stats: RequestStats, method: str, name: str, error: str, count: int) -> None:
+    """Add to Locust's error report, which also decides its exit code. The failures themselves are counted already."""
+    entry = stats.errors.setdefault(StatsError.create_key(method, name, error), StatsError(method, name, error))
+    entry.occurred()
+    entry.occurrences += count - 1
 
 
 def log_batch(stats: RequestStats, method: str, name: str, batch: Batch) -> None:

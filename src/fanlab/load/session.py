@@ -137,7 +137,18 @@ class LoadSession:
                 f"the publishers cannot connect to Redis: {self._totals.redis_error() or 'they did not start in time'}",
                 hint="see nodes/load-1.log in the run directory",
             )
+        if expected and not self.snapshot().connected:
+            raise EnvironmentFailure(
+                f"none of {expected} clients could connect and subscribe: "
+                f"{self.connect_error or 'no node confirmed a subscription'}",
+                hint="check `websocket` and `protocol` in node.yaml, and nodes/<id>.log in the run directory",
+            )
         return self.snapshot()
+
+    @property
+    def connect_error(self) -> str | None:
+        """Why a client could not connect the last time that one could not; None if all could."""
+        return self._totals.connect_error()
 
     async def begin(self, publish_start_ns: int, zero_ns: int, publish_end_ns: int) -> None:
         """Tell everyone the epoch. Publishers start by themselves at that instant, and later groups join by it."""

@@ -78,6 +78,10 @@ class Totals:
         """Why a publishers engine is not connected, if one is not."""
         return next((str(m["error"]) for m in self._publishers.values() if not m["up"]), None)
 
+    def connect_error(self) -> str | None:
+        """Why a client could not connect the last time that one could not."""
+        return next((str(message["error"]) for message in self._clients.values() if message.get("error")), None)
+
     def _entitled(self) -> Counter[str]:
         total: Counter[str] = Counter()
         for message in self._clients.values():
