@@ -1,37 +1,25 @@
-"""The verbs. The only module that prints or exits; each verb imports what it needs when it runs."""
+"""The verbs, their options, and what they exit with. Each imports what it needs when it runs, so that help is quick."""
 
 import asyncio
-import contextlib
 import json
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from fanlab import __version__
 from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
 from fanlab.exits import Exit
+from fanlab.terminal import console, echo_json, interruptible, nobody_reads, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from fanlab.progress import View
-    from fanlab.run import Request
-    from fanlab.rundir import RunDir
     from fanlab.scenario.loader import Loaded
 
-T = TypeVar("T")
 DEMO = "quickstart"
-SHOW_CURSOR: Final = b"\x1b[?25h"
-_VERDICT_EXITS = {"pass": Exit.OK, "fail": Exit.GATE_FAILED, "invalid": Exit.INVALID}
-# Of several runs in one command the worst counts: no result at all before a doubtful one before a bad one.
-_WORST_FIRST = (Exit.BUG, Exit.INTERRUPTED, Exit.ENVIRONMENT, Exit.SCENARIO, Exit.INVALID, Exit.GATE_FAILED, Exit.OK)
 
 _scenario_options = (
     click.option(
@@ -91,171 +79,21 @@ _run_options = (
 @_with(_run_options)
 def run(file: str, **options: Any) -> None:
     """Run scenario FILE (a path, or the name of a bundled scenario) and report on it."""
-    _run_file(file, **options)
+    _run(file, **options)
 
 
 @cli.command()
 @_with(_run_options)
 def demo(**options: Any) -> None:
     """Run the quickstart scenario: three nodes, one Redis, one crash, one report."""
-    _run_file(DEMO, **options)
+    _run(DEMO, **options)
 
 
-def _run_file(
-    file: str,
-    *,
-    overrides: Sequence[str],
-    seed: int | None,
-    backend: str,  # noqa: ARG001 - one backend so far; click has checked it
-    out: Path | None,
-    workers: int,
-    redis_url: str | None,
-    as_json: bool,
-    no_progress: bool,
-) -> None:
-    from fanlab.places import new_place
-    from fanlab.progress import view_for
-    from fanlab.run import Request
-    from fanlab.rundir import RunDir
+def _run(file: str, *, overrides: Sequence[str], seed: int | None, backend: str, **how: Any) -> NoReturn:
+    from fanlab.attended import run_all
 
-    loadeds = _load(file, overrides=overrides, seed=seed)
-    base = out or new_place(loadeds[0].scenario.name)
-    rundirs = [RunDir(base if len(loadeds) == 1 else base / f"cell-{number + 1}") for number in range(len(loadeds))]
-    for rundir in rundirs:
-        rundir.create()  # refuses one that holds another run, before that run's evidence is taken for this one's
-    told = _console(stderr=True)
-    ends: list[_End] = []
-    for number, (loaded, rundir) in enumerate(zip(loadeds, rundirs, strict=True), start=1):
-        if loaded.cell:
-            told.print(f"run {number} of {len(loadeds)}: {_cell(loaded)}", markup=False, highlight=False)
-        command = ["fanlab", *sys.argv[1:], *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
-        request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers)
-        ends.append(_run_once(request, view_for(told, wanted=not no_progress), quiet=as_json))
-        if ends[-1].code is Exit.INTERRUPTED:
-            break
-    summaries = [end.summary for end in ends if end.summary is not None]
-    if as_json and summaries:
-        _echo_json(summaries[0] if len(loadeds) == 1 else summaries)
-    elif len(loadeds) > 1:
-        _console().print(_matrix_table(loadeds, ends))
-    raise SystemExit(min((end.code for end in ends), key=_WORST_FIRST.index))
-
-
-class _End(NamedTuple):
-    """How one run ended; without a summary if it never got as far as publishing."""
-
-    code: Exit
-    summary: dict[str, Any] | None
-
-
-def _run_once(request: "Request", view: "View", *, quiet: bool) -> _End:
-    from fanlab.run import run as run_scenario
-
-    ended: Exit | None = None  # by something other than its verdict
-    try:
-        with view:
-            _interruptible(run_scenario(request, view))
-    except asyncio.CancelledError:
-        ended = Exit.INTERRUPTED
-    except FanlabError as error:
-        if not _has_evidence(request.rundir):
-            raise
-        click.echo(f"fanlab: {error}", err=True)
-        ended = error.exit_code
-    if ended is not None and not _has_evidence(request.rundir):
-        click.echo("interrupted before anything was published: there is nothing to report", err=True)
-        return _End(ended, None)
-    summary = _report(request.rundir.path, quiet=quiet)
-    return _End(ended or _VERDICT_EXITS[summary["verdict"]], summary)
-
-
-def _has_evidence(rundir: "RunDir") -> bool:
-    """Whether the run got as far as publishing: then even what is left of it is worth a report."""
-    return rundir.manifest.exists() and rundir.read_manifest()["phases"]["zero_ns"] is not None
-
-
-def _interruptible(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main`; the first Ctrl-C or SIGTERM cancels it, so that it can clean up; a second one ends it at once."""
-
-    async def guarded() -> T:
-        loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(main)
-        asked = 0
-
-        def interrupt() -> None:
-            nonlocal asked
-            asked += 1
-            if asked > 1:
-                if sys.stderr.isatty():
-                    os.write(2, SHOW_CURSOR)  # the live view hides it
-                os._exit(Exit.INTERRUPTED)  # the warden sees the pipe close and ends every process
-            task.cancel()
-            with contextlib.suppress(OSError):  # nobody reads it any more
-                click.echo("interrupted: ending what was started (once more ends it at once)", err=True)
-
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, interrupt)
-        return await task
-
-    try:
-        return asyncio.run(guarded())
-    finally:
-        _sigterm_as_ctrl_c()  # the loop has put the default back
-
-
-def _sigterm_as_ctrl_c() -> None:
-    """SIGTERM raises KeyboardInterrupt, wherever fanlab is: also while it reads a scenario or makes a report."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _report(path: Path, *, quiet: bool) -> dict[str, Any]:
-    """Make the report of a run directory, and print its table unless `quiet`."""
-    from fanlab.report.terminal import table
-    from fanlab.report.write import write_report
-    from fanlab.rundir import RunDir
-
-    rundir = RunDir(path)
-    summary: dict[str, Any] = dict(write_report(rundir))
-    if not quiet:
-        try:
-            _console().print(table(summary, rundir.read_manifest(), path / "report.html"))
-        except BrokenPipeError:  # `fanlab run … | head`: that nobody reads on changes no verdict
-            _nobody_reads(sys.stdout)
-    return summary
-
-
-def _echo_json(document: Any) -> None:
-    try:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-    except BrokenPipeError:
-        _nobody_reads(sys.stdout)
-
-
-def _cell(loaded: "Loaded") -> str:
-    return ", ".join(f"{path}={value}" for path, value in loaded.cell.items())
-
-
-def _as_set(path: str, value: Any) -> tuple[str, str]:
-    """A cell's axis as an option: with it, the command repeats this cell alone (JSON is YAML)."""
-    return "--set", f"{path}={json.dumps(value)}"
-
-
-def _matrix_table(loadeds: "Sequence[Loaded]", ends: Sequence[_End]) -> "Table":
-    """One line per cell, to compare them."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("cell", "verdict", "owed", "lost", "p50 ms", "p99 ms", box=None, pad_edge=False)
-    for loaded, end in zip(loadeds, ends, strict=False):
-        cells = [_cell(loaded)]
-        if end.summary is None:
-            cells += [end.code.name.lower(), "", "", "", ""]
-        else:
-            ledger, latency = end.summary["ledger"], end.summary["latency_ms"]
-            times = ["-" if latency[key] is None else f"{latency[key]:.3g}" for key in ("p50", "p99")]
-            cells += [end.summary["verdict"], str(ledger["owed"]), str(ledger["lost"]), *times]
-        table.add_row(*map(Text, cells))
-    return table
+    del backend  # one so far; click has checked it
+    raise SystemExit(run_all(_load(file, overrides=overrides, seed=seed), **how))
 
 
 @cli.command()
@@ -263,10 +101,12 @@ def _matrix_table(loadeds: "Sequence[Loaded]", ends: Sequence[_End]) -> "Table":
 @click.option("--json", "as_json", is_flag=True, help="summary.json alone on stdout.")
 def report(run_directory: Path, as_json: bool) -> None:
     """Make the report of RUN again, offline, from its journals; of an aborted run too."""
-    summary = _report(run_directory, quiet=as_json)
+    from fanlab.attended import VERDICT_EXITS, make_report
+
+    summary = make_report(run_directory, quiet=as_json)
     if as_json:
-        _echo_json(summary)
-    raise SystemExit(_VERDICT_EXITS[summary["verdict"]])
+        echo_json(summary)
+    raise SystemExit(VERDICT_EXITS[summary["verdict"]])
 
 
 @cli.command()
@@ -314,7 +154,7 @@ def list_() -> None:
     table = Table("scenario", "question", box=None, pad_edge=False)
     for path in sorted(resources.folder("scenarios").glob("*.yaml")):
         table.add_row(path.stem, load(path)[0].scenario.question)
-    _console().print(table)
+    console().print(table)
     click.echo(f"\nnodes: {', '.join(resources.node_folders())}")
 
 
@@ -364,7 +204,7 @@ def up(file: str, overrides: Sequence[str], seed: int | None, redis_url: str | N
     from fanlab.scenario.plan import make_plan
 
     scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
-    state = _interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
+    state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
     click.echo(f"redis   {state.redis_url}")
     for node in state.nodes:
         click.echo(f"{node.id:7} {node.ws_url}   {node.http_url}")
@@ -425,27 +265,9 @@ def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
     return loadeds[0]
 
 
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    class Told(Console):
-        """Rich's own would end the process with 1, which means that a gate has failed."""
-
-        def on_broken_pipe(self) -> None:
-            self.quiet = True
-            _nobody_reads(sys.stderr if stderr else sys.stdout)
-
-    return Told(stderr=stderr)
-
-
-def _nobody_reads(stream: TextIO) -> None:
-    """The reader of a pipe has left: what follows goes nowhere, the flush at exit included."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def main() -> None:
     """The entry point: runs a verb and turns every error into its sentence and its exit code."""
-    _sigterm_as_ctrl_c()
+    sigterm_as_ctrl_c()
     try:
         code = cli.main(prog_name="fanlab", standalone_mode=False)
     except click.ClickException as error:
@@ -457,7 +279,7 @@ def main() -> None:
         click.echo(str(error) if isinstance(error, ScenarioError) else f"fanlab: {error}", err=True)
         code = error.exit_code
     except BrokenPipeError:  # `fanlab list | head`: the reader has left, which is no error of ours
-        _nobody_reads(sys.stdout)
+        nobody_reads(sys.stdout)
         code = Exit.OK
     except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
         import traceback
