@@ -144,7 +144,7 @@ def test_by_hand_verbs_say_that_nothing_is_up(tmp_path: Path) -> None:
     assert "nothing is up" in fanlab("down", FANLAB_STATE_DIR=str(tmp_path)).stdout
 
 
-@pytest.mark.parametrize("before", ["pass", "cli._interruptible(asyncio.sleep(0))"])
+@pytest.mark.parametrize("before", ["pass", "cli.interruptible(asyncio.sleep(0))"])
 def test_sigterm_is_a_ctrl_c_wherever_fanlab_is(before: str) -> None:
     program = (
         "import asyncio, os, signal\nfrom fanlab import cli\n"
@@ -159,7 +159,7 @@ def test_a_ctrl_c_works_when_nobody_reads_what_is_said_of_it() -> None:
     program = (
         "import asyncio, os, signal\nfrom fanlab import cli\n"
         "async def busy():\n    os.kill(os.getpid(), signal.SIGINT)\n    await asyncio.sleep(60)\n"
-        "cli.cli.main = lambda **_: cli._interruptible(busy())\ncli.main()"
+        "cli.cli.main = lambda **_: cli.interruptible(busy())\ncli.main()"
     )
     reader, writer = os.pipe()
     os.close(reader)
@@ -171,7 +171,7 @@ def test_a_ctrl_c_works_when_nobody_reads_what_is_said_of_it() -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_a_run_that_nobody_watches_any_more_goes_on_to_its_verdict(words: list[str], tmp_path: Path) -> None:
-    settings = ["--set", "phases.measure=1s", "--set", "faults=[]"]
+    settings = ["--set", "phases.measure=1s", "--set", "faults=[]", "--set", "limits.loop_lag_p99=10s"]
     command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(tmp_path / "run"), *settings, *words]
     harness = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
