@@ -298,15 +298,18 @@ async def test_no_warden_without_a_log(tmp_path):
 async def test_detached_it_outlives_the_connection_and_ends_on_sigterm(folder, mark):
     client = await WardenClient.start(folder / "warden.log")
     pid = await client.spawn("unit", ["/bin/sleep", "600"], env={MARK: mark}, cwd=folder, log=folder / "log")
-    before = open_files(client.pid)
-    await client.detach()
-    # detach has closed the connection; once the warden has closed its end too, it has seen that, and stays
-    assert await until(lambda: open_files(client.pid) == before - 1)
-    os.kill(client.pid, signal.SIGHUP)  # raises if it is gone
-    assert marked(mark) == {pid}
-    os.kill(client.pid, signal.SIGTERM)
-    assert await until(lambda: not marked(mark), 5)
-    await asyncio.to_thread(os.waitpid, client.pid, 0)
+    try:
+        before = open_files(client.pid)
+        await client.detach()
+        # detach has closed the connection; once the warden has closed its end too, it has seen that, and stays
+        assert await until(lambda: open_files(client.pid) == before - 1)
+        os.kill(client.pid, signal.SIGHUP)  # raises if it is gone
+        assert marked(mark) == {pid}
+        os.kill(client.pid, signal.SIGTERM)
+        assert await until(lambda: not marked(mark), 5)
+    finally:
+        os.kill(client.pid, signal.SIGTERM)  # a detached warden ends by nothing else; its pid is ours until we wait
+        await asyncio.to_thread(os.waitpid, client.pid, 0)
 
 
 def test_a_stat_line_survives_any_command_name(tmp_path):
