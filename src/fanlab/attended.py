@@ -18,6 +18,7 @@ from fanlab.run import run as run_scenario
 from fanlab.rundir import RunDir
 from fanlab.scenario.loader import Loaded
 from fanlab.terminal import console, echo_json, interruptible, nobody_reads
+from fanlab.topology.redis import redact
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,7 +58,8 @@ def run_all(
     for number, (loaded, rundir) in enumerate(zip(loadeds, rundirs, strict=True), start=1):
         if loaded.cell:
             told.print(f"run {number} of {len(loadeds)}: {_cell(loaded)}", markup=False, highlight=False)
-        command = ["fanlab", *sys.argv[1:], *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
+        words = [word.replace(redis_url, redact(redis_url)) if redis_url else word for word in sys.argv[1:]]
+        command = ["fanlab", *words, *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
         request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers)
         ends.append(_run_once(request, view_for(told, wanted=not no_progress), quiet=as_json))
         if ends[-1].code is Exit.INTERRUPTED:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import RealRedis
 from fanlab import resources
 
 QUICKSTART = resources.folder("scenarios") / "quickstart.yaml"
@@ -218,3 +219,18 @@ def test_up_publish_channels_numsub_down(tmp_path: Path) -> None:
         down = fanlab("down", **state)
     assert down.returncode == 0
     assert "is gone" in down.stdout
+
+
+@pytest.mark.system
+def test_the_password_of_an_adopted_redis_stays_out_of_the_run_directory(real_redis: RealRedis, tmp_path: Path) -> None:
+    import redis
+
+    with redis.Redis.from_url(real_redis.url) as client:
+        client.config_set("requirepass", "canary-secret")
+    url = real_redis.url.replace("redis://", "redis://:canary-secret@")
+    settings = ["--set", "phases.measure=1s", "--set", "faults=[]", "--set", "limits.loop_lag_p99=10s"]
+    done = fanlab("run", "quickstart", "--out", str(tmp_path / "run"), "--redis-url", url, *settings)
+    assert done.returncode == 0, done.stderr + done.stdout
+    told = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"canary-secret" in path.read_bytes()]
+    assert told == []
+    assert "canary-secret" not in done.stdout + done.stderr
