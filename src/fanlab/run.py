@@ -25,6 +25,7 @@ from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan, make_plan
 from fanlab.topology.backend import REDIS, Backend, NodeEndpoint, RedisEndpoint
+from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.redis import redact
 from fanlab.topology.wardenclient import describe_status
@@ -136,7 +137,9 @@ def _prepare(request: Request, notify: Listener) -> _Run:
 
 
 async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
-    """Redis first, then all nodes at once."""
+    """Redis first, then all nodes at once. A node.yaml that cannot be used is told before anything is started."""
+    for kind in sorted({node.kind for node in this.plan.nodes}):
+        read_manifest(node_folder(kind))
     await this.backend.open()
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes"))
     redis = await this.backend.start_redis(this.scenario.topology.redis.config)

@@ -171,3 +171,14 @@ def test_a_disk_that_is_full_from_the_start(small_disk: Path, tmp_path: Path) ->
     done = run(tmp_path, out=str(small_disk / "run"))
     assert done.returncode == 4, (done.returncode, done.stderr[-2000:])
     assert "space" in done.stderr or "disk" in done.stderr
+
+
+def test_a_manifest_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Path) -> None:
+    node(tmp_path, "wrong", "")
+    manifest = tmp_path / "nodes" / "wrong" / "node.yaml"
+    manifest.write_text(manifest.read_text().replace("websocket: /ws\n", "websockt: /ws\n"))
+    done = run(tmp_path, kind="wrong")
+    assert done.returncode == 2, done.stderr
+    assert "node.yaml:5:" in done.stderr
+    assert "unknown key" in done.stderr
+    assert not (tmp_path / "run" / "nodes" / "redis.log").exists()

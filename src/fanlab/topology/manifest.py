@@ -70,6 +70,12 @@ class NodeManifest(_Part):
         return [sys.executable if part == PYTHON else part for part in self.process.argv]
 
 
+_PLAINLY: Final = {
+    "missing": "missing; it must be given (nodes/PROTOCOL.md says what it is for)",
+    "extra_forbidden": "unknown key (nodes/PROTOCOL.md has those there are)",
+}
+
+
 def node_folder(kind: str) -> Path:
     """The folder of a node kind. Raises ScenarioError, with those on offer, if there is none."""
     folders = node_folders()
@@ -86,7 +92,9 @@ def read_manifest(folder: Path) -> NodeManifest:
     try:
         manifest = NodeManifest.model_validate(plain(document.root))
     except ValidationError as error:
-        found = [_problem(document.root, item["loc"], item["msg"]) for item in error.errors()]
+        found = [
+            _problem(document.root, item["loc"], _PLAINLY.get(item["type"], item["msg"])) for item in error.errors()
+        ]
         raise ScenarioError([*document.problems, *found]) from error
     if document.problems:
         raise ScenarioError(document.problems)
