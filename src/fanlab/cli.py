@@ -1,6 +1,7 @@
 """The verbs, their options, and what they exit with. Each imports what it needs when it runs, so that help is quick."""
 
 import asyncio
+import difflib
 import json
 import os
 import shlex
@@ -250,13 +251,25 @@ def numsub(names: Sequence[str]) -> None:
 
 def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
     """A scenario by path, or a bundled one by its bare name."""
-    from fanlab import resources
     from fanlab.scenario.loader import load
 
     path = Path(file)
-    if not path.exists() and os.sep not in file and (bundled := resources.find_scenario(file)):
-        path = bundled.relative_to(Path.cwd()) if bundled.is_relative_to(Path.cwd()) else bundled
+    if not path.exists() and os.sep not in file:
+        path = _bundled(file) or path
     return load(path, overrides=overrides, seed=seed)
+
+
+def _bundled(name: str) -> Path | None:
+    """The bundled scenario of that name; a name that is nearly one's own is an error that says so."""
+    from fanlab import resources
+
+    found = resources.find_scenario(name)
+    if found is not None:
+        return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+    names = [path.stem for path in resources.folder("scenarios").glob("*.yaml")]
+    for close in difflib.get_close_matches(name.removesuffix(".yaml"), names, n=1):
+        raise ScenarioError([Problem(name, 0, 0, "", "does not exist", close)])
+    return None
 
 
 def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":

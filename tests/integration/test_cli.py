@@ -83,6 +83,12 @@ def test_a_file_that_is_not_there_exits_with_2(verb: str, tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_a_name_that_is_nearly_a_bundled_one_is_told(tmp_path: Path) -> None:
+    done = fanlab("plan", "node-crsh", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'node-crash'?" in done.stderr
+
+
 def test_the_same_seed_gives_byte_identical_plans_and_another_one_another() -> None:
     words = [
         "plan",

@@ -9,7 +9,7 @@ import pytest
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.recovery import RecoveryBlock
 from fanlab.report import schema
-from fanlab.scenario.gates import CAUSES, FIELDS, IMPLIED, Gate, GateError, evaluate, in_force, parse_gate
+from fanlab.scenario.gates import CAUSES, FIELDS, IMPLIED, Gate, GateError, describe, evaluate, in_force, parse_gate
 
 SUMMARY: dict[str, Any] = {
     "ledger": {"lost": 3, "owed": 1000},
@@ -156,3 +156,17 @@ def test_a_cause_in_a_gate_must_be_one_that_the_ledger_knows() -> None:
     with pytest.raises(GateError) as caught:
         parse_gate("loss.by_cause.node_don == 0")
     assert caught.value.suggestion == "loss.by_cause.node_down"
+
+
+@pytest.mark.parametrize(
+    ("text", "actual", "shown"),
+    [
+        ("latency.p99 < 1ms", 68.9439, "68.94 ms"),
+        ("loss.ratio <= 0.5%", 0.0382534, "3.83 %"),
+        ("ledger.lost == 0", 12, "12"),
+        ("phases.drain_s < 1s", 1.25, "1.25 s"),
+        ("latency.p999 < 1s", None, "not known"),
+    ],
+)
+def test_values_are_told_with_their_units(text: str, actual: float | None, shown: str) -> None:
+    assert describe(parse_gate(text), actual) == shown

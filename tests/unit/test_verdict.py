@@ -273,7 +273,7 @@ def test_no_checker_has_never_been_seen_to_find_something():
 def test_a_gate_that_is_not_met_fails_the_run():
     found = judge(make_account(), make_manifest(), [GOOD_GATE, GateResult("latency_ms.p99 < 5ms", 19.81, False)])
     assert found.verdict == "fail"
-    assert found.reasons == ("gate not met: latency_ms.p99 < 5ms (it is 19.81)",)
+    assert found.reasons == ("gate not met: latency_ms.p99 < 5ms (it is 19.81 ms)",)
 
 
 def test_a_gate_on_an_unknown_figure_says_so():

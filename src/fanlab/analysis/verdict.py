@@ -22,6 +22,7 @@ from fanlab.analysis.names import Names, names_of
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.result import Account, FaultAccount, Tally
+from fanlab.scenario.gates import describe, parse_gate
 from fanlab.units import format_duration
 
 Outcome = Literal["pass", "fail", "invalid"]
@@ -271,7 +272,7 @@ def gates_not_met(case: Case) -> Iterator[str]:
     """The scenario's own conditions."""
     for gate in case.gates:
         if not gate.ok:
-            yield f"gate not met: {gate.expr} (it is {_shown(gate.actual)})"
+            yield f"gate not met: {gate.expr} (it is {describe(parse_gate(gate.expr), gate.actual)})"
 
 
 def ended_unasked(case: Case) -> Iterator[str]:
@@ -360,7 +361,3 @@ def _identity(tally: Tally) -> str:
 
 def _less_load(manifest: Mapping[str, Any]) -> str:
     return f"use --workers {int(manifest.get('workers') or 1) + 1}, or lower the rate or the number of clients"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else "not known" if value is None else str(value)

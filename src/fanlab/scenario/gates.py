@@ -84,6 +84,7 @@ _FACTORS: Mapping[Quantity, Mapping[str | None, float]] = {
     "ms": {None: 1, "us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3, "m": 60e3},
     "s": {None: 1, "ms": 1e-3, "s": 1, "m": 60},
 }
+_UNITS: Mapping[Quantity, str] = {"count": "", "ratio": "", "ms": " ms", "s": " s"}
 _EXAMPLES: Mapping[Quantity, str] = {"count": "0 or 2k", "ratio": "0.01 or 1%", "ms": "50ms or 1.5s", "s": "10s"}
 
 
@@ -141,6 +142,16 @@ def evaluate(gate: Gate, summary: Mapping[str, Any]) -> GateResult:
     actual = _look_up(summary, gate.field.split("."))
     ok = actual is not None and _OPERATORS[gate.op](actual, gate.threshold)
     return GateResult(gate.expr, actual, ok)
+
+
+def describe(gate: Gate, actual: float | None) -> str:
+    """A gate's value as people read it, with its unit: `68.9 ms`, `3.83 %`, `12`; `not known` for None."""
+    if actual is None:
+        return "not known"
+    quantity = _known(gate.field)[1]
+    if quantity == "ratio":
+        return f"{100 * actual:.3g} %"
+    return str(actual) if isinstance(actual, int) and quantity == "count" else f"{actual:.4g}" + _UNITS[quantity]
 
 
 def _known(written: str) -> tuple[str, Quantity]:
