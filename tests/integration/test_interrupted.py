@@ -1,5 +1,6 @@
 """fanlab ended from outside, at any instant: nothing is left running, and its directory can be read."""
 
+import contextlib
 import json
 import os
 import signal
@@ -33,6 +34,21 @@ def started(out: Path, log: Path, **env: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(out), "--set", "phases.measure=4s"]
     with log.open("wb") as file:
         return subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "CI": "1", **env})
+
+
+@contextlib.contextmanager
+def in_mid_run(out: Path, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """A fanlab that publishes by now, and that is gone after the block whatever happens in it."""
+    harness = started(out, log)
+    try:
+        end = time.monotonic() + 30
+        while not _running(out):
+            assert time.monotonic() < end, "the run never began"
+            time.sleep(0.05)
+        yield harness
+    finally:
+        harness.kill()
+        harness.wait()
 
 
 def report(out: Path) -> "subprocess.CompletedProcess[str]":
@@ -74,19 +90,11 @@ def test_sigkill_at_a_random_instant_leaves_no_process_and_a_readable_directory(
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_mid_run_it_cleans_up_and_reports_what_there_is(signum: int, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    harness = started(out, tmp_path / "log")
-    try:
-        end = time.monotonic() + 30
-        while not _running(out):
-            assert time.monotonic() < end, "the run never began"
-            time.sleep(0.05)
+    with in_mid_run(out, tmp_path / "log") as harness:
         time.sleep(1.5)
         processes = family(harness.pid)
         harness.send_signal(signum)
         harness.wait(timeout=40)
-    finally:
-        harness.kill()
-        harness.wait()
     output = (tmp_path / "log").read_text()
     assert harness.returncode == 130, output
     assert "Traceback" not in output
@@ -100,19 +108,11 @@ def test_interrupted_in_mid_run_it_cleans_up_and_reports_what_there_is(signum: i
 @pytest.mark.parametrize(("unit", "program"), [("node-3", "server.py"), ("redis", "redis-server")])
 def test_what_ends_by_itself_in_mid_run_is_told_and_recorded(unit: str, program: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    harness = started(out, tmp_path / "log")
-    try:
-        end = time.monotonic() + 30
-        while not _running(out):
-            assert time.monotonic() < end, "the run never began"
-            time.sleep(0.05)
+    with in_mid_run(out, tmp_path / "log") as harness:
         suspects = [process for process in family(harness.pid) if program in " ".join(process.cmdline())]
         (victim,) = [one for one in suspects if unit in ("redis", one.environ().get("FANLAB_NODE_ID"))]
         victim.kill()
         harness.wait(timeout=60)
-    finally:
-        harness.kill()
-        harness.wait()
     manifest = json.loads((out / "manifest.json").read_text())
     # The scenario's own crash of node-2 is not among them.
     assert [(death["unit"], death["status"]) for death in manifest["unplanned_exits"]] == [(unit, -signal.SIGKILL)]
@@ -123,18 +123,10 @@ def test_what_ends_by_itself_in_mid_run_is_told_and_recorded(unit: str, program:
 @pytest.mark.parametrize("role", ["clients", "publishers"])
 def test_a_generator_that_dies_in_mid_run_makes_the_run_invalid_at_once(role: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    harness = started(out, tmp_path / "log")
-    try:
-        end = time.monotonic() + 30
-        while not _running(out):
-            assert time.monotonic() < end, "the run never began"
-            time.sleep(0.05)
+    with in_mid_run(out, tmp_path / "log") as harness:
         (engine,) = [process for process in family(harness.pid) if role in process.cmdline()]
         engine.kill()
         harness.wait(timeout=40)
-    finally:
-        harness.kill()
-        harness.wait()
     output = (tmp_path / "log").read_text()
     assert harness.returncode == 3, output
     assert "Traceback" not in output
