@@ -9,7 +9,19 @@ import pytest
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.recovery import RecoveryBlock
 from fanlab.report import schema
-from fanlab.scenario.gates import CAUSES, FIELDS, IMPLIED, Gate, GateError, describe, evaluate, in_force, parse_gate
+from fanlab.scenario.gates import (
+    CAUSES,
+    COPY_CAUSES,
+    FIELDS,
+    HOPS,
+    IMPLIED,
+    Gate,
+    GateError,
+    describe,
+    evaluate,
+    in_force,
+    parse_gate,
+)
 
 SUMMARY: dict[str, Any] = {
     "ledger": {"lost": 3, "owed": 1000},
@@ -139,7 +151,7 @@ def test_the_fields_are_those_of_the_summary(name: str, block: type) -> None:
     depth = name.count(".") + 1
     known = {".".join(field.split(".")[depth:]) for field in FIELDS if field.startswith(f"{name}.")}
     known = {field for field in known if not field.startswith("by_fault")}
-    known = {re.sub(r"^by_cause\.\w+$", "by_cause.*", field) for field in known}
+    known = {re.sub(r"^by_(cause|hop)\.\w+$", r"by_\1.*", field) for field in known}
     assert known == numbers
 
 
@@ -150,9 +162,12 @@ def test_what_a_scenario_does_not_speak_of_is_not_overlooked() -> None:
 
 
 def test_a_cause_in_a_gate_must_be_one_that_the_ledger_knows() -> None:
-    from fanlab.ledger.causes import Cause
+    from fanlab.ledger.causes import Cause, Hop
+    from fanlab.ledger.odd import CopyCause
 
-    assert {cause.name.lower() for cause in Cause} == set(CAUSES)
+    assert {cause.label for cause in Cause} == set(CAUSES)
+    assert {hop.label for hop in Hop} == set(HOPS)
+    assert {cause.label for cause in CopyCause} == set(COPY_CAUSES)
     with pytest.raises(GateError) as caught:
         parse_gate("loss.by_cause.node_don == 0")
     assert caught.value.suggestion == "loss.by_cause.node_down"

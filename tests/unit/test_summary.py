@@ -33,10 +33,17 @@ def fields_of(kind: Any, path: str) -> Iterator[str]:
         yield path
 
 
+OPEN = {
+    *(f"loss.by_{what}" for what in ("hop", "cause", "node", "channel")),
+    "duplicates.by_cause",
+    "recovery_ms.by_fault",
+}
+
+
 def paths_in(value: Any, path: str = "") -> Iterator[str]:
     """Every path in a summary, in the same notation, as far as names can be told from fields."""
     if isinstance(value, dict):
-        open_map = path in ("loss.by_cause", "loss.by_node", "loss.by_channel", "recovery_ms.by_fault")
+        open_map = path in OPEN
         for name, inner in value.items():
             key = "*" if open_map else name
             yield from paths_in(inner, f"{path}.{key}" if path else key)
@@ -141,7 +148,10 @@ def test_the_verdict_is_that_of_the_same_account():
 
 
 def test_a_summary_has_exactly_the_fields_of_its_schema():
-    assert frozenset(paths_in(make_summary(make_account(), make_manifest()))) | {"reasons[]"} == SCHEMA
+    assert (
+        frozenset(paths_in(make_summary(make_account(), make_manifest()))) | {"reasons[]", "evidence.coarse[]"}
+        == SCHEMA
+    )
 
 
 def test_the_documentation_names_exactly_the_fields_that_exist():
@@ -153,7 +163,7 @@ def test_the_documentation_names_exactly_the_fields_that_exist():
 
 
 def test_gates_can_be_about_fields_that_exist_and_about_no_others():
-    known = {re.sub(r"^loss\.by_cause\.\w+$", "loss.by_cause.*", field) for field in FIELDS}
+    known = {re.sub(r"\.by_(cause|hop)\.\w+$", r".by_\1.*", field) for field in FIELDS}
     assert known - SCHEMA == set()
     numbers = {path for path in SCHEMA if path.split(".")[0] in ("ledger", "warm_up", "latency_ms", "hops_ms")}
     numbers |= {path for path in SCHEMA if path.split(".")[0] in ("publishers", "clients", "recovery_ms", "generator")}

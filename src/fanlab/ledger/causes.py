@@ -52,6 +52,21 @@ class Cause(IntEnum):
         return self.name.lower()
 
 
+class Hop(IntEnum):
+    """Between which two a message was lost. The names are those of summary.json's loss.by_hop."""
+
+    UNKNOWN = 0  # the evidence does not reach that far: said, never guessed
+    PUBLISHER_REDIS = 1  # it never came to Redis
+    REDIS_NODE = 2  # Redis had it, the node did not
+    NODE_SOCKET = 3  # the node had it and did not hand it to the client's connection, or died with it
+    CLIENT = 4  # the client was not there to receive it
+
+    @property
+    def label(self) -> str:
+        """The name in summaries: `redis_node`."""
+        return self.name.lower()
+
+
 DROPS: Final = ("slow", "closing", "write_failed")  # reasons of a node's `drop` lines; see nodes/PROTOCOL.md
 SLOW, CLOSING, WRITE_FAILED = range(3)
 

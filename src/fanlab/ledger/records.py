@@ -42,6 +42,11 @@ OUTCOME_DTYPE = np.dtype(
     ]
 )
 
+WITNESS = struct.Struct("<QQIHH")  # recv_ns, intended_ns, seq, stream, 0: one per copy, in Redis' own order
+WITNESS_DTYPE = np.dtype(
+    [("recv_ns", "<u8"), ("intended_ns", "<u8"), ("seq", "<u4"), ("stream", "<u2"), ("zero", "<u2")]
+)
+
 
 class Status(IntEnum):
     """How a publish ended. Three kinds of answer: yes, no, and nobody knows."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
+from fanlab.ledger.odd import ODD_DTYPE
 
 LOSS_DTYPE = np.dtype(
     [
@@ -18,6 +19,7 @@ LOSS_DTYPE = np.dtype(
         ("node", "<u2"),  # the node that the client was on, or was last on; NO_NODE if never on any
         ("cause", "u1"),  # a causes.Cause
         ("fault", "<i2"),  # index into Account.faults, or -1
+        ("hop", "u1"),  # a causes.Hop: between which two it was lost
     ]
 )
 
@@ -34,6 +36,8 @@ class Tally:
     duplicated: int = 0
     reordered: int = 0
     unexpected: int = 0
+    disagreed: int = 0
+    corrupted: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -84,6 +88,10 @@ class Evidence:
     publisher_journal: bool = False
     contradictions: int = 0  # deliveries of messages whose publish is known to have failed; counted as unexpected
     boot_ids: list[str] = field(default_factory=list)  # of all stripes; more than one: no shared clock
+    witness: bool = False  # a subscriber of fanlab's own, straight at Redis, kept a journal
+    redis_watch: bool = False  # Redis' list of subscribers and its log were watched
+    foreign: int = 0  # frames with a token of another run: somebody else publishes here
+    coarse: list[str] = field(default_factory=list)  # sentences: what an attribution lacks, and what follows from that
 
 
 @dataclass(slots=True)
@@ -112,3 +120,4 @@ class Account:
     loop_lag_p99_ms: float | None
     generator_cpu: float | None  # the busiest generator process, share of a core
     partial: bool
+    odd: NDArray[Any] = field(default_factory=lambda: np.zeros(0, ODD_DTYPE))  # measure phase only, sorted by recv_ns

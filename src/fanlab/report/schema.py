@@ -24,6 +24,8 @@ class LedgerBlock(TypedDict):
     duplicated: int
     reordered: int
     unexpected: int
+    disagreed: int
+    corrupted: int
 
 
 class FaultLoss(TypedDict):
@@ -39,12 +41,19 @@ class LossBlock(TypedDict):
     """Where and why messages were lost."""
 
     ratio: float | None
+    by_hop: dict[str, int]
     by_cause: dict[str, int]
     by_node: dict[str, int]
     by_channel: dict[str, int]
     by_fault: list[FaultLoss]
     outside_faults: int
     unexplained: int
+
+
+class DuplicatesBlock(TypedDict):
+    """Why messages came twice."""
+
+    by_cause: dict[str, int]
 
 
 class HopsBlock(TypedDict):
@@ -126,6 +135,10 @@ class EvidenceBlock(TypedDict):
     publisher_journal: bool
     contradictions: int
     early: int
+    witness: bool
+    redis_watch: bool
+    foreign: int
+    coarse: list[str]
 
 
 class Measured(TypedDict):
@@ -139,6 +152,7 @@ class Measured(TypedDict):
     ledger: LedgerBlock
     warm_up: LedgerBlock
     loss: LossBlock
+    duplicates: DuplicatesBlock
     latency_ms: LatencyBlock
     hops_ms: HopsBlock
     publishers: PublishersBlock

@@ -13,12 +13,14 @@ from fanlab.analysis.names import Names, names_of
 from fanlab.analysis.recovery import recovery_summary
 from fanlab.analysis.verdict import GateOutcome, judge
 from fanlab.clock import NS_PER_S
-from fanlab.ledger.causes import Cause
+from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.histogram import Histogram
+from fanlab.ledger.odd import CopyCause, Odd
 from fanlab.ledger.result import Account, Tally
 from fanlab.report.schema import (
     SCHEMA_VERSION,
     ClientsBlock,
+    DuplicatesBlock,
     EvidenceBlock,
     FaultBlock,
     FaultLoss,
@@ -59,6 +61,7 @@ def make_summary(
         "ledger": measured["ledger"],
         "warm_up": measured["warm_up"],
         "loss": measured["loss"],
+        "duplicates": measured["duplicates"],
         "latency_ms": measured["latency_ms"],
         "hops_ms": measured["hops_ms"],
         "publishers": measured["publishers"],
@@ -84,6 +87,7 @@ def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
         "ledger": _ledger(account.measure),
         "warm_up": _ledger(account.warm_up),
         "loss": _loss(account, manifest, names),
+        "duplicates": _duplicates(account),
         "latency_ms": latency_block(account.latency.overall),
         "hops_ms": _hops(account.hops),
         "publishers": _publishers(account.publishers),
@@ -106,6 +110,8 @@ def _ledger(tally: Tally) -> LedgerBlock:
         "duplicated": tally.duplicated,
         "reordered": tally.reordered,
         "unexpected": tally.unexpected,
+        "disagreed": tally.disagreed,
+        "corrupted": tally.corrupted,
     }
 
 
@@ -129,6 +135,7 @@ def _loss(account: Account, manifest: Mapping[str, Any], names: Names) -> LossBl
     ]
     return {
         "ratio": tally.lost / tally.owed if tally.owed else None,
+        "by_hop": {hop.label: int(np.count_nonzero(losses["hop"] == hop)) for hop in Hop},
         "by_cause": by_cause,
         "by_node": by_node,
         "by_channel": by_channel,
@@ -136,6 +143,11 @@ def _loss(account: Account, manifest: Mapping[str, Any], names: Names) -> LossBl
         "outside_faults": int(np.count_nonzero(losses["fault"] < 0)),
         "unexplained": by_cause[Cause.UNEXPLAINED.label],
     }
+
+
+def _duplicates(account: Account) -> DuplicatesBlock:
+    copies = account.odd[account.odd["kind"] == Odd.DUPLICATED]
+    return {"by_cause": {cause.label: int(np.count_nonzero(copies["cause"] == cause)) for cause in CopyCause}}
 
 
 def _counted(values: NDArray[Any], name: Callable[[int], str]) -> dict[str, int]:
@@ -224,6 +236,10 @@ def _evidence(account: Account, manifest: Mapping[str, Any]) -> EvidenceBlock:
         "publisher_journal": evidence.publisher_journal,
         "contradictions": evidence.contradictions,
         "early": account.latency.overall.clamped,
+        "witness": evidence.witness,
+        "redis_watch": evidence.redis_watch,
+        "foreign": evidence.foreign,
+        "coarse": list(evidence.coarse),
     }
 
 

@@ -3,8 +3,8 @@
 `loss.unexplained == 0`, `latency_ms.p99 < 50ms`, `loss.ratio <= 0.5%`. A gate whose field has no value (nothing was
 measured, too few samples) does not pass: what nobody saw is not good news.
 
-Four gates hold of every scenario that does not speak of their fields itself: nothing unexplained, duplicated, out of
-order or unexpected. A run that says nothing about them has not asked for them to be overlooked.
+Six gates hold of every scenario that does not speak of their fields itself: nothing unexplained, duplicated, out of
+order, unexpected, in dispute or corrupted. A run that says nothing about them has not asked for them to be overlooked.
 """
 
 import difflib
@@ -18,7 +18,10 @@ from typing import Any, Literal
 
 Quantity = Literal["count", "ratio", "ms", "s"]
 
-_TALLY = ("published", "owed", "delivered", "lost", "indeterminate", "duplicated", "reordered", "unexpected")
+_TALLY = (
+    *("published", "owed", "delivered", "lost", "indeterminate"),
+    *("duplicated", "reordered", "unexpected", "disagreed", "corrupted"),
+)
 _LATENCY = ("p50", "p90", "p95", "p99", "p999", "max")
 _RECOVERY = (
     *(f"{step}_{figure}" for step in ("detected", "reconnected", "first_message") for figure in ("p50", "max")),
@@ -32,6 +35,8 @@ CAUSES = (
     *("output_buffer_kill", "partition", "node_crash_in_flight", "slow_client_drop", "not_open", "write_error"),
     *("client_reconnecting", "never_returned", "never_subscribed", "generator_fault"),
 )
+HOPS = ("unknown", "publisher_redis", "redis_node", "node_socket", "client")  # those of ledger.causes.Hop
+COPY_CAUSES = ("unexplained", "publish_retried", "double_subscription", "replay")  # those of ledger.odd.CopyCause
 _MAX_LENGTH = 200
 
 
@@ -46,8 +51,10 @@ def _fields() -> dict[str, Quantity]:
         "by_node.*",
         "by_channel.*",
         *(f"by_cause.{cause}" for cause in CAUSES),
+        *(f"by_hop.{hop}" for hop in HOPS),
     ):
         fields[f"loss.{name}"] = "count"
+    fields |= {f"duplicates.by_cause.{cause}": "count" for cause in COPY_CAUSES}
     for block in ("latency_ms", *(f"hops_ms.{hop}" for hop in ("schedule", "redis", "node", "client"))):
         fields[f"{block}.n"] = "count"
         fields |= {f"{block}.{name}": "ms" for name in _LATENCY}
@@ -61,7 +68,7 @@ def _fields() -> dict[str, Quantity]:
     fields["generator.cpu"] = "ratio"
     fields |= {f"generator.{name}": "ms" for name in ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms")}
     fields |= {f"phases.{name}": "s" for name in ("warm_up_s", "measure_s", "drain_s")}
-    fields |= {f"evidence.{name}": "count" for name in ("stripes", "torn", "corrupt", "unclosed")}
+    fields |= {f"evidence.{name}": "count" for name in ("stripes", "torn", "corrupt", "unclosed", "foreign")}
     return fields
 
 
@@ -88,7 +95,10 @@ _UNITS: Mapping[Quantity, str] = {"count": "", "ratio": "", "ms": " ms", "s": " 
 _EXAMPLES: Mapping[Quantity, str] = {"count": "0 or 2k", "ratio": "0.01 or 1%", "ms": "50ms or 1.5s", "s": "10s"}
 
 
-IMPLIED = ("loss.unexplained == 0", "ledger.duplicated == 0", "ledger.reordered == 0", "ledger.unexpected == 0")
+IMPLIED = (
+    "loss.unexplained == 0",
+    *(f"ledger.{odd} == 0" for odd in ("duplicated", "reordered", "unexpected", "disagreed", "corrupted")),
+)
 
 
 class GateError(ValueError):
