@@ -130,7 +130,10 @@ def _timeline(scenario: Scenario, faults: Sequence[PlannedFault]) -> list[Step]:
 
 def _processes(plan: Plan) -> list[str]:
     rows = [["redis", "1 process"]]
-    rows += [[node.id, f"kind {node.kind}" + _settings(node.env)] for node in plan.nodes]
+    rows += [
+        [node.id, f"kind {node.kind}" + _settings(node.env) + ("" if node.journal else ", no journal")]
+        for node in plan.nodes
+    ]
     rows.append(["load", "Locust workers (one unless --workers says more) and their engines"])
     return _table(rows)
 

@@ -307,6 +307,8 @@ async def test_a_black_box_is_told_no_journal(backend, write_node):
     await backend.start_redis({})
     node = await backend.start_node(spec(write_node("box", script, journal="")))
     assert not node.journals
+    node = await backend.start_node(NodeSpec(1, "node-2", write_node("mute", script), {}, journal=False))
+    assert not node.journals
 
 
 # Redis

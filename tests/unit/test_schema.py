@@ -115,6 +115,10 @@ def quickstart() -> dict[str, Any]:
         ({"faults": [{"kind": "crash", "at": "1s", "target": ["node-1", "node-2"]}]}, True),
         ({"faults": [{"kind": "crash"}]}, False),
         ({"faults": [{"kind": "redis-restart", "at": "1s", "target": "node-1"}]}, False),
+        ({"evidence": {"witness": False, "probes": 0}}, True),
+        ({"evidence": {"witness": "no"}}, False),
+        ({"evidence": {"probes": 17}}, False),
+        ({"topology": {"nodes": {"journal": False}}}, True),
         ({"colour": "red"}, False),
         ({"seed": -1}, False),
     ],
@@ -130,6 +134,7 @@ def test_defaults_are_shown_as_people_write_them() -> None:
     assert groups["nodes"]["default"] is None
     assert SCHEMA["$defs"]["Publisher"]["properties"]["payload"]["default"] == "128B"
     assert SCHEMA["$defs"]["Limits"]["properties"]["cpu"]["default"] == 0.9
+    assert SCHEMA["$defs"]["Evidence"]["properties"]["witness"]["default"] is True
     assert SCHEMA["properties"]["clients"]["default"] == []
 
 

@@ -85,9 +85,9 @@ def planned_messages(rate: AnyRate, duration_ns: int) -> float:
             return rate.rate_per_s * duration_s
 
 
-def nearest(name: str, names: Collection[str]) -> str | None:
-    """The one of `names` that was probably meant."""
-    close = difflib.get_close_matches(name[:64], list(names)[:200], n=1)
+def nearest(name: str, names: Collection[str], likeness: float = 0.6) -> str | None:
+    """The one of `names` that was probably meant; `likeness`, a difflib ratio, is how much it takes."""
+    close = difflib.get_close_matches(name[:64], list(names)[:200], n=1, cutoff=likeness)
     return close[0] if close else None
 
 
@@ -96,7 +96,7 @@ def _topology(world: _World, node_kinds: Collection[str]) -> Iterator[Finding]:
         yield Finding(("topology", "nodes"), f"{world.nodes:,} nodes; one run takes at most {MAX_NODES:,}")
     for index, group in enumerate(world.scenario.topology.nodes):
         if group.kind not in node_kinds:
-            offer = f"on offer: {', '.join(sorted(node_kinds))}" if node_kinds else "no kind is on offer here"
+            offer = f"on offer: {resources.on_offer(node_kinds)}" if node_kinds else "no kind is on offer here"
             what = f"no kind of node is called {group.kind!r} (a folder under nodes/ with a node.yaml); {offer}"
             yield Finding(("topology", "nodes", index, "kind"), what, nearest(group.kind, node_kinds))
 

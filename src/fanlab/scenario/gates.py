@@ -37,6 +37,16 @@ CAUSES = (
 )
 HOPS = ("unknown", "publisher_redis", "redis_node", "node_socket", "client")  # those of ledger.causes.Hop
 COPY_CAUSES = ("unexplained", "publish_retried", "double_subscription", "replay")  # those of ledger.odd.CopyCause
+# Those of ledger.cached.
+MISS_CAUSES = (
+    *("unexplained", "publish_failed", "redis_down", "no_subscriber", "node_down", "resubscribe_gap"),
+    *("node_crash_in_flight", "not_taken"),
+)
+MISS_HOPS = ("unknown", "publisher_redis", "redis_node", "node_cache")
+_CACHE = (
+    *("owed", "refreshed", "missed", "indeterminate", "wrong_for_good", "empty_at_end"),
+    *("reads", "reads_failed", "reads_missing", "stale_reads", "stale_reads_lost"),
+)
 _MAX_LENGTH = 200
 
 
@@ -65,10 +75,27 @@ def _fields() -> dict[str, Quantity]:
     for block in ("recovery_ms", "recovery_ms.by_fault.*"):
         fields |= {f"{block}.{name}": "count" for name in ("clients", "never_back")}
         fields |= {f"{block}.{name}": "ms" for name in _RECOVERY}
-    fields["generator.cpu"] = "ratio"
-    fields |= {f"generator.{name}": "ms" for name in ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms")}
+    fields |= _cache_fields()
+    fields |= {f"generator.{name}": "ratio" for name in ("cpu", "bias_ratio", "bias_p99_ratio", "cpu_wait", "steal")}
+    for name in ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms", "bias_p99_ms", "gc_max_ms"):
+        fields[f"generator.{name}"] = "ms"
+    fields |= {f"generator.{name}": "count" for name in ("bias_n", "bias_inferred")}
+    fields |= {f"clock.{name}": "ms" for name in ("offset_ms", "bound_ms")}
+    fields["clock.exchanges"] = "count"
     fields |= {f"phases.{name}": "s" for name in ("warm_up_s", "measure_s", "drain_s")}
     fields |= {f"evidence.{name}": "count" for name in ("stripes", "torn", "corrupt", "unclosed", "foreign")}
+    return fields
+
+
+def _cache_fields() -> dict[str, Quantity]:
+    fields: dict[str, Quantity] = {"cache.updates": "count", "cache.stale_ratio": "ratio"}
+    for block in ("cache", "cache.by_node.*"):
+        fields |= {f"{block}.{name}": "count" for name in _CACHE}
+    fields |= {f"cache.by_cause.{cause}": "count" for cause in MISS_CAUSES}
+    fields |= {f"cache.by_hop.{hop}": "count" for hop in MISS_HOPS}
+    for block in ("cache.staleness_ms", "cache.refresh_ms", "cache.by_node.*.refresh_ms"):
+        fields[f"{block}.n"] = "count"
+        fields |= {f"{block}.{name}": "ms" for name in _LATENCY}
     return fields
 
 

@@ -30,6 +30,9 @@ SizeBytes = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "examples": ["128B", "64kB", "1MiB"]}),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=64)]
+KindName = Annotated[  # a folder under nodes/, or one in a folder there
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)?$", max_length=129)
+]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
@@ -54,9 +57,14 @@ Setting = Annotated[
 class NodeGroup(Part):
     """`count` nodes of one kind, a folder under `nodes/` with a node.yaml."""
 
-    kind: Name = Field("websockets", description="The kind: a folder under `nodes/`.")
+    kind: KindName = Field("websockets", description="The kind: a folder under `nodes/`, by its path there.")
     count: Annotated[int, Field(strict=True, ge=1, le=1000, description="How many of them.")] = 1
     env: dict[str, Setting] = Field(default_factory=dict, description="Settings handed to the node as environment.")
+    journal: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether a node that can keep a journal is told to; without one it is a black box.",
+    )
 
 
 class Redis(Part):
@@ -247,6 +255,39 @@ class Limits(Part):
         100 * NS_PER_MS, alias="loop_lag_p99", description="An event loop stood still for so long."
     )
     cpu: float = Field(0.9, strict=True, gt=0, le=1, description="Share of one core, of any generator process.")
+    bias_p99_ns: DurationNs = Field(
+        50 * NS_PER_MS, alias="bias_p99", description="A message lay in the kernel for so long before a client had it."
+    )
+    steal: float = Field(
+        0.1, strict=True, gt=0, le=1, description="Share of the machine's CPU time that other virtual machines took."
+    )
+
+
+class Evidence(Part):
+    """What a run gathers beside the journals of clients, publishers and nodes, to tell where a loss was made.
+
+    Without a part of it nothing is lost but sharpness: attributions say that they are coarser.
+    """
+
+    witness: bool = Field(
+        default=True,
+        strict=True,
+        description="A subscriber of fanlab's own, straight at Redis, that journals what Redis sent.",
+    )
+    redis_watch: bool = Field(
+        default=True,
+        strict=True,
+        description="Watch Redis' list of subscribers, and its log for those that it cut off.",
+    )
+    probes: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=0,
+            le=16,
+            description="Connections in each clients engine, stamped by the kernel on receive: its own bias is bounded.",
+        ),
+    ] = 4
 
 
 class Scenario(Part):
@@ -263,4 +304,5 @@ class Scenario(Part):
     phases: Phases = Field(Phases(), description="How long.")
     faults: list[Fault] = Field(default_factory=list, description="What breaks, and when.")
     gates: list[str] = Field(default_factory=list, description="What must hold, over the fields of summary.json.")
+    evidence: Evidence = Field(Evidence(), description="What is gathered to tell where and why a message was lost.")
     limits: Limits = Field(Limits(), description="Past these the run is invalid.")

@@ -17,6 +17,7 @@ class NodeSpec:
     id: str
     kind: str
     env: dict[str, str]
+    journal: bool = True  # False: it is not told where to keep one
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ def make_plan(scenario: Scenario) -> Plan:
     nodes: list[NodeSpec] = []
     for group in scenario.topology.nodes:
         for _ in range(group.count):
-            nodes.append(NodeSpec(len(nodes), f"node-{len(nodes) + 1}", group.kind, dict(group.env)))
+            name = f"node-{len(nodes) + 1}"
+            nodes.append(NodeSpec(len(nodes), name, group.kind, dict(group.env), group.journal))
     streams: list[StreamSpec] = []
     for config, publisher in enumerate(scenario.publishers):
         for k in range(publisher.count):

@@ -147,7 +147,7 @@ def _wanted(at: Shape) -> str:
         case Leaf(or_list=True):
             return "a name or a list of names"
         case Leaf(what=what):
-            return f"a {what}"
+            return what if what == "true or false" else f"a {what}"
         case Items():
             return "a list, as [a, b]"
         case Texts():

@@ -41,6 +41,8 @@ def table(part: Record) -> str:
 
 def _takes(shape: Shape) -> str:  # noqa: PLR0911 - one return per kind of shape
     match shape:
+        case Leaf(what="true or false"):
+            return "`true` or `false`"
         case Leaf(what="choice", choices=choices):
             return " or ".join(f"`{choice}`" for choice in choices)
         case Leaf(what=what, or_list=or_list):

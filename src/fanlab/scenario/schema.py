@@ -8,7 +8,7 @@ from typing import Any
 
 from fanlab.scenario.loader import DEFAULTS, MAX_CELLS
 from fanlab.scenario.model import Scenario
-from fanlab.scenario.shape import Choice, Items, Record, Shape, scenario_shape, shown
+from fanlab.scenario.shape import Choice, Items, Leaf, Record, Shape, scenario_shape, shown
 
 _DEFS = "#/$defs/"
 
@@ -57,7 +57,7 @@ def _as_people_write(part: dict[str, Any], record: Record) -> None:
         default = slot.info.get_default(call_default_factory=True) if not slot.info.is_required() else None
         if isinstance(slot.shape, Record | Choice) or slot.info.is_required():
             field.pop("default", None)
-        elif isinstance(default, int | float) and shown(slot.shape, default)[-1].isalpha():
+        elif isinstance(slot.shape, Leaf) and slot.shape.what in ("duration", "rate", "size") and default is not None:
             field["default"] = shown(slot.shape, default)
         if isinstance(slot.shape, Items) and default == []:
             field["default"] = []

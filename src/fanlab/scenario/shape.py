@@ -32,7 +32,7 @@ _UNITS: dict[Callable[..., Any], Unit] = {
 class Leaf:
     """A single value."""
 
-    what: str  # "duration", "rate", "size", "text", "whole number", "number", "choice"
+    what: str  # "duration", "rate", "size", "text", "whole number", "number", "true or false", "choice"
     choices: tuple[str, ...] = ()
     or_list: bool = False  # a list of them will do too
 
@@ -122,7 +122,7 @@ def _shape(hint: Any) -> Shape:  # noqa: PLR0911 - one return per kind of hint
         return Leaf("choice", args)
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return record(hint)
-    return Leaf({str: "text", int: "whole number", float: "number"}[hint])
+    return Leaf({str: "text", int: "whole number", float: "number", bool: "true or false"}[hint])
 
 
 def _union(args: tuple[Any, ...], *, short: bool) -> Shape:

@@ -56,7 +56,7 @@ def refuse_other_kinds(text: str, keys: list[str], known: list[str], source: str
     """Raise ScenarioError for a mapping that has nothing in common with a scenario but, at most, its name."""
     if keys and any(key in known for key in keys if key != "name"):
         return
-    if any(nearest(key, known) for key in keys[:50] if key != "name"):
+    if any(nearest(key, known, likeness=0.7) for key in keys[:50] if key != "name"):
         return  # a scenario, badly spelt
     shown = ", ".join(known[:4])
     kind = "is JSON of another kind" if _is_json(text) else "is YAML of another kind"

@@ -142,7 +142,7 @@ class ProcessBackend:
             ws_url=f"ws://{port.host}:{port.port}{manifest.websocket}",
             http_url=f"http://{port.host}:{port.port}",
             protocol=manifest.protocol,
-            journals=manifest.environment.journal is not None,
+            journals=node.journal and manifest.environment.journal is not None,
         )
 
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
@@ -191,7 +191,7 @@ class ProcessBackend:
             names.redis_url: self._redis_url,
             names.id: node.id,
         }
-        if names.journal is not None:
+        if node.journal and names.journal is not None:
             told[names.journal] = str((self._rundir.journal / f"{node.id}.jsonl").absolute())
         if clash := sorted(told.keys() & node.env.keys()):
             raise ScenarioError(
