@@ -11,10 +11,22 @@ from typing import Any
 import numpy as np
 
 from fanlab.clock import NS_PER_MS, NS_PER_S
+from fanlab.ledger.cached import (
+    MISS_DTYPE,
+    STALE_DTYPE,
+    WRONG_DTYPE,
+    CacheAccount,
+    CacheTally,
+    MissCause,
+    MissHop,
+    NodeCache,
+    Staleness,
+)
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.histogram import COARSE_BITS, Histogram
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.result import LOSS_DTYPE, Account, Evidence, FaultAccount, Outage, Tally
+from fanlab.ledger.windows import NEVER
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import make_plan
 
@@ -126,6 +138,50 @@ def losses() -> np.ndarray:
     return np.sort(lost, order=["intended_ns", "client"])
 
 
+def caches() -> CacheAccount:
+    """Both nodes' caches: node-2 missed 3 of 40 updates while it was down, and 2 of its entries stayed wrong."""
+    misses = np.zeros(3, MISS_DTYPE)
+    misses["intended_ns"], misses["seq"] = [at(2.25), at(2.5), at(2.75)], [10, 11, 12]
+    misses["object"], misses["node"], misses["fault"] = [1, 2, 3], 1, 0
+    misses["cause"], misses["hop"] = MissCause.NODE_DOWN, MissHop.REDIS_NODE
+    misses["mended_ns"] = [at(5), NEVER, NEVER]
+    stale = np.zeros(25, STALE_DTYPE)
+    stale["asked_ns"], stale["age_ns"] = at(5) + np.arange(25) * NS_PER_MS, np.arange(1, 26) * NS_PER_MS
+    stale["node"], stale["object"], stale["held"], stale["newest"] = 1, 2, 2, 11
+    stale["why"] = [Staleness.LATE] + [Staleness.LOST] * 24
+    wrong = np.zeros(2, WRONG_DTYPE)
+    wrong["object"], wrong["held"], wrong["newest"], wrong["node"], wrong["swept"] = [2, 3], [2, 3], [11, 12], 1, True
+    over_time = [Histogram.of([NS_PER_MS] * 2, COARSE_BITS) for _ in range(25)]
+    calm, wrong_then = np.zeros(25), np.where(np.arange(25) > 6, 2.0, 0.0)
+    one = CacheTally(owed=40, refreshed=40, reads=100, reads_missing=2)
+    two = CacheTally(
+        owed=40,
+        refreshed=37,
+        missed=3,
+        wrong_for_good=2,
+        reads=100,
+        reads_failed=10,
+        stale_reads=25,
+        stale_reads_lost=24,
+    )
+    return CacheAccount(
+        updates=40,
+        nodes={
+            "node-1": NodeCache(one, Histogram.of([NS_PER_MS] * 40), over_time, calm, journalled=True),
+            "node-2": NodeCache(
+                two,
+                Histogram.of([2 * NS_PER_MS] * 37),
+                over_time,
+                wrong_then,
+                journalled=True,
+            ),
+        },
+        misses=misses,
+        stale=stale,
+        wrong=wrong,
+    )
+
+
 def make_account(**changes: Any) -> Account:
     """The account, with fields replaced. Bins of 0.5 s from −1 s to 11.5 s."""
     bins, bin_ns = 25, NS_PER_S // 2
@@ -172,6 +228,12 @@ def make_account(**changes: Any) -> Account:
         "loop_lag_p99_ms": 2.5,
         "generator_cpu": 0.31,
         "partial": False,
+        "probes": ProbeDelays([Histogram.of((np.linspace(0.02, 0.4, 500) * NS_PER_MS).astype(np.int64))], inferred=12),
+        "cpu_wait": 0.02,
+        "gc_max_ms": 1.5,
+        "steal": 0.001,
+        "clock": ClockAccount("one-boot", Span(0, 0), exchanges=6),
+        "caches": caches(),
         **changes,
     }
     return Account(**fields)
@@ -199,4 +261,10 @@ def empty_account() -> Account:
         loop_lag_p99_ms=None,
         generator_cpu=None,
         partial=True,
+        probes=ProbeDelays(),
+        cpu_wait=None,
+        gc_max_ms=None,
+        steal=None,
+        clock=ClockAccount(),
+        caches=None,
     )

@@ -15,6 +15,8 @@ from fanlab.scenario.gates import (
     FIELDS,
     HOPS,
     IMPLIED,
+    MISS_CAUSES,
+    MISS_HOPS,
     Gate,
     GateError,
     describe,
@@ -136,6 +138,10 @@ BLOCKS = [
     ("recovery_ms.by_fault.*", RecoveryBlock),
     ("loss", schema.LossBlock),
     ("phases", schema.PhasesBlock),
+    ("cache", schema.CacheBlock),
+    ("cache.by_node.*", schema.CacheNodeBlock),
+    ("cache.staleness_ms", LatencyBlock),
+    ("cache.by_node.*.refresh_ms", LatencyBlock),
 ]
 
 
@@ -150,7 +156,8 @@ def test_the_fields_are_those_of_the_summary(name: str, block: type) -> None:
             numbers.add(f"{key}.*")
     depth = name.count(".") + 1
     known = {".".join(field.split(".")[depth:]) for field in FIELDS if field.startswith(f"{name}.")}
-    known = {field for field in known if not field.startswith("by_fault")}
+    inner = ("by_fault", "by_node.*.", "staleness_ms.", "refresh_ms.")  # blocks of their own in this table
+    known = {field for field in known if not field.startswith(inner)}
     known = {re.sub(r"^by_(cause|hop)\.\w+$", r"by_\1.*", field) for field in known}
     assert known == numbers
 
@@ -162,12 +169,15 @@ def test_what_a_scenario_does_not_speak_of_is_not_overlooked() -> None:
 
 
 def test_a_cause_in_a_gate_must_be_one_that_the_ledger_knows() -> None:
+    from fanlab.ledger.cached import MissCause, MissHop
     from fanlab.ledger.causes import Cause, Hop
     from fanlab.ledger.odd import CopyCause
 
     assert {cause.label for cause in Cause} == set(CAUSES)
     assert {hop.label for hop in Hop} == set(HOPS)
     assert {cause.label for cause in CopyCause} == set(COPY_CAUSES)
+    assert {cause.label for cause in MissCause} == set(MISS_CAUSES)
+    assert {hop.label for hop in MissHop} == set(MISS_HOPS)
     with pytest.raises(GateError) as caught:
         parse_gate("loss.by_cause.node_don == 0")
     assert caught.value.suggestion == "loss.by_cause.node_down"

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlab.ledger.cached import CacheAccount
+from fanlab.ledger.clocks import ClockAccount
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.odd import ODD_DTYPE
@@ -121,3 +123,4 @@ class Account:
     generator_cpu: float | None  # the busiest generator process, share of a core
     partial: bool
     odd: NDArray[Any] = field(default_factory=lambda: np.zeros(0, ODD_DTYPE))  # measure phase only, sorted by recv_ns
+    caches: CacheAccount | None = None  # None: no publisher with `objects`, or no node with a cache

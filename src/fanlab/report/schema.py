@@ -141,6 +141,46 @@ class EvidenceBlock(TypedDict):
     coarse: list[str]
 
 
+class CacheNodeBlock(TypedDict):
+    """ledger.cached.NodeCache: one node's entry of cache.by_node."""
+
+    owed: int
+    refreshed: int
+    missed: int
+    indeterminate: int
+    wrong_for_good: int
+    empty_at_end: int
+    reads: int
+    reads_failed: int
+    reads_missing: int
+    stale_reads: int
+    stale_reads_lost: int
+    refresh_ms: LatencyBlock
+
+
+class CacheBlock(TypedDict):
+    """What became of the nodes' caches: ledger.cached.CacheAccount."""
+
+    updates: int
+    owed: int
+    refreshed: int
+    missed: int
+    indeterminate: int
+    by_hop: dict[str, int]
+    by_cause: dict[str, int]
+    wrong_for_good: int
+    empty_at_end: int
+    reads: int
+    reads_failed: int
+    reads_missing: int
+    stale_reads: int
+    stale_reads_lost: int
+    stale_ratio: float | None
+    staleness_ms: LatencyBlock
+    refresh_ms: LatencyBlock
+    by_node: dict[str, CacheNodeBlock]
+
+
 class Measured(TypedDict):
     """What was measured: all that gates may be about."""
 
@@ -158,6 +198,7 @@ class Measured(TypedDict):
     publishers: PublishersBlock
     clients: ClientsBlock
     recovery_ms: RecoverySummary
+    cache: CacheBlock | None
     generator: GeneratorBlock
     faults: list[FaultBlock]
     phases: PhasesBlock

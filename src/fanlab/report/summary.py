@@ -19,6 +19,8 @@ from fanlab.ledger.odd import CopyCause, Odd
 from fanlab.ledger.result import Account, Tally
 from fanlab.report.schema import (
     SCHEMA_VERSION,
+    CacheBlock,
+    CacheNodeBlock,
     ClientsBlock,
     DuplicatesBlock,
     EvidenceBlock,
@@ -67,6 +69,7 @@ def make_summary(
         "publishers": measured["publishers"],
         "clients": measured["clients"],
         "recovery_ms": measured["recovery_ms"],
+        "cache": measured["cache"],
         "generator": measured["generator"],
         "faults": measured["faults"],
         "gates": [{"expr": gate.expr, "actual": _json(gate.actual), "ok": gate.ok} for gate in gates],
@@ -93,6 +96,7 @@ def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
         "publishers": _publishers(account.publishers),
         "clients": _clients(account.clients),
         "recovery_ms": recovery_summary(account, names),
+        "cache": None if account.caches is None else _cache(account.caches),
         "generator": _generator(account),
         "faults": _faults(account, names),
         "phases": _phases(manifest),
@@ -186,6 +190,49 @@ def _clients(counts: Mapping[str, int]) -> ClientsBlock:
         "connected": counts["connected"],
         "reconnects": counts["reconnects"],
         "never_returned": counts["never_returned"],
+    }
+
+
+def _cache(caches: CacheAccount) -> CacheBlock:
+    tally, misses = caches.tally, caches.misses
+    answered = tally.reads - tally.reads_failed
+    return {
+        "updates": caches.updates,
+        "owed": tally.owed,
+        "refreshed": tally.refreshed,
+        "missed": tally.missed,
+        "indeterminate": tally.indeterminate,
+        "by_hop": {hop.label: int(np.count_nonzero(misses["hop"] == hop)) for hop in MissHop},
+        "by_cause": {cause.label: int(np.count_nonzero(misses["cause"] == cause)) for cause in MissCause},
+        "wrong_for_good": tally.wrong_for_good,
+        "empty_at_end": tally.empty_at_end,
+        "reads": tally.reads,
+        "reads_failed": tally.reads_failed,
+        "reads_missing": tally.reads_missing,
+        "stale_reads": tally.stale_reads,
+        "stale_reads_lost": tally.stale_reads_lost,
+        "stale_ratio": tally.stale_reads / answered if answered else None,
+        "staleness_ms": latency_block(caches.staleness),
+        "refresh_ms": latency_block(caches.refresh),
+        "by_node": {name: _cache_of(node) for name, node in caches.nodes.items()},
+    }
+
+
+def _cache_of(node: NodeCache) -> CacheNodeBlock:
+    tally = node.tally
+    return {
+        "owed": tally.owed,
+        "refreshed": tally.refreshed,
+        "missed": tally.missed,
+        "indeterminate": tally.indeterminate,
+        "wrong_for_good": tally.wrong_for_good,
+        "empty_at_end": tally.empty_at_end,
+        "reads": tally.reads,
+        "reads_failed": tally.reads_failed,
+        "reads_missing": tally.reads_missing,
+        "stale_reads": tally.stale_reads,
+        "stale_reads_lost": tally.stale_reads_lost,
+        "refresh_ms": latency_block(node.refresh),
     }
 
 
