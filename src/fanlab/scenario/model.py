@@ -277,7 +277,7 @@ class Evidence(Part):
     redis_watch: bool = Field(
         default=True,
         strict=True,
-        description="Watch Redis' list of subscribers, and its log for those that it cut off.",
+        description="Watch Redis' list of subscribers, and its log for those cut off.",
     )
     probes: Annotated[
         int,
@@ -285,7 +285,7 @@ class Evidence(Part):
             strict=True,
             ge=0,
             le=16,
-            description="Connections in each clients engine, stamped by the kernel on receive: its own bias is bounded.",
+            description="Connections in each clients engine that the kernel stamps on receive: they bound its bias.",
         ),
     ] = 4
 
