@@ -37,7 +37,7 @@ def test_it_shows_fits_and_keeps_to_itself(chromium_page, page_watch, report, tm
     page.goto(report.as_uri())
     assert page.title() == "quickstart: Pass · fanlab"
     assert style_of(page, "body", "backgroundColor") == {"light": LIGHT, "dark": DARK}[scheme]
-    assert page.locator("svg.chart").count() == 8
+    assert page.locator("svg.chart").count() == 9
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out sideways"
     label = page.locator("svg.chart text", has_text="node-2").first
     assert label.bounding_box()["width"] > 10

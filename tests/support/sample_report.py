@@ -11,7 +11,7 @@ import numpy as np
 
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.recovery import RecoveryBlock
-from fanlab.analysis.series import FaultWindow, Recovery, Series
+from fanlab.analysis.series import FaultWindow, HopLoss, Recovery, Series
 from fanlab.report.schema import LedgerBlock, Summary
 
 NODES = ("node-1", "node-2", "node-3")
@@ -21,6 +21,7 @@ MEASURE_S = 8.0
 OWED_PER_BIN = 6  # 50/s on news and 10/s on jobs, in 0.1 s
 CRASH_S = 2.0
 KILL_S = 6.0
+IN_FLIGHT = 20  # of the crash's losses: they were in the node when it died
 CRASH, KILL = "crash node-2 @2s", "redis-kill-pubsub @6s"
 
 
@@ -96,9 +97,20 @@ def sample_series(seed: int = 7) -> Series:
             Recovery(CRASH, 20, 2.1, 508.0, 531.0, 1620.0),
             Recovery(KILL, 40, 1.4, 1.4, 96.0, 131.0),
         ],
+        hop_losses=_hop_losses(heatmap),
         notes={"clients": len(heatmap), "clients_hit": int((heatmap.sum(axis=1) > 0).sum()), "clients_per_row": 1},
         samples=_samples(rng, times),
     )
+
+
+def _hop_losses(heatmap: np.ndarray) -> list[HopLoss]:
+    """What node-2's clients lost goes back to its crash, of which 20 were in flight; the rest to the other fault."""
+    of_crash = int(heatmap[CLIENTS_PER_NODE : 2 * CLIENTS_PER_NODE].sum())
+    return [
+        HopLoss("redis_node", "resubscribe_gap", KILL, int(heatmap.sum()) - of_crash),
+        HopLoss("node_socket", "node_crash_in_flight", CRASH, IN_FLIGHT),
+        HopLoss("client", "client_reconnecting", CRASH, of_crash - IN_FLIGHT),
+    ]
 
 
 def _samples(rng: np.random.Generator, times: np.ndarray) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
@@ -298,6 +310,7 @@ def quiet_series() -> Series:
         heatmap=np.zeros_like(series.heatmap),
         faults=[],
         recoveries=[],
+        hop_losses=[],
     )
 
 

@@ -9,12 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib import rcParams
+from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fanlab.analysis.series import FaultWindow, Recovery
+from fanlab.analysis.series import FaultWindow, HopLoss, Recovery
 from fanlab.errors import EnvironmentFailure
+from fanlab.report import words
 from fanlab.report.charts import FIGURES, draw_all, table_csv
-from fanlab.report.figures import heatmap, latency, recovery, resources, style, svg, traffic
+from fanlab.report.figures import heatmap, hops, latency, recovery, resources, style, svg, traffic
 from support.sample_report import NODES, empty_series, quiet_series, sample_series
 
 HOSTILE = [
@@ -54,6 +56,7 @@ def hostile_series():
         ecdf_n=dict.fromkeys(HOSTILE, 100),
         faults=[FaultWindow(name, float(i) / 2, None) for i, name in enumerate(HOSTILE)],
         recoveries=[Recovery(name, 3, 1.0, 2.0, None, None) for name in HOSTILE],
+        hop_losses=[HopLoss("client", name, name, 1 + i) for i, name in enumerate(HOSTILE)],
         samples={metric: dict.fromkeys(HOSTILE, samples) for metric in series.samples},
     )
 
@@ -192,6 +195,74 @@ def test_of_many_nodes_the_heatmap_shows_the_worst():
     assert "24 worst of 100 nodes" in drawing.subtitle
     assert "node-99" in all_text(drawing.figure)
     assert "node-3 " not in all_text(drawing.figure)
+
+
+def bands(axes, color):
+    """How tall each curved band of a colour is at its two ends."""
+    found = [p for p in axes.patches if hasattr(p, "get_path") and len(p.get_path().vertices) == 11]
+    found = [p for p in found if to_hex(p.get_facecolor()) == style.LIGHT[color]]
+    return [(abs(v[1][1] - v[8][1]), abs(v[4][1] - v[5][1])) for v in (p.get_path().vertices for p in found)]
+
+
+def test_each_loss_leaves_the_path_at_its_hop_as_wide_as_its_share():
+    series = sample_series()
+    drawing = hops.figure_hops(series)
+    (axes,) = drawing.figure.axes
+    lost = int(series.lost.sum())
+    shares = [one.lost / lost for one in series.hop_losses]
+    to_fault = bands(axes, "fault")
+    assert_allclose([near for near, _ in to_fault], [near for _, near in to_fault])
+    assert_allclose(sorted(near for near, _ in to_fault), sorted(1.3 * share for share in shares))
+    shown = all_text(drawing.figure)
+    for said in ("280 lost", "20 lost", "769 lost", "789 lost", "none lost", "280  resubscribe gap",
+                 "crash node-2 @2s", "28,800 deliveries owed", "27,731 delivered",
+                 "the node died with it on the way"):  # fmt: skip
+        assert said in shown, said
+    assert "hop unknown" not in shown
+    stations = [line.get_ydata()[0] for line in axes.lines if line.get_label() == "_station"]
+    assert stations == sorted(stations)
+    assert len(stations) == 5
+    assert [row[3] for row in drawing.rows] == [one.lost for one in series.hop_losses]
+    assert "Lost by hop: publisher → Redis 0, Redis → node 280, node → socket 20, socket → client 769." in drawing.alt
+
+
+def test_a_loss_lies_between_the_stations_of_its_hop():
+    for number, hop in enumerate(words.HOPS):
+        series = replace(sample_series(), hop_losses=[HopLoss(hop, "unexplained", "", 9)])
+        (axes,) = hops.figure_hops(series).figure.axes
+        stations = [line.get_ydata()[0] for line in axes.lines if line.get_label() == "_station"]
+        (label,) = [t for t in axes.texts if t.get_text() == "9 lost" and t.get_position()[0] < 2]
+        assert stations[number] < label.get_position()[1] < stations[number + 1], hop
+
+
+def test_a_hop_that_nobody_knows_stands_apart_from_the_path():
+    series = replace(
+        sample_series(),
+        hop_losses=[HopLoss("client", "never_returned", "", 5), HopLoss("unknown", "node_crash_in_flight", "c", 3)],
+    )
+    drawing = hops.figure_hops(series)
+    (axes,) = drawing.figure.axes
+    below = max(line.get_ydata()[0] for line in axes.lines if line.get_label() == "_station")
+    (label,) = [t for t in axes.texts if t.get_text() == "hop unknown"]
+    assert label.get_position()[1] > below
+    assert "no fault of the scenario" in all_text(drawing.figure)
+    assert "hop unknown 3" in drawing.alt
+
+
+def test_without_losses_the_hops_say_so():
+    drawing = hops.figure_hops(quiet_series())
+    assert drawing.figure is None
+    assert drawing.missing == "nothing was lost on any hop, n = 28,800 deliveries owed"
+
+
+def test_many_causes_and_faults_are_bounded_and_said_to_be():
+    many = [HopLoss("client", f"cause_{i}", f"fault {i}", 100 - i) for i in range(40)]
+    drawing = hops.figure_hops(replace(sample_series(), hop_losses=many))
+    shown = all_text(drawing.figure)
+    assert "of 16 more causes not drawn" in drawing.subtitle
+    assert "15 other faults" in shown
+    assert "fault 8" in shown
+    assert "fault 30" not in shown
 
 
 def test_recovery_has_a_range_per_fault():

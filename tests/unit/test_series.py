@@ -10,6 +10,8 @@ from fanlab.analysis.build import (
     sample_lines,
 )
 from fanlab.analysis.names import names_of
+from fanlab.analysis.series import HopLoss
+from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
 from support.accounts import crash, empty_account, make_account, make_manifest, make_scenario
@@ -76,6 +78,23 @@ def test_spectrum_and_ecdf_say_how_many_samples():
     assert series.spectrum_n == 3910
     assert series.spectrum[0][-1] == pytest.approx(100 * (1 - 1 / 3910))
     assert series.ecdf_n == {"node-1": 2410, "node-2": 1500}
+
+
+def test_losses_by_hop_cause_and_fault_stand_in_the_order_of_the_way():
+    account = make_account()
+    account.losses["hop"][:] = Hop.CLIENT
+    account.losses["hop"][:7], account.losses["cause"][:7] = Hop.NODE_SOCKET, Cause.NODE_CRASH_IN_FLIGHT
+    account.losses["hop"][7:12], account.losses["cause"][7:12] = Hop.UNKNOWN, Cause.NODE_CRASH_IN_FLIGHT
+    account.losses["fault"][12:22] = -1
+    series = build_series(account, make_manifest())
+    assert series.hop_losses == [
+        HopLoss("node_socket", "node_crash_in_flight", "crash node-2 @2s", 7),
+        HopLoss("client", "client_reconnecting", "crash node-2 @2s", 68),
+        HopLoss("client", "client_reconnecting", "", 10),
+        HopLoss("unknown", "node_crash_in_flight", "crash node-2 @2s", 5),
+    ]
+    assert sum(one.lost for one in series.hop_losses) == account.measure.lost
+    assert build_series(empty_account(), make_manifest()).hop_losses == []
 
 
 def test_fault_windows_run_from_the_bite_to_the_confirmed_healing():

@@ -14,8 +14,9 @@ import numpy as np
 from fanlab.analysis.latency import ecdf_ms, over_time_ms, spectrum_ms
 from fanlab.analysis.names import Names, deed, names_of
 from fanlab.analysis.recovery import bite_ns, recoveries
-from fanlab.analysis.series import FaultWindow, Floats, Series
+from fanlab.analysis.series import FaultWindow, Floats, HopLoss, Series
 from fanlab.clock import NS_PER_S
+from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.records import NO_NODE
 from fanlab.ledger.result import Account, Outage
 
@@ -71,6 +72,7 @@ def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterabl
         ecdf_n={node: histogram.n for node, histogram in by_node.items()},
         faults=fault_windows(account),
         recoveries=recoveries(account, names),
+        hop_losses=hop_losses(account, names),
         samples=sample_lines(samples),
         notes={
             "partial": account.partial,
@@ -113,6 +115,23 @@ def loss_heatmap(account: Account, names: Names, max_rows: int = MAX_ROWS) -> tu
         at = np.clip(since_ns // account.bin_ns, 0, bins - 1)
         np.add.at(heatmap, (row_of_pair[np.searchsorted(pairs, lost_at)], at), 1.0)
     return heatmap, rows, per_row
+
+
+def hop_losses(account: Account, names: Names) -> list[HopLoss]:
+    """The losses by hop, cause and fault: along the way of a message, what cannot be placed last, the most first."""
+    hop, cause, fault = (account.losses[name].astype(np.int64) for name in ("hop", "cause", "fault"))
+    kinds, counts = np.unique((hop << 32) | (cause << 16) | (fault + 1), return_counts=True)
+    found = [
+        HopLoss(
+            hop=Hop(kind >> 32).label,
+            cause=Cause((kind >> 16) & 0xFFFF).label,
+            fault=names.fault(account.faults[at - 1]) if (at := kind & 0xFFFF) else "",
+            lost=count,
+        )
+        for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True)
+    ]
+    way = [hop.label for hop in sorted(Hop, key=lambda hop: (hop is Hop.UNKNOWN, hop))]
+    return sorted(found, key=lambda one: (way.index(one.hop), -one.lost, one.cause, one.fault))
 
 
 def fault_windows(account: Account) -> list[FaultWindow]:

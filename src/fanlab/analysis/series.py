@@ -30,6 +30,16 @@ class Recovery:
     all_back_ms: float | None  # the last client was subscribed again
 
 
+@dataclass(frozen=True, slots=True)
+class HopLoss:
+    """What was lost at one hop, from one cause, and goes back to one fault."""
+
+    hop: str  # as in loss.by_hop
+    cause: str  # as in loss.by_cause
+    fault: str  # "crash node-2 @2s"; empty: to no fault of the scenario
+    lost: int
+
+
 @dataclass(slots=True)
 class Series:
     """All figures over time share `edges_s` (n + 1 bin edges, seconds from time 0)."""
@@ -48,6 +58,7 @@ class Series:
     ecdf_n: dict[str, int]
     faults: list[FaultWindow]
     recoveries: list[Recovery]
+    hop_losses: list[HopLoss] = field(default_factory=list)  # in the order of the hops, the most first
     samples: dict[str, dict[str, tuple[Floats, Floats]]] = field(default_factory=dict)
     # metric ("cpu", "rss_mb", "redis_buffer_kb", "numsub") -> unit or channel -> (seconds, value)
     notes: dict[str, Any] = field(default_factory=dict)

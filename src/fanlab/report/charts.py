@@ -11,11 +11,12 @@ from typing import Any
 
 from fanlab.analysis.series import Series
 from fanlab.errors import EnvironmentFailure
-from fanlab.report.figures import heatmap, latency, recovery, resources, style, svg, traffic
+from fanlab.report.figures import heatmap, hops, latency, recovery, resources, style, svg, traffic
 from fanlab.report.figures.style import Drawing
 
 PNG_DPI = 150
 FIGURES: dict[str, Callable[[Series], Drawing]] = {
+    "hops": hops.figure_hops,
     "heatmap": heatmap.figure_heatmap,
     "rate": traffic.figure_rate,
     "losses": traffic.figure_losses,
