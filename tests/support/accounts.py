@@ -23,8 +23,10 @@ from fanlab.ledger.cached import (
     Staleness,
 )
 from fanlab.ledger.causes import Cause
+from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import COARSE_BITS, Histogram
 from fanlab.ledger.latency import LatencyTable
+from fanlab.ledger.probes import ProbeDelays
 from fanlab.ledger.result import LOSS_DTYPE, Account, Evidence, FaultAccount, Outage, Tally
 from fanlab.ledger.windows import NEVER
 from fanlab.scenario.model import Scenario

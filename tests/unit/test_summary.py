@@ -80,7 +80,10 @@ def test_figures_of_a_known_run():
     ]
     assert summary["faults"][0]["confirmed"] == 2.01
     assert summary["phases"]["drain_s"] == 1.25
-    assert summary["generator"]["bias_ms"] is None
+    assert summary["generator"]["bias_ms"] == pytest.approx(0.21, rel=0.01)
+    assert summary["generator"]["bias_ratio"] == pytest.approx(0.21 / 10.5, rel=0.01)
+    assert (summary["generator"]["bias_n"], summary["generator"]["bias_inferred"]) == (500, 12)
+    assert summary["clock"]["bound_ms"] == 0
     assert summary["gates"][0] == {"expr": "loss.unexplained == 0", "actual": 0, "ok": True}
 
 

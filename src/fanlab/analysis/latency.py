@@ -3,6 +3,9 @@
 A percentile p is given from n >= 1 / (1 - p) samples on, so that at least one sample lies beyond it: p50 from 2, p90
 from 10, p95 from 20, p99 from 100, p99.9 from 1000. Below that the same number would be the maximum under another
 name. The maximum is given from one sample on, and n always.
+
+Where the clocks at both ends are not one, the offset between them was estimated, and each figure is moved by it. What
+is then not above the estimate's bound is not given: it may as well be 0.
 """
 
 from collections.abc import Sequence
@@ -12,6 +15,7 @@ import numpy as np
 
 from fanlab.analysis.series import Floats
 from fanlab.clock import NS_PER_MS
+from fanlab.ledger.clocks import ClockAccount
 from fanlab.ledger.histogram import Histogram
 
 NEEDED: Final = {50.0: 2, 90.0: 10, 95.0: 20, 99.0: 100, 99.9: 1000}
@@ -36,16 +40,26 @@ def percentile_ms(histogram: Histogram, percent: float) -> float | None:
     return _ms(histogram.percentile_ns(percent)) if histogram.n >= NEEDED[percent] else None
 
 
-def latency_block(histogram: Histogram) -> LatencyBlock:
-    """The block that summary.json has for one histogram."""
+def latency_block(histogram: Histogram, clock: ClockAccount | None = None) -> LatencyBlock:
+    """The block that summary.json has for one histogram; `clock` for one whose ends are different processes' times."""
+
+    def told(percent: float) -> float | None:
+        if histogram.n < NEEDED[percent]:
+            return None
+        rank_is_lost = (
+            percent / 100 * histogram.n <= histogram.clamped
+        )  # counted as 0: by how much it was below, is not kept
+        return _ms(_one_way_ns(histogram.percentile_ns(percent), clock, rank_is_lost=rank_is_lost))
+
+    everything_lost = histogram.clamped == histogram.n
     return {
         "n": histogram.n,
-        "p50": percentile_ms(histogram, 50.0),
-        "p90": percentile_ms(histogram, 90.0),
-        "p95": percentile_ms(histogram, 95.0),
-        "p99": percentile_ms(histogram, 99.0),
-        "p999": percentile_ms(histogram, 99.9),
-        "max": _ms(histogram.max_ns),
+        "p50": told(50.0),
+        "p90": told(90.0),
+        "p95": told(95.0),
+        "p99": told(99.0),
+        "p999": told(99.9),
+        "max": _ms(_one_way_ns(histogram.max_ns, clock, rank_is_lost=everything_lost)),
     }
 
 
@@ -82,7 +96,15 @@ def ecdf_ms(histogram: Histogram) -> tuple[Floats, Floats]:
     return ends_ns / NS_PER_MS, shares
 
 
-def _ms(value_ns: int | None) -> float | None:
+def _one_way_ns(raw_ns: int | None, clock: ClockAccount | None, *, rank_is_lost: bool) -> float | None:
+    """A duration between two clocks, put right; None where it is within the bound of what is known of them."""
+    if raw_ns is None or clock is None or clock.basis != "exchange" or clock.span is None:
+        return raw_ns
+    corrected_ns = raw_ns - clock.span.offset_ns
+    return None if rank_is_lost or corrected_ns <= clock.span.bound_ns else corrected_ns
+
+
+def _ms(value_ns: float | None) -> float | None:
     return None if value_ns is None else round(value_ns / NS_PER_MS, 6)
 
 

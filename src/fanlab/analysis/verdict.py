@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
+from fanlab.analysis.bias import generator_bias
 from fanlab.analysis.expected import messages_due
 from fanlab.analysis.names import Names, names_of
 from fanlab.clock import NS_PER_MS
@@ -216,6 +217,17 @@ def generator_saturated(case: Case) -> Iterator[str]:
             f"the generator was saturated: its busiest process used {account.generator_cpu:.0%} of a core,"
             f" limit {limits['cpu']:.0%}: {advice}"
         )
+    bias_ms, limit_ms = generator_bias(account).p99_ms, limits["bias_p99_ns"] / NS_PER_MS
+    if bias_ms is not None and not bias_ms <= limit_ms:
+        yield (
+            "the generator was saturated: messages lay in the kernel before a client had them, p99"
+            f" {bias_ms:.1f} ms, limit {limit_ms:g} ms: {advice}"
+        )
+    if account.steal is not None and not account.steal <= limits["steal"]:
+        yield (
+            f"other virtual machines took {account.steal:.0%} of this machine's CPU, limit {limits['steal']:.0%}: the"
+            " latencies are theirs; run again when they are quiet, or on a machine of its own"
+        )
     if own := int(np.count_nonzero(account.losses["cause"] == Cause.GENERATOR_FAULT)):
         yield f"{own} of {len(account.losses)} losses are the generator's own doing: {advice}"
 
@@ -258,8 +270,16 @@ def drain_cut_short(case: Case) -> Iterator[str]:
 def clocks_differ(case: Case) -> Iterator[str]:
     """Times are only comparable on one boot's monotonic clock, and nothing arrives before it is sent."""
     booted = {*case.account.evidence.boot_ids, (case.manifest.get("clock") or {}).get("boot_id")} - {None}
-    if len(booted) > 1:
+    clock = case.account.clock
+    if len(booted) > 1 and clock.basis != "exchange":
         yield f"the journals come from {len(booted)} boots, whose clocks cannot be compared: run on one machine"
+    elif len(booted) > 1:
+        yield (
+            f"the journals come from {len(booted)} boots: latency is put right, but who was owed what rests on"
+            " comparing all their times; run on one machine"
+        )
+    for contradiction in clock.contradictions:
+        yield f"the clocks cannot be trusted: {contradiction}; is a virtual machine being moved? run again"
     latency = case.account.latency.overall
     if latency.clamped > latency.n * _EARLY_SHARE:
         yield (

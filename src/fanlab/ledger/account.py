@@ -18,9 +18,10 @@ import numpy as np
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.errors import MeasurementError
 from fanlab.ledger.blame import blamed, loss_rows, world_of
+from fanlab.ledger.clocks import ClockAccount, clock_account
 from fanlab.ledger.faultlog import fault_accounts
 from fanlab.ledger.fold import Chunks, Context, Counts, Grid, deliveries_settled
-from fanlab.ledger.health import cpu_share, loop_lag_p99_ms
+from fanlab.ledger.health import cpu_share, cpu_wait_share, gc_max_ms, loop_lag_p99_ms, steal_share
 from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.hops import message_hops, node_times
 from fanlab.ledger.journals import Journals, read_deliveries, read_journals
@@ -28,6 +29,7 @@ from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.messages import NO_MESSAGE, Messages, collect_messages
 from fanlab.ledger.missing import Cut, PhaseDebt, debts
 from fanlab.ledger.pairs import spread
+from fanlab.ledger.probes import probe_delays
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import Status
 from fanlab.ledger.result import LOSS_DTYPE, Account, Evidence, FaultAccount, Outage, Tally
@@ -55,9 +57,10 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     phases = manifest.get("phases") or {}
     faults = fault_accounts(manifest, journals.stamps)
     evidence = _evidence(journals, plan)
+    clock = clock_account(manifest.get("clock") or {}, [stripe.header for stripe in journals.stripes])
     zero_ns = phases.get("zero_ns")
     if zero_ns is None:
-        return _nothing(plan, faults, evidence)
+        return _nothing(plan, faults, evidence, clock)
     clients = sum(group.count for group in plan.groups)
     messages = collect_messages(journals.intents, journals.outcomes, len(plan.streams))
     measure = messages.intended_ns >= zero_ns
@@ -118,6 +121,11 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         loop_lag_p99_ms=loop_lag_p99_ms(health, zero_ns, measure_end_ns),
         generator_cpu=cpu_share(health, zero_ns, measure_end_ns),
         partial=partial,
+        probes=probe_delays([stripe.probes for stripe in journals.stripes], zero_ns, measure_end_ns),
+        cpu_wait=cpu_wait_share(health, zero_ns, measure_end_ns),
+        gc_max_ms=gc_max_ms(health, zero_ns, measure_end_ns),
+        steal=steal_share(health, zero_ns, measure_end_ns),
+        clock=clock,
     )
 
 
@@ -222,7 +230,7 @@ def _grid(zero_ns: int, end_ns: int) -> Grid:
     return Grid(zero_ns, bin_ns, -(-span_ns // bin_ns))
 
 
-def _nothing(plan: Plan, faults: list[FaultAccount], evidence: Evidence) -> Account:
+def _nothing(plan: Plan, faults: list[FaultAccount], evidence: Evidence, clock: ClockAccount) -> Account:
     """The account of a run that ended before its epoch."""
     clients = sum(group.count for group in plan.groups)
     none: Ints = np.zeros(1, np.int64)
@@ -249,4 +257,5 @@ def _nothing(plan: Plan, faults: list[FaultAccount], evidence: Evidence) -> Acco
         loop_lag_p99_ms=None,
         generator_cpu=None,
         partial=True,
+        clock=clock,
     )

@@ -11,7 +11,8 @@ Client events, in the stripes of load engines:
 | subscribed   | client, node, channel           | the node confirmed it |
 | closed       | client, node, code, reason, own | the connection ended; `own` if the client meant it |
 | left         | client                          | the client leaves of its own will: owed nothing from here on |
-| health       | cpu_s, lags_ms, missed          | the engine's own, every second: CPU in all, lateness of each tick |
+| health       | cpu_s, lags_ms, missed, …       | the engine's own, every second: see load.health |
+| probe        | delays_us, inferred_us          | of its probes, every second: how much later than the kernel |
 
 Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 
@@ -29,7 +30,9 @@ Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 
 from typing import Literal, NotRequired, TypedDict
 
-ClientEventName = Literal["connecting", "failed", "open", "subscribing", "subscribed", "closed", "left", "health"]
+ClientEventName = Literal[
+    "connecting", "failed", "open", "subscribing", "subscribed", "closed", "left", "health", "probe"
+]
 
 
 class ClientEvent(TypedDict):
@@ -48,6 +51,13 @@ class ClientEvent(TypedDict):
     cpu_s: NotRequired[float]
     lags_ms: NotRequired[list[float]]
     missed: NotRequired[int]
+    cpu_wait_s: NotRequired[float]
+    gc_ms: NotRequired[float]
+    gc_max_ms: NotRequired[float]
+    stolen_s: NotRequired[float]
+    cpus: NotRequired[int]
+    delays_us: NotRequired[list[int]]
+    inferred_us: NotRequired[list[int]]
 
 
 StampName = Literal["requested", "confirmed", "heal_requested", "heal_confirmed"]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fanlab.errors import MeasurementError
 from fanlab.ledger.causes import DROPS
-from fanlab.ledger.health import HealthEvent
+from fanlab.ledger.health import HealthEvent, health_event
 from fanlab.ledger.histogram import Ints
+from fanlab.ledger.probes import ProbeEvent, probe_event
 from fanlab.ledger.records import (
     DELIVERY_DTYPE,
     INTENT_DTYPE,
@@ -41,6 +42,7 @@ class StripeInfo:
     closed: bool = False
     heartbeat_ns: int = 0  # the last one; 0: none
     health: list[HealthEvent] = field(default_factory=list)
+    probes: list[ProbeEvent] = field(default_factory=list)
     clients: set[int] = field(default_factory=set)
 
 
@@ -187,8 +189,9 @@ def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], inf
         try:
             name = line["ev"]
             if name == "health":
-                lags_ms = tuple(map(float, line["lags_ms"]))
-                info.health.append(HealthEvent(int(line["t"]), float(line["cpu_s"]), lags_ms))
+                info.health.append(health_event(line))
+            elif name == "probe":
+                info.probes.append(probe_event(line))
             elif name in _AT:
                 channel = channels.get(line.get("channel", ""), NO_CHANNEL)
                 client, node = int(line["client"]), int(line.get("node", NO_NODE))

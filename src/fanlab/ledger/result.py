@@ -11,6 +11,7 @@ from fanlab.ledger.clocks import ClockAccount
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.odd import ODD_DTYPE
+from fanlab.ledger.probes import ProbeDelays
 
 LOSS_DTYPE = np.dtype(
     [
@@ -24,6 +25,9 @@ LOSS_DTYPE = np.dtype(
         ("hop", "u1"),  # a causes.Hop: between which two it was lost
     ]
 )
+
+# What is indeterminate: numbers `first` to `last` of a stream, all of which are so for this client.
+UNDECIDED_DTYPE = np.dtype([("client", "<u4"), ("stream", "<u2"), ("first", "<u4"), ("last", "<u4")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +126,13 @@ class Account:
     loop_lag_p99_ms: float | None
     generator_cpu: float | None  # the busiest generator process, share of a core
     partial: bool
+    probes: ProbeDelays = field(default_factory=ProbeDelays)  # measure phase only
+    cpu_wait: float | None = None  # share of the measure phase for which a generator process waited for a CPU, at worst
+    gc_max_ms: float | None = None  # the longest pause of a generator process's garbage collector
+    steal: float | None = None  # share of the machine's CPU time that went to other virtual machines
+    clock: ClockAccount = field(default_factory=ClockAccount)
     odd: NDArray[Any] = field(default_factory=lambda: np.zeros(0, ODD_DTYPE))  # measure phase only, sorted by recv_ns
     caches: CacheAccount | None = None  # None: no publisher with `objects`, or no node with a cache
+    undecided: NDArray[Any] = field(  # measure phase only, sorted by client, stream and number
+        default_factory=lambda: np.zeros(0, UNDECIDED_DTYPE)
+    )

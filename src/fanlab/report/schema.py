@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypedDict
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.recovery import RecoverySummary
 from fanlab.analysis.verdict import Outcome
+from fanlab.ledger.clocks import Basis
 
 SCHEMA_VERSION: Final = 1
 
@@ -92,6 +93,24 @@ class GeneratorBlock(TypedDict):
     schedule_lag_p99_ms: float | None
     loop_lag_p99_ms: float | None
     bias_ms: float | None
+    bias_p99_ms: float | None
+    bias_n: int
+    bias_inferred: int
+    bias_ratio: float | None
+    bias_p99_ratio: float | None
+    cpu_wait: float | None
+    gc_max_ms: float | None
+    steal: float | None
+
+
+class ClockBlock(TypedDict):
+    """What times from different processes mean to one another, and how surely."""
+
+    basis: Basis
+    offset_ms: float | None
+    bound_ms: float | None
+    drift_ppm: float | None
+    exchanges: int
 
 
 class FaultBlock(TypedDict):
@@ -200,6 +219,7 @@ class Measured(TypedDict):
     recovery_ms: RecoverySummary
     cache: CacheBlock | None
     generator: GeneratorBlock
+    clock: ClockBlock
     faults: list[FaultBlock]
     phases: PhasesBlock
     evidence: EvidenceBlock

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlab.analysis.bias import generator_bias
 from fanlab.analysis.expected import loss_by_outage
 from fanlab.analysis.latency import latency_block
 from fanlab.analysis.names import Names, names_of
 from fanlab.analysis.recovery import recovery_summary
 from fanlab.analysis.verdict import GateOutcome, judge
-from fanlab.clock import NS_PER_S
+from fanlab.clock import NS_PER_MS, NS_PER_S
+from fanlab.ledger.cached import CacheAccount, MissCause, MissHop, NodeCache
 from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.odd import CopyCause, Odd
@@ -22,6 +24,7 @@ from fanlab.report.schema import (
     CacheBlock,
     CacheNodeBlock,
     ClientsBlock,
+    ClockBlock,
     DuplicatesBlock,
     EvidenceBlock,
     FaultBlock,
@@ -71,6 +74,7 @@ def make_summary(
         "recovery_ms": measured["recovery_ms"],
         "cache": measured["cache"],
         "generator": measured["generator"],
+        "clock": measured["clock"],
         "faults": measured["faults"],
         "gates": [{"expr": gate.expr, "actual": _json(gate.actual), "ok": gate.ok} for gate in gates],
         "phases": measured["phases"],
@@ -91,13 +95,14 @@ def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
         "warm_up": _ledger(account.warm_up),
         "loss": _loss(account, manifest, names),
         "duplicates": _duplicates(account),
-        "latency_ms": latency_block(account.latency.overall),
+        "latency_ms": latency_block(account.latency.overall, account.clock),
         "hops_ms": _hops(account.hops),
         "publishers": _publishers(account.publishers),
         "clients": _clients(account.clients),
         "recovery_ms": recovery_summary(account, names),
         "cache": None if account.caches is None else _cache(account.caches),
         "generator": _generator(account),
+        "clock": _clock(account),
         "faults": _faults(account, names),
         "phases": _phases(manifest),
         "evidence": _evidence(account, manifest),
@@ -237,11 +242,31 @@ def _cache_of(node: NodeCache) -> CacheNodeBlock:
 
 
 def _generator(account: Account) -> GeneratorBlock:
+    bias = generator_bias(account)
     return {
         "cpu": _rounded(account.generator_cpu),
         "schedule_lag_p99_ms": _rounded(account.schedule_lag_p99_ms),
         "loop_lag_p99_ms": _rounded(account.loop_lag_p99_ms),
-        "bias_ms": None,  # needs kernel receive stamps on probe connections; no run takes them yet
+        "bias_ms": _rounded(bias.p50_ms),
+        "bias_p99_ms": _rounded(bias.p99_ms),
+        "bias_n": bias.n,
+        "bias_inferred": bias.inferred,
+        "bias_ratio": _rounded(bias.p50_ratio),
+        "bias_p99_ratio": _rounded(bias.p99_ratio),
+        "cpu_wait": _rounded(account.cpu_wait),
+        "gc_max_ms": _rounded(account.gc_max_ms),
+        "steal": _rounded(account.steal),
+    }
+
+
+def _clock(account: Account) -> ClockBlock:
+    clock = account.clock
+    return {
+        "basis": clock.basis,
+        "offset_ms": _rounded(clock.span.offset_ns / NS_PER_MS if clock.span else None),
+        "bound_ms": _rounded(clock.span.bound_ns / NS_PER_MS if clock.span else None),
+        "drift_ppm": _rounded(clock.drift_ppm),
+        "exchanges": clock.exchanges,
     }
 
 
