@@ -46,12 +46,12 @@ class Cache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def refresh(self, payload: bytes) -> bool:
-        """Take a message; False if it holds nothing for the cache."""
+    def refresh(self, payload: bytes) -> str | None:
+        """Take a message; under which key, or None if it holds nothing for the cache."""
         found = self._read(payload)
         if found is None:
             self.ignored += 1
-            return False
+            return None
         key, value = found
         old = self._entries.get(key)
         self._entries[key] = Entry(value, old.version + 1 if old else 1, self._utc_now())
@@ -60,7 +60,7 @@ class Cache:
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
             self.evicted += 1
-        return True
+        return key
 
     def missed(self) -> None:
         """Messages were lost: nothing held is known to be current."""

@@ -43,6 +43,9 @@ class Gathered(Protocol):
     def drop(self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str) -> None:
         """The message received at `t_ns` was not handed to `count` clients."""
 
+    def cached(self, t_ns: int, channel_json: bytes, mark: bytes | None, key: str) -> None:
+        """The cache took a message at `t_ns`, as its entry `key`."""
+
     def flush(self) -> None:
         """Write what was gathered."""
 
@@ -63,6 +66,9 @@ class NoJournal:
         """Nothing."""
 
     def drop(self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str) -> None:
+        """Nothing."""
+
+    def cached(self, t_ns: int, channel_json: bytes, mark: bytes | None, key: str) -> None:
         """Nothing."""
 
     def flush(self) -> None:
@@ -113,6 +119,13 @@ class FileJournal:
         quoted = b"" if mark is None else b'"mark":"%b",' % mark
         self._add(
             b'{"t":%d,"ev":"drop","ch":%b,%b"n":%d,"why":"%b"}\n' % (t_ns, channel_json, quoted, count, why.encode())
+        )
+
+    def cached(self, t_ns: int, channel_json: bytes, mark: bytes | None, key: str) -> None:
+        """The cache took a message at `t_ns`, as its entry `key`."""
+        quoted = b"" if mark is None else b',"mark":"%b"' % mark
+        self._add(
+            b'{"t":%d,"ev":"cache","ch":%b,"key":%b%b}\n' % (t_ns, channel_json, json.dumps(key).encode(), quoted)
         )
 
     def flush(self) -> None:

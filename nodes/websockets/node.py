@@ -59,8 +59,8 @@ class Node:
             self.counters.add_drops(why, count)
         self.counters.messages += 1
         self.counters.deliveries += outcome.written
-        if name == self.settings.cache_channel:
-            self.cache.refresh(payload)
+        if name == self.settings.cache_channel and (key := self.cache.refresh(payload)) is not None:
+            self.journal.cached(time.monotonic_ns(), channel.name_json, mark, key)
 
     def _on_confirmed(self, confirmed: Confirmed[Client]) -> None:
         for client in confirmed.tell:

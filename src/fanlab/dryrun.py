@@ -9,7 +9,7 @@ from fanlab.planned import Expected, expected
 from fanlab.predict import Prediction, predict
 from fanlab.scenario.gates import in_force
 from fanlab.scenario.loader import Loaded
-from fanlab.scenario.model import Scenario
+from fanlab.scenario.model import Reader, Scenario
 from fanlab.scenario.plan import GroupSpec, Plan, make_plan
 from fanlab.scenario.shape import Value, values, with_unit
 from fanlab.units import format_duration
@@ -88,6 +88,7 @@ def render(dryrun: DryRun) -> str:
         ("Processes", _processes(dryrun.plan)),
         ("Clients", _table([_group(dryrun, spec) for spec in dryrun.plan.groups])),
         ("Streams", _table([_stream(scenario, each, dryrun.plan) for each in dryrun.expected])),
+        *((("Readers", _table([_reader(each) for each in scenario.readers])),) if scenario.readers else ()),
         ("Timeline", _table([[f"{step.at_ns / 1e9:+.3f}s", step.what] for step in dryrun.steps])),
         ("Deliveries expected in the measure phase", _deliveries(dryrun.expected)),
         ("Loss predicted", _losses(dryrun)),
@@ -166,9 +167,20 @@ def _stream(scenario: Scenario, each: Expected, plan: Plan) -> list[str]:
         each.publisher,
         f"channel {each.channel}",
         f"{publisher.rate.kind}",
-        with_unit("size", publisher.payload_bytes),
+        with_unit("size", publisher.payload_bytes)
+        + ("" if publisher.objects is None else f", {publisher.objects} objects in turn"),
         f"{each.warm_up} messages in warm-up",
         f"{each.measure} in measure",
+    ]
+
+
+def _reader(reader: Reader) -> list[str]:
+    nodes = "all nodes" if reader.nodes is None else ", ".join(reader.nodes)
+    return [
+        reader.name,
+        f"objects on {reader.channel}",
+        f"{with_unit('rate', reader.rate_per_s)} from {nodes} in turn",
+        f"timeout {format_duration(reader.timeout_ns)}",
     ]
 
 

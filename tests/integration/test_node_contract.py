@@ -67,7 +67,7 @@ def check_event(event: dict[str, Any]) -> None:
 
 
 def test_the_table_is_read_as_it_is_written() -> None:
-    assert set(SCHEMA) == {"start", "redis", "subscribed", "unsubscribed", "gap", "msg", "drop", "stop"}
+    assert set(SCHEMA) == {"start", "redis", "subscribed", "unsubscribed", "gap", "msg", "drop", "cache", "stop"}
     assert SCHEMA["msg"] == {
         "ch": ("str", False),
         "mark": ("str", True),

@@ -25,6 +25,7 @@ Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 | gap          | ch, from, to                    | resubscribed: what was published between was lost |
 | msg          | ch, mark?, n, done              | received at `t`, handed to n clients, done at `done` |
 | drop         | ch, mark?, n, why               | not handed to n clients |
+| cache        | ch, key, mark?                  | the cache took it, as its entry `key` |
 | stop         |                                 | an orderly end |
 """
 

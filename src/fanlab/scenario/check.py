@@ -16,15 +16,19 @@ from fanlab.scenario.model import (
     NodeFault,
     Publisher,
     RampRate,
+    Reader,
     RedisKillPubsub,
     Scenario,
     StepRate,
 )
+from fanlab.scenario.plan import make_plan, object_key
 from fanlab.units import format_duration
 
 CHOICES = ("one", "minority", "all")  # fault targets that are no node's name
 MIN_PAYLOAD_BYTES = 47  # the marker, ledger.records.TOKEN_LENGTH
 MAX_PAYLOAD_BYTES = 2**20
+OBJECT_BYTES = len('{"id":"","token":"","pad":""}')  # what a JSON object adds to its id, the marker and the filler
+MAX_READS_PER_S = 2000  # that many reads of a frozen node wait at once for each second of their timeout
 MAX_NODES = 1000
 MAX_FAULTS = 200
 MAX_CLIENTS = 100_000
@@ -52,14 +56,18 @@ class _World:
     channels: frozenset[str]
 
 
-def check(scenario: Scenario, node_kinds: Collection[str]) -> Iterator[Finding]:
-    """Everything wrong with a scenario whose single values are right; `node_kinds` are those that can be started."""
+def check(scenario: Scenario, node_kinds: Collection[str], caching: Collection[str] = frozenset()) -> Iterator[Finding]:
+    """Everything wrong with a scenario whose single values are right.
+
+    `node_kinds` are those that can be started; `caching` those of them that have a cache to read.
+    """
     nodes = sum(group.count for group in scenario.topology.nodes)
     world = _World(scenario, nodes, frozenset(scenario.channels))
     yield from _topology(world, node_kinds)
     yield from _unique(("channels",), scenario.channels, "the channel")
     yield from _clients(world)
     yield from _publishers(world)
+    yield from _readers(world, caching)
     yield from _phases(scenario)
     yield from _faults(world)
     yield from _gates(world)
@@ -181,6 +189,67 @@ def _publishers(world: _World) -> Iterator[Finding]:
             yield Finding((*keys, "payload"), what)
         if publisher.timeout_ns == 0:
             yield Finding((*keys, "timeout"), "must be above 0s")
+        yield from _objects(keys, publisher)
+    yield from _keys_shared(world)
+
+
+def _objects(keys: Keys, publisher: Publisher) -> Iterator[Finding]:
+    if publisher.objects is None:
+        return
+    name = publisher.name if publisher.count == 1 else f"{publisher.name}-{publisher.count}"
+    needed = OBJECT_BYTES + MIN_PAYLOAD_BYTES + len(object_key(name, publisher.objects, publisher.objects))
+    if MIN_PAYLOAD_BYTES <= publisher.payload_bytes < needed:
+        yield Finding(
+            (*keys, "payload"), f"must be at least {needed}B to hold a JSON object with its id and the marker"
+        )
+
+
+def _keys_shared(world: _World) -> Iterator[Finding]:
+    """Two publishers whose objects have the same ids: nobody could tell which of their messages an entry holds."""
+    publishers = world.scenario.publishers
+    if not any(each.objects for each in publishers):
+        return
+    first: dict[str, int] = {}
+    for stream in make_plan(world.scenario).streams:
+        if publishers[stream.config].objects and first.setdefault(stream.publisher, stream.config) != stream.config:
+            what = f"its objects would have the ids of those of {publishers[first[stream.publisher]].name!r}"
+            yield Finding(("publishers", stream.config, "name"), what)
+            return
+
+
+def _readers(world: _World, caching: Collection[str]) -> Iterator[Finding]:
+    readers = world.scenario.readers
+    yield from _unique(("readers",), [each.name for each in readers], "the reader", "name")
+    for index, reader in enumerate(readers):
+        yield from _reader(("readers", index), reader, world, caching)
+    rate_per_s = sum(each.rate_per_s for each in readers)
+    if rate_per_s > MAX_READS_PER_S:
+        yield Finding(("readers",), f"{rate_per_s:,.0f} reads per second; one run takes at most {MAX_READS_PER_S:,}")
+
+
+def _reader(keys: Keys, reader: Reader, world: _World, caching: Collection[str]) -> Iterator[Finding]:
+    yield from _channel((*keys, "channel"), reader.channel, world)
+    written = [each for each in world.scenario.publishers if each.channel == reader.channel]
+    if reader.channel in world.channels and not any(each.objects for each in written):
+        what = f"no publisher on {reader.channel!r} has `objects`, so there is nothing to read"
+        yield Finding((*keys, "channel"), what)
+    if reader.rate_per_s <= 0:
+        yield Finding((*keys, "rate"), "must be above 0/s")
+    if reader.timeout_ns == 0:
+        yield Finding((*keys, "timeout"), "must be above 0s")
+    kinds = [group.kind for group in world.scenario.topology.nodes for _ in range(group.count)][:MAX_NODES]
+    named = [f"node-{number + 1}" for number in range(len(kinds))] if reader.nodes is None else reader.nodes
+    if not named:
+        yield Finding((*keys, "nodes"), "names no node; leave it out for all of them")
+    yield from _unique((*keys, "nodes"), named, "the node")
+    for number, node in enumerate(named):
+        at: Keys = keys if reader.nodes is None else (*keys, "nodes", number)
+        if not _is_node(node, world):
+            yield from _node(at, node, world)
+        elif (kind := kinds[int(node.removeprefix("node-")) - 1]) not in caching:
+            what = f"{node} is of kind {kind!r}, which has no cache to read (no `cache` in its node.yaml)"
+            yield Finding(at, f"{what}; name those that have one under `nodes`" if reader.nodes is None else what)
+            return
 
 
 def _rate(keys: Keys, publisher: Publisher, scenario: Scenario) -> Iterator[Finding]:
@@ -301,6 +370,8 @@ def _gates(world: _World) -> Iterator[Finding]:
             yield Finding(("gates", index), error.what, error.suggestion)
             continue
         node = gate.field.removeprefix("loss.by_node.")
+        if node == gate.field and gate.field.startswith("cache.by_node."):
+            node = gate.field.removeprefix("cache.by_node.").partition(".")[0]
         if node != gate.field:
             yield from _node(("gates", index), node, world)
         channel = gate.field.removeprefix("loss.by_channel.")

@@ -16,6 +16,7 @@ from fanlab import resources
 from fanlab.errors import Problem, ScenarioError
 from fanlab.scenario.check import Keys, check, nearest
 from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table, parse, plain
+from fanlab.scenario.kinds import caching_kinds
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.problems import from_error, from_finding, keys_of
 from fanlab.scenario.shape import LOADER_KEYS, Choice, Items, Record, scenario_shape, values
@@ -156,7 +157,8 @@ class _Loader:
     def _sane(self, scenario: Scenario, tree: Node) -> bool:
         """Whether the cross-checks find nothing."""
         sane = True
-        for finding in check(scenario, resources.node_folders()):
+        folders = resources.node_folders()
+        for finding in check(scenario, folders, caching_kinds(folders) if scenario.readers else ()):
             sane = False
             self._add(from_finding(finding, tree, self._shape))
             if len(self._problems) > MAX_PROBLEMS:

@@ -197,6 +197,23 @@ class Publisher(Part):
     timeout_ns: DurationNs = Field(
         5 * NS_PER_S, alias="timeout", description="No reply for so long, and nobody knows whether it was published."
     )
+    objects: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(
+        None, description="Publish JSON objects that nodes cache, so many in turn; by default plain payloads."
+    )
+
+
+class Reader(Part):
+    """Reads the nodes' caches over HTTP, open loop: at each tick one object's entry, at one node after the other.
+
+    The objects are those of all publishers with `objects` on its channel; which one is read is a seeded choice. When
+    all has come, each entry is read once more at each node, to see what stays wrong.
+    """
+
+    name: Name = Field(description="The reader's name.")
+    channel: Name = Field(description="Whose publishers' objects it reads.")
+    rate_per_s: RatePerS = Field(alias="rate", description="Reads per second, over all its nodes.")
+    nodes: list[Name] | None = Field(None, description="The nodes that it reads from (node-1 …); by default all.")
+    timeout_ns: DurationNs = Field(2 * NS_PER_S, alias="timeout", description="No answer for so long: the read failed.")
 
 
 class Drain(Part):
@@ -301,6 +318,7 @@ class Scenario(Part):
     channels: list[Name] = Field(min_length=1, description="Every channel that is used.")
     clients: list[ClientGroup] = Field(default_factory=list, description="Who listens.")
     publishers: list[Publisher] = Field(min_length=1, description="Who speaks.")
+    readers: list[Reader] = Field(default_factory=list, description="Who reads the nodes' caches.")
     phases: Phases = Field(Phases(), description="How long.")
     faults: list[Fault] = Field(default_factory=list, description="What breaks, and when.")
     gates: list[str] = Field(default_factory=list, description="What must hold, over the fields of summary.json.")

@@ -74,6 +74,11 @@ def make_plan(scenario: Scenario) -> Plan:
     return Plan(tuple(nodes), tuple(streams), tuple(groups), tuple(scenario.channels))
 
 
+def object_key(publisher: str, seq: int, objects: int) -> str:
+    """The id of the object that a publisher with `objects` writes with message `seq` (from 1): all in turn."""
+    return f"{publisher}-{(seq - 1) % objects}"
+
+
 def plan_from_json(data: dict[str, Any]) -> Plan:
     """The plan that `dataclasses.asdict` wrote into a manifest."""
     return Plan(

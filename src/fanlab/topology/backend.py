@@ -39,6 +39,7 @@ class NodeEndpoint:
     http_url: str
     protocol: str
     journals: bool
+    cache_url: str | None = None  # with {key} in it; None: it has no cache to read
 
 
 class Backend(Protocol):

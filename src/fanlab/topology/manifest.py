@@ -16,6 +16,7 @@ PYTHON: Final = "{python}"  # in argv: the interpreter that fanlab runs on
 MAX_FILE_BYTES: Final = 64_000
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+CachePath = Annotated[str, Field(pattern=r"^/[!-~]*\{key\}[!-~]*$", max_length=512)]
 UrlPath = Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=512)]
 
 
@@ -63,6 +64,7 @@ class NodeManifest(_Part):
     websocket: UrlPath
     ready: Ready
     live: UrlPath | None = None
+    cache: CachePath | None = None  # GET of it, {key} replaced, answers with what the node's cache holds under a key
     protocol: Name
 
     def argv(self) -> list[str]:

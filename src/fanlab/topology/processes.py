@@ -143,6 +143,7 @@ class ProcessBackend:
             http_url=f"http://{port.host}:{port.port}",
             protocol=manifest.protocol,
             journals=node.journal and manifest.environment.journal is not None,
+            cache_url=None if manifest.cache is None else f"http://{port.host}:{port.port}{manifest.cache}",
         )
 
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
