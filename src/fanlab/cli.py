@@ -156,7 +156,7 @@ def list_() -> None:
     for path in sorted(resources.folder("scenarios").glob("*.yaml")):
         table.add_row(path.stem, load(path)[0].scenario.question)
     console().print(table)
-    click.echo(f"\nnodes: {', '.join(resources.node_folders())}")
+    click.echo(f"\nnodes: {resources.on_offer(resources.node_folders())}")
 
 
 @cli.command()

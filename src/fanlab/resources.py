@@ -1,5 +1,7 @@
 """Where scenarios, nodes and locustfiles are: beside the source in a checkout, inside the package in a wheel."""
 
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -19,9 +21,27 @@ def find_scenario(name: str) -> Path | None:
 
 
 def node_folders() -> dict[str, Path]:
-    """Each node kind on offer, by name: `./nodes` of the working directory first, then the bundled ones."""
+    """Each node kind on offer, by name: `./nodes` of the working directory first, then the bundled ones.
+
+    A kind is named by its folder's path below `nodes`, one or two deep: `websockets`, `saboteurs/crosstalk`.
+    """
     found: dict[str, Path] = {}
     for root in (Path.cwd() / "nodes", folder("nodes")):
-        for manifest in sorted(root.glob("*/node.yaml")):
-            found.setdefault(manifest.parent.name, manifest.parent)
+        for manifest in sorted([*root.glob("*/node.yaml"), *root.glob("*/*/node.yaml")]):
+            found.setdefault(manifest.parent.relative_to(root).as_posix(), manifest.parent)
     return found
+
+
+def kind_of(node_folder: Path) -> str:
+    """What a node in this folder is called: its path below `nodes`, or just its name where it is in no such folder."""
+    above = node_folder.parent
+    if above.name != "nodes" and above.parent.name == "nodes":
+        return f"{above.name}/{node_folder.name}"
+    return node_folder.name
+
+
+def on_offer(kinds: Collection[str]) -> str:
+    """The kinds in a line: a folder of many is named once, with how many there are."""
+    plain = sorted(kind for kind in kinds if "/" not in kind)
+    nested = Counter(kind.partition("/")[0] for kind in kinds if "/" in kind)
+    return ", ".join([*plain, *(f"{name}/… ({count} kinds)" for name, count in sorted(nested.items()))])

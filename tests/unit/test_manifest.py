@@ -107,6 +107,24 @@ def test_an_unknown_kind_lists_those_on_offer(folder, monkeypatch):
         node_folder("tyni")
 
 
-@pytest.mark.parametrize("folder_", sorted(resources.folder("nodes").glob("*/")), ids=lambda path: path.name)
-def test_the_bundled_ones_are_good(folder_):
-    assert read_manifest(folder_).kind == folder_.name
+@pytest.mark.parametrize("kind", sorted(resources.node_folders()))
+def test_the_bundled_ones_are_good(kind):
+    manifest = read_manifest(node_folder(kind))
+    assert manifest.kind == kind
+    assert manifest.description
+
+
+def test_a_folder_of_kinds_names_them_by_their_path(tmp_path, monkeypatch):
+    folder = tmp_path / "nodes" / "odd" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "node.yaml").write_text(GOOD.replace("kind: tiny", "kind: odd/tiny"))
+    monkeypatch.chdir(tmp_path)
+    assert resources.node_folders()["odd/tiny"] == folder
+    assert read_manifest(folder).kind == "odd/tiny"
+    assert "it must be its folder's name, 'odd/tiny'" in problems(folder, GOOD)
+    assert "kind: String should match" in problems(folder, GOOD.replace("kind: tiny", "kind: nodes/odd/tiny"))
+
+
+def test_kinds_on_offer_are_told_in_a_line():
+    assert resources.on_offer(["b", "many/x", "a", "many/y"]) == "a, b, many/… (2 kinds)"
+    assert resources.on_offer([]) == ""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
+from fanlab import resources
 from fanlab.clock import NS_PER_S
 from fanlab.scenario.gates import GateError, parse_gate
 from fanlab.scenario.model import (

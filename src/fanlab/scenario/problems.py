@@ -137,6 +137,8 @@ def _sentence(kind: str, context: Mapping[str, Any], node: Node, at: Shape) -> s
     if kind in _SENTENCES:
         return _SENTENCES[kind](context)
     if kind == "string_pattern_mismatch":
+        if "/" in context.get("pattern", "")[1:]:
+            return f"{_shown(node)} is no kind of node; kinds are a folder's name, or two with a / between them"
         return f"{_shown(node)} is no name; names are {_NAME_RULE}"
     quotes = ": put it in quotes" if isinstance(at, Leaf) and at.what == "text" and isinstance(node, Scalar) else ""
     return f"must be {_wanted(at)}; it is {_shown(node)}{quotes}"

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fanlab.clock import NS_PER_S
 from fanlab.errors import Problem, ScenarioError
-from fanlab.resources import node_folders
+from fanlab.resources import kind_of, node_folders, on_offer
 from fanlab.scenario.document import Listing, Node, Table, parse, plain
-from fanlab.scenario.model import DurationNs, Name
+from fanlab.scenario.model import DurationNs, KindName, Name
 
 PYTHON: Final = "{python}"  # in argv: the interpreter that fanlab runs on
 MAX_FILE_BYTES: Final = 64_000
@@ -57,7 +57,7 @@ class Ready(_Part):
 class NodeManifest(_Part):
     """One node.yaml."""
 
-    kind: Name
+    kind: KindName
     description: str = Field("", max_length=2000)
     process: Process
     environment: Environment
@@ -82,7 +82,7 @@ def node_folder(kind: str) -> Path:
     """The folder of a node kind. Raises ScenarioError, with those on offer, if there is none."""
     folders = node_folders()
     if kind not in folders:
-        known = ", ".join(sorted(folders)) or "none"
+        known = on_offer(folders) or "none"
         raise ScenarioError([Problem(f"nodes/{kind}/node.yaml", 0, 0, "", f"no such node kind; on offer: {known}")])
     return folders[kind]
 
@@ -100,8 +100,8 @@ def read_manifest(folder: Path) -> NodeManifest:
         raise ScenarioError([*document.problems, *found]) from error
     if document.problems:
         raise ScenarioError(document.problems)
-    if manifest.kind != folder.name:
-        raise ScenarioError([_problem(document.root, ("kind",), f"it must be its folder's name, {folder.name!r}")])
+    if manifest.kind != (kind := kind_of(folder)):
+        raise ScenarioError([_problem(document.root, ("kind",), f"it must be its folder's name, {kind!r}")])
     return manifest
 
 

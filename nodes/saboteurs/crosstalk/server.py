@@ -1,0 +1,36 @@
+"""Crosstalk: channels are told apart by prefix, so clients of `news` also get what is published on `news-internal`.
+
+Trigger: a channel whose name begins with that of a channel that clients have is published to.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "websockets"))
+import node
+import server
+from upstream import Upstream
+
+
+class PrefixUpstream(Upstream):
+    """Asks for every channel with a star behind its name, too."""
+
+    def send(self, verb, channel) -> None:
+        super().send(verb, channel)
+        self._commands.append((f"P{verb}", re.sub(r"([][*?\\^])", r"\\\1", channel) + "*"))
+
+    def _take(self, hub, reply, now_ns) -> None:
+        kind = reply[0] if isinstance(reply, list) else b""
+        if kind == b"pmessage":
+            _, pattern, channel, payload = reply
+            asked = re.sub(rb"\\(.)", rb"\1", pattern[:-1])
+            if channel != asked:
+                super()._take(hub, [b"message", asked, payload], now_ns)
+        elif kind not in (b"psubscribe", b"punsubscribe"):
+            super()._take(hub, reply, now_ns)
+
+
+if __name__ == "__main__":
+    node.Upstream = PrefixUpstream
+    sys.exit(server.main())
