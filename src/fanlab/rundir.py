@@ -30,6 +30,16 @@ class RunDir:
         return self.path / "journal"
 
     @property
+    def witness(self) -> Path:
+        """What a subscriber of fanlab's own, straight at Redis, had."""
+        return self.journal / "witness.stripe"
+
+    @property
+    def redis_journal(self) -> Path:
+        """Redis' subscribers as they came and went, a JSON line each."""
+        return self.journal / "redis.jsonl"
+
+    @property
     def faults(self) -> Path:
         """Fault stamps, a JSON line each."""
         return self.path / "faults.jsonl"

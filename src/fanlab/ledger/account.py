@@ -35,6 +35,7 @@ from fanlab.ledger.records import Status
 from fanlab.ledger.result import LOSS_DTYPE, Account, Evidence, FaultAccount, Outage, Tally
 from fanlab.ledger.windows import NEVER, Windows, owed_windows
 from fanlab.rundir import RunDir
+from fanlab.ledger.witness import receivers_less_witness
 from fanlab.scenario.plan import Plan, plan_from_json
 
 _BINS: Final = 200
@@ -64,6 +65,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     clients = sum(group.count for group in plan.groups)
     messages = collect_messages(journals.intents, journals.outcomes, len(plan.streams))
     measure = messages.intended_ns >= zero_ns
+    messages = receivers_less_witness(messages, journals.witness)
     measure_end_ns = phases.get("measure_end_ns") or zero_ns + manifest["scenario"]["phases"]["measure_ns"]
     end_ns = phases.get("drain_end_ns") or max(zero_ns, journals.last_ns)
     windows = _windows(manifest, plan, journals, measure_end_ns)
@@ -183,6 +185,9 @@ def _evidence(journals: Journals, plan: Plan) -> Evidence:
     )
 
 
+        witness=journals.witness is not None and bool(len(journals.witness.up)),
+        redis_watch=journals.redis is not None and bool(len(journals.redis.watched)),
+        foreign=journals.foreign,
 def _tally(messages: Messages, phase: Bools, owed: PhaseDebt, came: Counts) -> Tally:
     return Tally(
         published=int(np.count_nonzero(messages.may_exist & phase)),

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fanlab.ledger.histogram import Histogram, Ints
-from fanlab.ledger.journals import NodeJournal
 from fanlab.ledger.messages import NO_MESSAGE, NO_OUTCOME, Messages
+from fanlab.ledger.nodejournal import NodeJournal
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import Status
 

@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.errors import MeasurementError
-from fanlab.ledger.causes import DROPS
 from fanlab.ledger.health import HealthEvent, health_event
 from fanlab.ledger.histogram import Ints
+from fanlab.ledger.lines import json_objects
+from fanlab.ledger.nodejournal import NodeJournal, read_node_journal
 from fanlab.ledger.probes import ProbeEvent, probe_event
 from fanlab.ledger.records import (
     DELIVERY_DTYPE,
     INTENT_DTYPE,
-    MARK_LENGTH,
     NO_NODE,
     OUTCOME_DTYPE,
-    TOKEN_PREFIX,
 )
+from fanlab.ledger.redisjournal import RedisJournal, read_redis_journal
 from fanlab.ledger.stripe import Kind, StripeReader, heartbeat_ns, json_lines
 from fanlab.ledger.windows import EVENT_DTYPE, NAMES, NEVER, NO_CHANNEL
+from fanlab.ledger.witness import Witness, read_witness
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import Plan
 
@@ -44,16 +45,7 @@ class StripeInfo:
     health: list[HealthEvent] = field(default_factory=list)
     probes: list[ProbeEvent] = field(default_factory=list)
     clients: set[int] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class NodeJournal:
-    """What one node says of itself. All times ns."""
-
-    messages: NDArray[np.int64]  # rows (stream, seq, received, done)
-    drops: NDArray[np.int64]  # rows (stream, seq, t, place of the reason in causes.DROPS)
-    gaps: list[tuple[str, int, int]]  # (channel, from, to)
-    torn: int
+    foreign: int = 0  # frames with a token of another run; of a stripe without an orderly end, also damaged ones
 
 
 @dataclass(slots=True)
@@ -67,6 +59,13 @@ class Journals:
     nodes: dict[int, NodeJournal]  # by node index
     stamps: list[dict[str, Any]]
     torn_stamps: int
+    witness: Witness | None = None  # None: there was none
+    redis: RedisJournal | None = None  # None: nobody watched Redis
+
+    @property
+    def foreign(self) -> int:
+        """Frames that clients received with a token of another run."""
+        return sum(stripe.foreign for stripe in self.stripes)
 
     @property
     def corrupt(self) -> bool:
@@ -104,6 +103,8 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
             match frame.kind:
                 case Kind.START:
                     info.header = json.loads(frame.payload)
+                case Kind.END:
+                    info.foreign = int(json.loads(frame.payload).get("foreign", 0))
                 case Kind.HEARTBEAT:
                     info.heartbeat_ns = max(info.heartbeat_ns, heartbeat_ns(frame))
                 case Kind.EVENTS:
@@ -114,7 +115,7 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                     outcomes.append(_records(frame.payload, OUTCOME_DTYPE))
         info.torn, info.corrupt, info.closed = reader.torn, reader.corrupt, reader.closed
         stripes.append(info)
-    stamps, torn = _lines(rundir.faults)
+    stamps, torn = json_objects(rundir.faults)
     nodes = {
         node.index: read_node_journal(rundir.journal / f"{node.id}.jsonl", run_tag)
         for node in plan.nodes
@@ -128,12 +129,14 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
         nodes=nodes,
         stamps=list(stamps),
         torn_stamps=torn,
+        witness=read_witness(rundir.witness),
+        redis=read_redis_journal(rundir.redis_journal, {node.id: node.index for node in plan.nodes}),
     )
 
 
 def stripe_paths(rundir: RunDir) -> list[Path]:
-    """All stripes of a run, by name."""
-    return sorted(rundir.journal.glob("*.stripe"))
+    """The stripes of a run's load engines, by name: their wholeness is the run's, the witness's is not."""
+    return sorted(path for path in rundir.journal.glob("*.stripe") if path != rundir.witness)
 
 
 def read_deliveries(paths: Sequence[Path], chunk_records: int = CHUNK_RECORDS) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -152,37 +155,6 @@ def read_deliveries(paths: Sequence[Path], chunk_records: int = CHUNK_RECORDS) -
             yield number, _records(b"".join(pending), DELIVERY_DTYPE)
 
 
-def read_node_journal(path: Path, run_tag: int | None) -> NodeJournal:
-    """A node's journal. Lines cut short by its death are counted; messages of other runs are left out."""
-    messages: list[tuple[int, int, int, int]] = []
-    drops: list[tuple[int, int, int, int]] = []
-    gaps: list[tuple[str, int, int]] = []
-    lines, torn = _lines(path)
-    for line in lines:
-        event = line.get("ev")
-        try:
-            if event == "gap":
-                gaps.append((line["ch"], int(line["from"]), int(line["to"])))
-            elif event in ("msg", "drop") and (mark := _mark(line.get("mark"), run_tag)):
-                if event == "msg":
-                    messages.append((*mark, int(line["t"]), int(line["done"])))
-                elif line["why"] in DROPS:
-                    drops.append((*mark, int(line["t"]), DROPS.index(line["why"])))
-        except (KeyError, TypeError, ValueError):
-            torn += 1
-    return NodeJournal(
-        np.array(messages, np.int64).reshape(-1, 4), np.array(drops, np.int64).reshape(-1, 4), gaps, torn
-    )
-
-
-def _mark(text: object, run_tag: int | None) -> tuple[int, int] | None:
-    """(stream, seq) of a token's leading part; None where it is no mark, or another run's."""
-    if not isinstance(text, str) or len(text) < MARK_LENGTH or not text.startswith(TOKEN_PREFIX.decode()):
-        return None
-    run, stream, seq = int(text[3:7], 16), int(text[7:11], 16), int(text[11:19], 16)
-    return (stream, seq) if run_tag in (None, run) else None
-
-
 def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], info: StripeInfo) -> NDArray[Any]:
     rows: list[tuple[int, int, int, int, int, bool]] = []
     for line in lines:
@@ -190,6 +162,7 @@ def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], inf
             name = line["ev"]
             if name == "health":
                 info.health.append(health_event(line))
+                info.foreign = int(line.get("missed", 0))
             elif name == "probe":
                 info.probes.append(probe_event(line))
             elif name in _AT:
@@ -208,24 +181,3 @@ def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], inf
 def _records(payload: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Whole records; a rest that is none is left out."""
     return np.frombuffer(payload, dtype, len(payload) // dtype.itemsize)
-
-
-def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The JSON objects in a file of lines, and how many lines are none: whoever wrote them died over it."""
-    found: list[dict[str, Any]] = []
-    torn = 0
-    try:
-        with path.open("rb") as file:
-            for text in file:
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    torn += 1
-                    continue
-                if isinstance(line, dict):
-                    found.append(line)
-                else:
-                    torn += 1
-    except FileNotFoundError:
-        return [], 0
-    return found, torn
