@@ -27,6 +27,7 @@ class NodeTarget:
 
     url: str
     protocol: str
+    cache_url: str | None = None  # with {key} in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,22 @@ class PublishersConfig:
     rate: AnyRate
     payload_bytes: int
     timeout_ns: int
+    objects: int | None = None  # JSON objects, so many in turn; None: plain payloads
+
+    def stream_name(self, k: int) -> str:
+        """What the plan calls stream first_stream + k."""
+        return self.name if self.count == 1 else f"{self.name}-{k + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadersConfig:
+    """One reader of the nodes' caches."""
+
+    name: str
+    channel: str
+    rate_per_s: float
+    nodes: tuple[int, ...]
+    timeout_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +99,7 @@ class LoadConfig:
     channels: tuple[str, ...]
     clients: tuple[ClientsConfig, ...]
     publishers: tuple[PublishersConfig, ...]
+    readers: tuple[ReadersConfig, ...] = ()
 
     @property
     def client_count(self) -> int:
@@ -128,6 +146,9 @@ def read_config(path: Path) -> LoadConfig:
                 PublishersConfig(**{**publishers, "rate": _rate_from_json(publishers["rate"])})
                 for publishers in data["publishers"]
             ),
+            "readers": tuple(
+                ReadersConfig(**{**reader, "nodes": tuple(reader["nodes"])}) for reader in data.get("readers", ())
+            ),
         }
     )
 
@@ -169,8 +190,20 @@ def make_config(
             rate=entry.rate,
             payload_bytes=entry.payload_bytes,
             timeout_ns=entry.timeout_ns,
+            objects=entry.objects,
         )
         for config, entry in enumerate(scenario.publishers)
+    )
+    node_index = {node.id: node.index for node in plan.nodes}
+    readers = tuple(
+        ReadersConfig(
+            name=entry.name,
+            channel=entry.channel,
+            rate_per_s=entry.rate_per_s,
+            nodes=tuple(node_index[name] for name in entry.nodes or node_index),
+            timeout_ns=entry.timeout_ns,
+        )
+        for entry in scenario.readers
     )
     by_index = sorted(nodes, key=lambda node: node.index)
     return LoadConfig(
@@ -179,10 +212,11 @@ def make_config(
         redis_url=redis_url,
         journal=str(journal),
         stats=str(stats),
-        nodes=tuple(NodeTarget(node.ws_url, node.protocol) for node in by_index),
+        nodes=tuple(NodeTarget(node.ws_url, node.protocol, node.cache_url) for node in by_index),
         channels=plan.channels,
         clients=clients,
         publishers=publishers,
+        readers=readers,
     )
 
 

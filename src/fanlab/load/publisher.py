@@ -8,7 +8,7 @@ A slot's INTENT is in the stripe before its message is sent, so that even SIGKIL
 import os
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from fanlab.ledger.stripe import Kind, StripeWriter
 from fanlab.load.config import LoadConfig
 from fanlab.load.health import Health
 from fanlab.load.histogram import Histogram
+from fanlab.load.payload import Payload, payloads
 from fanlab.load.publishing import InFlight, Outcome, Schedule, Slot, stream_offsets
 from fanlab.load.redis_link import RedisLink, parse_redis_url
 from fanlab.load.wire import LineReader, Message, encode
@@ -27,7 +28,6 @@ COUNTS_EVERY = 3  # flushes
 HEALTH_EVERY = 20
 BATCH = 64  # slots that share one INTENTS frame and one write: a fifth of a millisecond's work
 _READ_BYTES = 1 << 16
-_FILLER = b"abcdeghijkmnopqrstuvwxyzABCDEGHIJKMNOPQRSTUVWXYZ0123456789"  # no f and no l: no second token by chance
 
 
 class PublishersEngine:
@@ -57,7 +57,8 @@ class PublishersEngine:
         self._handed_over = [0] * len(config.channels)  # messages tried, by channel: what clients are owed
         self._channels = config.stream_channels()
         self._told_published = False
-        self._templates = [_template(p.channel, p.payload_bytes) for p in config.publishers for _ in range(p.count)]
+        channels = [p.channel for p in config.publishers for _ in range(p.count)]
+        self._commands = [_command(*of_stream) for of_stream in zip(channels, payloads(config), strict=True)]
         self._timeouts_ns = [p.timeout_ns for p in config.publishers for _ in range(p.count)]
 
     def run(self) -> None:
@@ -159,7 +160,7 @@ class PublishersEngine:
         for slot in slots:
             lag_us = max(0, t_ns - slot.intended_ns) // 1000
             token = encode_token(Token(self._config.run_tag, slot.stream, slot.seq, slot.intended_ns, lag_us))
-            head, tail = self._templates[slot.stream]
+            head, tail = self._commands[slot.stream](slot.seq)
             data += (head, token, tail)
             self._in_flight.sent(slot, t_ns, position, self._timeouts_ns[slot.stream])
             position += len(head) + TOKEN_LENGTH + len(tail)
@@ -252,9 +253,14 @@ class PublishersEngine:
             self._control.settimeout(0)
 
 
-def _template(channel: str, payload_bytes: int) -> tuple[bytes, bytes]:
-    """A PUBLISH command before and after the token."""
+def _command(channel: str, payload: Payload) -> Callable[[int], tuple[bytes, bytes]]:
+    """By a message's number, its PUBLISH command before and after the token."""
     name = channel.encode()
-    length = max(payload_bytes, TOKEN_LENGTH)
-    filler = (_FILLER * (length // len(_FILLER) + 1))[: length - TOKEN_LENGTH]
-    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, length), filler + b"\r\n"
+    start = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, payload.size)
+
+    def parts(seq: int) -> tuple[bytes, bytes]:
+        head, tail = payload.around(seq)
+        return start + head, tail + b"\r\n"
+
+    always = None if payload.objects else parts(1)
+    return parts if always is None else lambda _: always
