@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fanlab.ledger.account import account, settle
 from fanlab.ledger.journals import read_deliveries, read_journals
+from fanlab.ledger.odd import Odd
 from fanlab.ledger.records import DELIVERY, Status
 from fanlab.ledger.result import Account
 from fanlab.rundir import RunDir
@@ -135,7 +136,17 @@ def coherent(found: Account) -> None:
     assert measure.delivered == found.delivered.sum() == found.by_client["delivered"].sum() == found.latency.overall.n
     assert measure.owed == found.offered.sum() == found.by_client["owed"].sum()
     assert sum(one.n for one in found.latency.over_time) == sum(one.n for one in found.latency.by_node.values())
+    assert {kind.label: (found.odd["kind"] == kind).sum() for kind in Odd} == {
+        kind.label: getattr(measure, kind.label) for kind in Odd
+    }
+    assert (np.diff(found.odd["recv_ns"].astype(np.int64)) >= 0).all()
     assert sum(fault.measured for fault in found.faults) == (found.losses["fault"] >= 0).sum()
+
+
+def odd_of(found: Account) -> list[tuple[str, int, int, int, int]]:
+    """What was odd, as the reference has it."""
+    rows = found.odd[["kind", "client", "stream", "seq", "recv_ns"]].tolist()
+    return [(Odd(kind).label, *of) for kind, *of in rows]
 
 
 @CASES
@@ -147,6 +158,7 @@ def test_equals_the_reference(history):
         assert (term, getattr(found.warm_up, term)) == (term, expected.warm_up[term])
     losses = {(int(row["client"]), int(row["stream"]), int(row["seq"])) for row in found.losses}
     assert losses == expected.losses
+    assert sorted(odd_of(found)) == sorted(expected.odd)
     assert found.latency.overall.sum_ns == sum(expected.latencies)
     for term, of in expected.by_client.items():
         assert {client: n for client, n in enumerate(found.by_client[term].tolist()) if n} == {

@@ -20,6 +20,7 @@ class Reference:
     measure: Counter[str] = field(default_factory=Counter)
     warm_up: Counter[str] = field(default_factory=Counter)
     losses: set[tuple[int, int, int]] = field(default_factory=set)  # (client, stream, seq), measure phase
+    odd: list[tuple[str, int, int, int, int]] = field(default_factory=list)  # (kind, client, stream, seq, received)
     latencies: list[int] = field(default_factory=list)
     by_client: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -64,6 +65,12 @@ def _phase(result: Reference, at: float) -> Counter[str]:
     return result.measure if at >= ns(0) else result.warm_up
 
 
+def _odd(result: Reference, at: float, kind: str, key: tuple[int, int, int], *received: int) -> None:
+    _phase(result, at)[kind] += len(received)
+    if at >= ns(0):
+        result.odd += [(kind, *key, recv) for recv in received]
+
+
 def _count_received(history: History, result: Reference, messages: Messages, asked: Windows) -> Keys:
     copies: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
     for recv, intended, seq, client, stream, _node in history.deliveries:
@@ -72,16 +79,17 @@ def _count_received(history: History, result: Reference, messages: Messages, ask
     for (client, stream, seq), received in copies.items():
         message = messages.get((stream, seq))
         at = message.intended if message else min(intended for _, intended in received)
-        _phase(result, at)["duplicated"] += len(received) - 1
+        times = sorted(recv for recv, _ in received)
+        _odd(result, at, "duplicated", (client, stream, seq), *times[1:])
         window = asked.get((client, _channel(history, stream)))
         if message is None or window is None or not _wanted(message, window):
-            _phase(result, at)["unexpected"] += 1
+            _odd(result, at, "unexpected", (client, stream, seq), times[0])
             continue
         _phase(result, at)["delivered"] += 1
         good.add((client, stream, seq))
         if at >= ns(0):
             result.by_client["delivered"][client] += 1
-            result.latencies.append(max(0, min(recv for recv, _ in received) - message.intended))
+            result.latencies.append(max(0, times[0] - message.intended))
     return good
 
 
@@ -117,11 +125,11 @@ def _count_owed(history: History, result: Reference, messages: Messages, asked: 
 def _count_reordered(history: History, result: Reference, messages: Messages, good: Keys) -> None:
     seen: Keys = set()
     highest: dict[tuple[int, int], int] = defaultdict(int)
-    for _, _, seq, client, stream, _node in sorted(history.deliveries, key=lambda delivery: delivery[0]):
+    for recv, _, seq, client, stream, _node in sorted(history.deliveries, key=lambda delivery: delivery[0]):
         if (client, stream, seq) in good - seen:
             seen.add((client, stream, seq))
             if seq < highest[client, stream]:
-                _phase(result, messages[stream, seq].intended)["reordered"] += 1
+                _odd(result, messages[stream, seq].intended, "reordered", (client, stream, seq), recv)
             highest[client, stream] = max(highest[client, stream], seq)
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
+import numpy as np
 import pytest
 
 from fanlab.ledger.causes import Cause
+from fanlab.ledger.odd import ODD_DTYPE, Odd, odd_rows
 from fanlab.ledger.result import Tally
 from fanlab.report.schema import Summary
 from fanlab.report.summary import make_summary
@@ -183,7 +185,8 @@ def test_gates_can_be_about_fields_that_exist_and_about_no_others():
 def test_a_run_without_gates_of_its_own_still_fails_on_what_nothing_explains_or_comes_twice():
     account = make_account()
     account.losses["cause"][:4] = Cause.UNEXPLAINED
-    account = replace(account, measure=replace(account.measure, duplicated=7))
+    copies = odd_rows(Odd.DUPLICATED, np.zeros(7, ODD_DTYPE))
+    account = replace(account, measure=replace(account.measure, duplicated=7), odd=copies)
     summary = make_summary(account, make_manifest(make_scenario(gates=[])))
     assert summary["verdict"] == "fail"
     assert summary["reasons"] == [

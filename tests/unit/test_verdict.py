@@ -10,6 +10,7 @@ from fanlab.analysis.verdict import FAILING, INVALIDATING, judge
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
+from fanlab.ledger.odd import ODD_DTYPE, Odd, odd_rows
 from fanlab.ledger.result import Evidence, Tally
 from fanlab.scenario.gates import GateResult
 from support.accounts import BOOT, at, crash, empty_account, make_account, make_manifest, make_scenario
@@ -128,6 +129,18 @@ PLANTED = {
         {"by_client": by_client(delivered=np.array([1000, 950, 1000, 961]))},
         {},
         ["delivered is 3911 over the clients and 3910 in all"],
+    ),
+    "a copy that is not listed": (
+        "identity_fails",
+        {"measure": replace(make_account().measure, duplicated=1)},
+        {},
+        ["lists 0 deliveries as duplicated and counts 1"],
+    ),
+    "a corrupted delivery that is not counted": (
+        "identity_fails",
+        {"odd": odd_rows(Odd.CORRUPTED, np.zeros(2, ODD_DTYPE))},
+        {},
+        ["lists 2 deliveries as corrupted and counts 0"],
     ),
     "clients not started": ("clients_missing", {"clients": clients(count=3)}, {}, ["only 3 of 4", "spawn_rate"]),
     "clients not connected": (

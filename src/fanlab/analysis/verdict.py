@@ -22,6 +22,7 @@ from fanlab.analysis.expected import messages_due
 from fanlab.analysis.names import Names, names_of
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.causes import Cause
+from fanlab.ledger.odd import Odd
 from fanlab.ledger.result import Account, FaultAccount, Tally
 from fanlab.scenario.gates import describe, parse_gate
 from fanlab.units import format_duration
@@ -139,6 +140,10 @@ def identity_fails(case: Case) -> Iterator[str]:
         over_clients, total = int(case.account.by_client[term].sum()), getattr(measure, term)
         if over_clients != total:
             yield f"{term} is {over_clients} over the clients and {total} in all; {_BUG}"
+    for kind in Odd:
+        listed, total = int(np.count_nonzero(case.account.odd["kind"] == kind)), getattr(measure, kind.label)
+        if listed != total:
+            yield f"the ledger lists {listed} deliveries as {kind.label} and counts {total}; {_BUG}"
 
 
 def clients_missing(case: Case) -> Iterator[str]:

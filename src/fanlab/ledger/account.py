@@ -28,6 +28,7 @@ from fanlab.ledger.journals import Journals, read_deliveries, read_journals
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.messages import NO_MESSAGE, Messages, collect_messages
 from fanlab.ledger.missing import Cut, PhaseDebt, debts
+from fanlab.ledger.odd import sorted_odd
 from fanlab.ledger.pairs import spread
 from fanlab.ledger.probes import probe_delays
 from fanlab.ledger.received import Bools
@@ -99,6 +100,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         measure=_tally(messages, measure, owed.measure, settled.measure),
         warm_up=_tally(messages, ~measure, owed.warm_up, settled.warm_up),
         losses=losses,
+        odd=sorted_odd(settled.odd),
         by_client={"owed": owed.owed_by_client, "delivered": settled.by_client, "lost": owed.lost_by_client},
         publishers=_publishers(messages, measure),
         clients={

@@ -3,8 +3,8 @@
 Chunks of any size come in any order. Within a chunk the deliveries of each (client, stream) pair are sorted together
 in the order of the journal; what follows on in number is then a run, and only pairs whose runs do not simply rise are
 looked at record by record. The first copy of a message is the one received first. A journal has a client's deliveries
-in the order received; where one does not (a client in two stripes), `deliveries_settled` starts again and sorts those
-pairs' deliveries by time, at the cost of holding them in memory.
+in the order received; where one does not (see `arrival`), `deliveries_settled` starts again and sorts those clients'
+deliveries by time, at the cost of holding them in memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlab.ledger.arrival import Arrival, Held
 from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.messages import Messages
+from fanlab.ledger.odd import Odd, odd_rows
 from fanlab.ledger.pairs import Pairs, pair_key
 from fanlab.ledger.received import Bools, Received, run_begins
 from fanlab.ledger.records import Status
 from fanlab.ledger.result import Outage
 from fanlab.ledger.windows import NEVER
 
-Chunks = Callable[
-    [], Iterator[tuple[int, NDArray[Any]]]
-]  # each call anew: (number of the stripe, DELIVERY_DTYPE records)
+Chunk = tuple[int, NDArray[Any]]  # the number of its stripe, DELIVERY_DTYPE records
+Chunks = Callable[[], Iterator[Chunk]]  # each call anew
 _SEQ_BITS = 32
 
 
@@ -69,6 +70,8 @@ class Settled:
     first_message_ns: Ints  # by outage; NEVER: none
     measure: Counts = field(default_factory=Counts)
     warm_up: Counts = field(default_factory=Counts)
+    odd: list[NDArray[Any]] = field(default_factory=list)  # ODD_DTYPE rows of the measure phase, in no order
+    odd_warm_up: list[NDArray[Any]] = field(default_factory=list)
     contradictions: int = 0  # received although the publish is known to have failed
 
 
@@ -88,34 +91,33 @@ class Context:
 
 def deliveries_settled(chunks: Chunks, context: Context) -> Settled:
     """Fold all deliveries. The result depends neither on the order of the chunks nor on where they are cut."""
-    fold = _Fold(context, np.zeros(len(context.pairs), np.bool_))
+    arrival = Arrival(context.clients)
+    fold = _Fold(context)
     for source, records in chunks():
-        fold.feed(records, source)
-    if fold.disordered.any():
-        fold = _Fold(context, fold.disordered)
+        arrival.note(records, source)
+        fold.feed(records)
+    if arrival.disordered.any():
+        held = Held(arrival.disordered)
+        fold = _Fold(context)
         for source, records in chunks():
-            fold.feed(records, source)
+            fold.feed(held.split(records, source))
+        fold.feed(held.sorted())
     return fold.finish()
 
 
 class _Fold:
-    def __init__(self, context: Context, held: Bools) -> None:
-        window = context.pairs.window
+    def __init__(self, context: Context) -> None:
+        count, window = len(context.pairs), context.pairs.window
         self._context = context
-        self._held = held  # pairs whose deliveries are kept until all are there
-        self._any_held = bool(held.any())
         self._ask: Ints = window["ask_ns"].copy()
         self._left: Ints = window["left_ns"].copy()
         self._may_exist = context.messages.may_exist
-        self._last_recv: Ints = np.zeros(len(held), np.int64)
-        self._dirty = np.zeros(len(held), np.bool_)
-        self._kept: list[tuple[NDArray[Any], int]] = []
+        self._dirty = np.zeros(count, np.bool_)
         self._strays: list[NDArray[Any]] = []
-        self.disordered = np.zeros(len(held), np.bool_)
         self._returns = _Returns(context.outages, context.clients)
         self.settled = Settled(
-            received=Received(len(held)),
-            top=np.zeros(len(held), np.int64),
+            received=Received(count),
+            top=np.zeros(count, np.int64),
             latency=LatencyTable.empty(context.grid.bins),
             client_hop=Histogram(),
             over_time=np.zeros(context.grid.bins, np.int64),
@@ -123,8 +125,8 @@ class _Fold:
             first_message_ns=self._returns.first_message_ns,
         )
 
-    def feed(self, records: NDArray[Any], source: int) -> None:
-        """Fold a chunk of one stripe, in the stripe's order."""
+    def feed(self, records: NDArray[Any]) -> None:
+        """Fold deliveries, those of each client in the order received, here and from call to call."""
         if not len(records):
             return
         key = pair_key(records["client"], records["stream"])
@@ -137,24 +139,11 @@ class _Fold:
         if odd.any():
             self._strays.append(records[odd])
             records, pair = records[~odd], pair[~odd]
-        if self._any_held:
-            held = self._held[pair]
-            self._kept.append((records[held], source))
-            records, pair = records[~held], pair[~held]
         if len(records):
             self._fold(records, pair)
 
     def finish(self) -> Settled:
-        """Fold what was held back, and count what belongs to no pair."""
-        if self._kept:
-            records = np.concatenate([part for part, _ in self._kept])
-            source = np.repeat([number for _, number in self._kept], [len(part) for part, _ in self._kept])
-            pair = self._context.pairs.find(pair_key(records["client"], records["stream"]))
-            # a stable sort: within a stripe, what was received at one instant stays in the stripe's order
-            order = np.lexsort((source, records["recv_ns"], pair))
-            self._kept = []
-            if len(order):
-                self._fold(records[order], pair[order])
+        """Count what belongs to no pair."""
         self._count_strays()
         return self.settled
 
@@ -163,7 +152,6 @@ class _Fold:
         context, settled = self._context, self.settled
         seq = records["seq"].astype(np.int64)
         recv = records["recv_ns"].astype(np.int64)
-        self._check_order(pair, recv)
         first = self._first_copies(pair, seq)
 
         message = context.messages.find(records["stream"].astype(np.int64), seq)
@@ -182,17 +170,30 @@ class _Fold:
         late = np.zeros(len(good), np.bool_)
         late[good] = self._reordered(pair[good], seq[good])
         measure = intended >= context.zero_ns
-        for counts, phase in ((settled.measure, measure), (settled.warm_up, ~measure)):
-            counts.delivered += int(np.count_nonzero(good & phase))
-            counts.duplicated += int(np.count_nonzero(~first & phase))
-            counts.reordered += int(np.count_nonzero(late & phase))
-            counts.unexpected += int(np.count_nonzero(first & ~owed & phase))
+        settled.measure.delivered += int(np.count_nonzero(good & measure))
+        settled.warm_up.delivered += int(np.count_nonzero(good & ~measure))
+        self._note_odd(Odd.DUPLICATED, ~first, records, measure)
+        self._note_odd(Odd.REORDERED, late, records, measure)
+        self._note_odd(Odd.UNEXPECTED, first & ~owed, records, measure)
         client = records["client"].astype(np.int64)
         self._returns.note(client[good], recv[good])
         good &= measure
         if not good.all():
             client, recv, intended, at, records = client[good], recv[good], intended[good], at[good], records[good]
         self._add_figures(client, recv, intended, at, records["node"].astype(np.int64))
+
+    def _note_odd(self, kind: Odd, chosen: Bools, records: NDArray[Any], measure: Bools) -> None:
+        """Count the chosen deliveries by phase, and keep a row for each."""
+        if not chosen.any():
+            return
+        settled, name = self.settled, kind.label
+        for counts, rows, phase in (
+            (settled.measure, settled.odd, measure),
+            (settled.warm_up, settled.odd_warm_up, ~measure),
+        ):
+            found = odd_rows(kind, records[chosen & phase])
+            setattr(counts, name, getattr(counts, name) + len(found))
+            rows.append(found)
 
     def _add_figures(self, client: Ints, recv: Ints, intended: Ints, message: Ints, node: Ints) -> None:
         context, settled = self._context, self.settled
@@ -203,15 +204,6 @@ class _Fold:
             of_node = node == index
             done = done_ns[message[of_node]]
             settled.client_hop.add((recv[of_node] - done)[done > 0])
-
-    def _check_order(self, pair: Ints, recv: Ints) -> None:
-        """Note pairs whose deliveries do not come in the order received, here or since the chunk before."""
-        first = np.append(True, pair[1:] != pair[:-1])
-        before = np.append(0, recv[:-1])
-        before[first] = self._last_recv[pair[first]]
-        self.disordered[pair[recv < before]] = True
-        last = np.append(first[1:], True)
-        self._last_recv[pair[last]] = recv[last]
 
     def _first_copies(self, pair: Ints, seq: Ints) -> Bools:
         """Which records are the first of their (pair, seq), also over earlier chunks; all are known from here on."""
@@ -261,14 +253,14 @@ class _Fold:
         intended = records["intended_ns"].astype(np.int64)
         if len(self._context.messages.status):
             intended = np.where(message >= 0, self._context.messages.intended_ns[np.maximum(message, 0)], intended)
-        order = np.lexsort((intended, records["seq"], records["stream"], records["client"]))
+        # a stable sort: what a client received at one instant stays in the order received
+        order = np.lexsort((records["recv_ns"], records["seq"], records["stream"], records["client"]))
         records, measure = records[order], intended[order] >= self._context.zero_ns
         first = np.ones(len(records), np.bool_)
         same = [records[name][1:] == records[name][:-1] for name in ("client", "stream", "seq")]
         first[1:] = ~(same[0] & same[1] & same[2])
-        for counts, phase in ((self.settled.measure, measure), (self.settled.warm_up, ~measure)):
-            counts.unexpected += int(np.count_nonzero(first & phase))
-            counts.duplicated += int(np.count_nonzero(~first & phase))
+        self._note_odd(Odd.UNEXPECTED, first, records, measure)
+        self._note_odd(Odd.DUPLICATED, ~first, records, measure)
 
 
 class _Returns:

@@ -3,10 +3,12 @@
 They stand beside the ledger identity, never in it: a pair that came twice was delivered once and duplicated once.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Odd(IntEnum):
@@ -51,3 +53,18 @@ ODD_DTYPE = np.dtype(
         ("cause", "u1"),  # of a copy, a CopyCause; else 0
     ]
 )
+
+
+def odd_rows(kind: Odd, records: NDArray[Any]) -> NDArray[Any]:
+    """A row for each of these deliveries (anything with the fields recv_ns, client, seq, stream, node)."""
+    rows = np.zeros(len(records), ODD_DTYPE)
+    for name in ("recv_ns", "client", "seq", "stream", "node"):
+        rows[name] = records[name]
+    rows["kind"] = kind
+    return rows
+
+
+def sorted_odd(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """All rows as one array, by time received; the rest of each row decides where times tie."""
+    rows = np.concatenate([np.zeros(0, ODD_DTYPE), *parts])
+    return rows[np.lexsort([rows[name] for name in reversed(ODD_DTYPE.names or ())])]
