@@ -257,6 +257,14 @@ def test_a_client_that_never_came_is_owed_nothing(reckon):
     assert found.clients == {"count": 3, "connected": 2, "reconnects": 0, "never_returned": 0}
 
 
+def test_what_is_indeterminate_is_listed_in_runs(reckon):
+    history = without(steady(), 1, 2, 3, 4, 7)
+    history.outcomes = [one for one in history.outcomes if one[2] not in {2, 3, 7}]  # their publisher did not tell
+    found = reckon(history)
+    assert terms(found) == (20, 16, 1, 3)
+    assert found.undecided.tolist() == [(1, 0, 2, 3), (1, 0, 7, 7)]
+
+
 # Partial runs
 
 

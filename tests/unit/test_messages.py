@@ -63,6 +63,11 @@ def test_records_of_streams_that_the_plan_lacks_are_left_out():
     assert collect([(1, 1, 5)], [(1, 2, 1, 5, Status.OK, 0)]).base.tolist() == [0, 0]
 
 
+def test_number_0_is_no_message_and_spoils_no_other():
+    made = collect([(5, 0, 0), (7, 1, 0)], [(6, 7, 0, 0, Status.OK, 1), (8, 9, 1, 0, Status.OK, 2)])
+    assert (made.intended_ns.tolist(), made.receivers.tolist()) == ([7], [2])
+
+
 def test_nonsense_numbers_are_refused():
     with pytest.raises(MeasurementError, match="number them up to 4000000000"):
         collect([(1, 4_000_000_000, 0)])

@@ -66,6 +66,35 @@ def test_after_leaving_nothing_counts():
     assert found.subs["closed_ns"].tolist() == [NEVER]
 
 
+HELD = (0, 0, True)  # it closed the connection itself
+
+
+@pytest.mark.parametrize(
+    ("after", "held"),
+    [
+        ([], 3),
+        ([(9, "closed")], NEVER),
+        ([(9, "closed", *HELD)], 3),
+        ([(9, "left")], 3),
+        ([(9, "left"), (10, "closed", *HELD)], 3),
+        ([(9, "closed", *HELD), (10, "left")], 3),
+        ([(9, "closed"), (10, "left")], NEVER),
+        ([(9, "closed", *HELD), (10, "connecting"), (11, "left")], NEVER),
+        ([(9, "closed", *HELD), (10, "connecting"), (11, "failed"), (12, "left")], NEVER),
+        ([(9, "closed"), (10, "connecting"), (11, "open"), (12, "subscribing")], 12),
+    ],
+)
+def test_the_connection_that_it_had_at_the_end(after, held):
+    assert windows(*CONNECT, *after).windows["held_ns"].tolist() == [held]
+
+
+def test_in_a_journal_with_holes_what_follows_tells_of_a_connection():
+    asked_again = ((1, "connecting"), (2, "open"), (3, "subscribing"), (4, "closed"), (20, "subscribing"))
+    assert windows(*asked_again, strict=False).windows[["held_ns", "left_ns"]].tolist() == [(20, NEVER)]
+    lost_attempt = (*CONNECT, (9, "closed", *HELD), (10, "failed"))
+    assert windows(*lost_attempt, strict=False).windows["held_ns"].tolist() == [NEVER]
+
+
 def test_an_outage_lasts_until_all_channels_are_confirmed_over_failed_attempts():
     lines = [
         (1, "connecting"), (2, "open"), (2, "subscribing", 0), (2, "subscribing", 1), (3, "subscribed", 0),

@@ -17,7 +17,7 @@ import numpy as np
 
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.errors import MeasurementError
-from fanlab.ledger.blame import blamed, loss_rows, world_of
+from fanlab.ledger.blame import blamed, loss_rows, undecided_rows, world_of
 from fanlab.ledger.clocks import ClockAccount, clock_account
 from fanlab.ledger.faultlog import fault_accounts
 from fanlab.ledger.fold import Chunks, Context, Counts, Grid, deliveries_settled
@@ -101,6 +101,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         warm_up=_tally(messages, ~measure, owed.warm_up, settled.warm_up),
         losses=losses,
         odd=sorted_odd(settled.odd),
+        undecided=undecided_rows(owed, pairs, messages),
         by_client={"owed": owed.owed_by_client, "delivered": settled.by_client, "lost": owed.lost_by_client},
         publishers=_publishers(messages, measure),
         clients={

@@ -15,7 +15,7 @@ from fanlab.ledger.messages import Messages
 from fanlab.ledger.missing import Debts
 from fanlab.ledger.pairs import Pairs
 from fanlab.ledger.received import Bools
-from fanlab.ledger.result import LOSS_DTYPE, FaultAccount, Outage
+from fanlab.ledger.result import LOSS_DTYPE, UNDECIDED_DTYPE, FaultAccount, Outage
 from fanlab.ledger.windows import NEVER, Windows
 from fanlab.scenario.plan import Plan
 
@@ -66,6 +66,16 @@ def world_of(
         heard=heard,
         partial=partial,
     )
+
+
+def undecided_rows(owed: Debts, pairs: Pairs, messages: Messages) -> NDArray[Any]:
+    """An UNDECIDED_DTYPE row for each run of what is indeterminate."""
+    pair, first, last = owed.undecided
+    stream = pairs.stream[pair]
+    rows = np.zeros(len(pair), UNDECIDED_DTYPE)
+    rows["client"], rows["stream"] = pairs.client[pair], stream
+    rows["first"], rows["last"] = first - messages.base[stream] + 1, last - messages.base[stream] + 1
+    return rows[np.lexsort((rows["first"], rows["stream"], rows["client"]))]
 
 
 def loss_rows(owed: Debts, pairs: Pairs, messages: Messages, world: World) -> NDArray[Any]:

@@ -61,12 +61,12 @@ class Messages:
 
 
 def collect_messages(intents: NDArray[Any], outcomes: NDArray[Any], streams: int) -> Messages:
-    """Join INTENT and OUTCOME records (in any order). Records of streams that the plan lacks are left out.
+    """Join INTENT and OUTCOME records, in any order, but for number 0 and for streams that the plan lacks.
 
     Of several outcomes of one message the one that admits most is kept: a publisher's journal has one of each.
     """
-    intents = intents[intents["stream"] < streams]
-    outcomes = outcomes[outcomes["stream"] < streams]
+    intents = intents[(intents["stream"] < streams) & (intents["seq"] > 0)]
+    outcomes = outcomes[(outcomes["stream"] < streams) & (outcomes["seq"] > 0)]
     last = np.zeros(streams, np.int64)
     for records in (intents, outcomes):
         np.maximum.at(last, records["stream"], records["seq"])

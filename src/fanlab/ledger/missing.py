@@ -11,7 +11,7 @@ from fanlab.ledger.fold import Grid
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.pairs import Pairs
-from fanlab.ledger.received import Bools
+from fanlab.ledger.received import Bools, run_begins
 from fanlab.ledger.records import Status
 from fanlab.ledger.windows import NEVER
 
@@ -50,6 +50,7 @@ class Debts:
     pair: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     message: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     next_message: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # -1: it got nothing more of the stream
+    undecided: Runs = field(default_factory=lambda: (np.zeros(0, np.int64),) * 3)  # (pair, first message, last message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def debts(pairs: Pairs, messages: Messages, runs: Runs, grid: Grid, cut: Cut, *,
         np.zeros(clients, np.int64), np.zeros(clients, np.int64),
     )  # fmt: skip
     losses: list[tuple[Ints, Ints, Ints]] = []
+    undecided: list[Runs] = []
     for block in _blocks(pairs, messages, runs, cut):
         measure = messages.intended_ns[block.messages] >= zero_ns
         for phase, chosen in ((found.measure, measure), (found.warm_up, ~measure)):
@@ -84,8 +86,11 @@ def debts(pairs: Pairs, messages: Messages, runs: Runs, grid: Grid, cut: Cut, *,
             np.add(over_time, grid.count(intended, np.count_nonzero(table, axis=0)), out=over_time)
             np.add.at(by_client, of, np.count_nonzero(table, axis=1))
         losses.append(_losses(block, measure))
+        undecided.append(_undecided(block, measure))
     if losses:
         found.pair, found.message, found.next_message = (np.concatenate(parts) for parts in zip(*losses, strict=True))
+        pair, first, last = (np.concatenate(parts) for parts in zip(*undecided, strict=True))
+        found.undecided = pair, first, last
     return found
 
 
@@ -153,6 +158,18 @@ def _losses(block: _Block, measure: Bools) -> tuple[Ints, Ints, Ints]:
         row + block.pairs.start,
         column + block.messages.start,
         np.where(after < count, after + block.messages.start, -1),
+    )
+
+
+def _undecided(block: _Block, measure: Bools) -> Runs:
+    """What is indeterminate of the measure phase, as runs of messages: an unknown outage is one, however long."""
+    row, column = np.nonzero(block.indeterminate & measure)
+    begins = np.flatnonzero(run_begins(row, column))
+    ends = np.append(begins[1:], len(row))[: len(begins)] - 1
+    return (
+        row[begins] + block.pairs.start,
+        column[begins] + block.messages.start,
+        column[ends] + block.messages.start,
     )
 
 

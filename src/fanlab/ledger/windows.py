@@ -130,6 +130,12 @@ class _Client:
         self.current[event.channel] = row
         self.subs.append(row)
 
+    def leaves(self, t: int) -> None:
+        """It goes of its own will; a connection that it has closed itself just before is the one that it still had."""
+        self.left_ns = t
+        if self.state == ON:
+            self.hold()
+
     def hold(self) -> None:
         """This connection is the one that it has at the end."""
         self.held = {channel: row[_SUBSCRIBING] for channel, row in self.current.items()}
@@ -188,10 +194,12 @@ def _step(one: _Client, event: _Event) -> None:
         to = _AFTER[name]
     if one.state == LEFT:
         return
-    if name == "connecting":
+    if name != "left":
         one.held = {}
-    elif name == "open":
-        one.node, one.last_closed_ns, one.current, one.unconfirmed = event.node, NEVER, {}, set(one.asked)
+    if to == ON:  # told over an open connection, even where the journal has lost its opening
+        one.last_closed_ns = NEVER
+    if name == "open":
+        one.node, one.current, one.unconfirmed = event.node, {}, set(one.asked)
         if one.outage is not None:
             one.outage |= {"reopened": t, "next": event.node}
     elif name == "subscribing":
@@ -203,8 +211,7 @@ def _step(one: _Client, event: _Event) -> None:
     elif name == "closed":
         _closed(one, t, own=event.own)
     elif name == "left":
-        one.left_ns = t
-        one.hold()
+        one.leaves(t)
     one.state = to
 
 

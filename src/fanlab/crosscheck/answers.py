@@ -1,0 +1,100 @@
+"""The rules in order, and what they come to: counts by phase, and the set behind each count, message by message."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from fanlab.crosscheck.gather import gather
+
+RULES: Final = ("messages", "windows", "deliveries", "outcomes", "terms")
+TERMS: Final = (
+    "published",
+    "owed",
+    "delivered",
+    "lost",
+    "indeterminate",
+    "duplicated",
+    "reordered",
+    "unexpected",
+)
+SETS: Final = TERMS[3:]
+CACHE_KIB: Final = 128 * 1024  # what sqlite keeps of its tables in memory; the rest is in a file without a name
+
+Message = tuple[int, int, int, int]  # client, stream, seq, and when it was received: 0 where it was not
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One delivery, or one that was missing. Times are ns of the run's clock; None where there was none."""
+
+    client: int
+    group: str | None  # None: no client of the plan
+    node: str | None
+    publisher: str | None  # None: no stream of the plan
+    channel: str | None
+    stream: int
+    seq: int
+    outcome: str  # delivered, copy, unexpected, lost, indeterminate
+    copy: int | None  # 1, 2 … in the order received; None: did not come
+    corrupted: bool
+    intended_ns: int
+    sent_ns: int
+    received_ns: int | None
+
+
+class Crosscheck:
+    """The second checker's tables for one run. Close it when done: they may be large."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read a run directory and apply the rules. Raises gather.NoRunError, OSError, sqlite3.Error (a full disk)."""
+        self._db = sqlite3.connect("", isolation_level=None)  # no name: gone with the connection, however that ends
+        try:
+            for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
+                self._db.execute(f"PRAGMA {setting}")
+            self._apply("tables")
+            self._db.execute("BEGIN")
+            gather(folder, self._db)
+            self._db.execute("COMMIT")
+            for rule in RULES:
+                self._apply(rule)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By phase (`measure`, `warm_up`), each of TERMS."""
+        found = {phase: dict.fromkeys(TERMS, 0) for phase in ("measure", "warm_up")}
+        for term, measured, count in self._db.execute("SELECT term, measured, count FROM term"):
+            found["measure" if measured else "warm_up"][term] = count
+        return found
+
+    def members(self, term: str) -> Iterator[Message]:
+        """The messages of the measure phase behind one of SETS, sorted; a copy received again stands there again."""
+        yield from self._db.execute(
+            "SELECT client, stream, seq, recv FROM member WHERE term = ? AND measured ORDER BY 1, 2, 3, 4", (term,)
+        )
+
+    def trace(self) -> Iterator[Traced]:
+        """Every delivery of every phase, and what was owed and did not come: by client, in the order of time."""
+        for row in self._db.execute("SELECT * FROM trace"):
+            yield Traced(*row)
+
+    def close(self) -> None:
+        """Give the tables up."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _apply(self, rule: str) -> None:
+        path = resources.files(__package__) / "rules" / f"{rule}.sql"
+        self._db.executescript(path.read_text(encoding="utf-8"))

@@ -1,0 +1,87 @@
+"""From a run directory to tables: what the journals say, as they say it."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fanlab.crosscheck.frames import DELIVERY, HEARTBEAT, INTENT, OUTCOME, Row, Stripe, objects, records
+
+NEVER: Final = 1 << 62  # later than any time of a run
+LIFE: Final = frozenset({"connecting", "failed", "open", "subscribing", "subscribed", "closed", "left"})
+
+_INSERT: Final = {
+    "I": (INTENT, "INSERT INTO intent (intended, seq, stream) VALUES (?, ?, ?)"),
+    "O": (OUTCOME, "INSERT INTO outcome (sent, done, seq, stream, status, receivers) VALUES (?, ?, ?, ?, ?, ?)"),
+    "D": (
+        DELIVERY,
+        "INSERT INTO delivery (recv, intended, seq, client, stream, node, lag_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+}
+
+
+class NoRunError(Exception):
+    """The directory holds no run that could be checked. The text says why."""
+
+
+def gather(folder: Path, db: sqlite3.Connection) -> None:
+    """Fill the tables of rules/tables.sql. Raises NoRunError; OSError where a journal cannot be read."""
+    manifest = _manifest(folder / "manifest.json")
+    all_closed = True
+    for number, path in enumerate(sorted((folder / "journal").glob("*.stripe"))):
+        all_closed &= _stripe(number, Stripe(path), db)
+    try:
+        _plan(manifest["plan"], db)
+        phases, scenario = manifest["phases"], manifest["scenario"]["phases"]
+        zero = phases["zero_ns"]
+        whole = manifest["status"] == "complete" and phases["drain_ended_by"] == "quiet" and all_closed
+        publish_end = phases["measure_end_ns"] or zero + scenario["measure_ns"]
+        row = (zero, publish_end, scenario["drain"]["quiet_ns"], not whole, NEVER)
+    except (KeyError, TypeError) as error:
+        raise NoRunError(f"{folder / 'manifest.json'} lacks what a run has: {type(error).__name__}: {error}") from error
+    db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise NoRunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(manifest, dict):
+        raise NoRunError(f"{path} holds no JSON object")
+    if (manifest.get("phases") or {}).get("zero_ns") is None:
+        raise NoRunError(f"the run in {path.parent} ended before it published anything")
+    return manifest
+
+
+def _plan(plan: Mapping[str, Any], db: sqlite3.Connection) -> None:
+    db.executemany("INSERT INTO stream VALUES (:index, :publisher, :channel)", plan["streams"])
+    db.executemany("INSERT INTO node VALUES (:index, :id)", plan["nodes"])
+    for team in plan["groups"]:
+        first = team["first_client"]
+        clients = ((client, team["name"]) for client in range(first, first + team["count"]))
+        db.executemany("INSERT INTO client VALUES (?, ?)", clients)
+
+
+def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection) -> bool:
+    """Whether it was closed in order."""
+    heartbeat = 0
+    for letter, payload in stripe.frames():
+        if letter in _INSERT:
+            shape, insert = _INSERT[letter]
+            db.executemany(insert, records(shape, payload))
+        elif letter == "E":
+            insert = "INSERT INTO event (stripe, t, client, name, channel, own) VALUES (?, ?, ?, ?, ?, ?)"
+            db.executemany(insert, _events(number, objects(payload)))
+        elif letter == "H":
+            heartbeat = max(heartbeat, *HEARTBEAT.unpack(payload))
+    db.execute("INSERT INTO stripe VALUES (?, ?, ?)", (number, stripe.closed, heartbeat))
+    return stripe.closed
+
+
+def _events(stripe: int, lines: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    for line in lines:
+        if line.get("ev") in LIFE:
+            own = bool(line.get("own"))
+            yield stripe, line["t"], line["client"], line["ev"], line.get("channel"), own

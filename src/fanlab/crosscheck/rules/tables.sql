@@ -1,0 +1,23 @@
+-- What the journals say, as they say it. All times are nanoseconds of one monotonic clock.
+
+CREATE TABLE run (
+  zero INTEGER,         -- time 0: what was meant to be sent from here on is measured, what was before is warm-up
+  publish_end INTEGER,
+  quiet INTEGER,        -- how long before it leaves in mid-run a client's messages may still be on their way to it
+  cut INTEGER,          -- 1: the evidence ends before the last message was waited for
+  never INTEGER         -- later than any time of a run
+);
+CREATE TABLE stream (stream INTEGER PRIMARY KEY, publisher TEXT, channel TEXT);
+CREATE TABLE client (client INTEGER PRIMARY KEY, team TEXT);
+CREATE TABLE node (node INTEGER PRIMARY KEY, name TEXT);
+CREATE TABLE stripe (stripe INTEGER PRIMARY KEY, closed INTEGER, heartbeat INTEGER);
+
+-- `id` rises in the order of reading: stripe by stripe by name, each from its beginning. It decides where times tie.
+CREATE TABLE event (id INTEGER PRIMARY KEY, stripe INTEGER, t INTEGER, client INTEGER, name TEXT, channel TEXT, own INTEGER);
+CREATE TABLE intent (id INTEGER PRIMARY KEY, intended INTEGER, seq INTEGER, stream INTEGER);
+CREATE TABLE outcome (
+  id INTEGER PRIMARY KEY, sent INTEGER, done INTEGER, seq INTEGER, stream INTEGER, status INTEGER, receivers INTEGER
+);
+CREATE TABLE delivery (
+  id INTEGER PRIMARY KEY, recv INTEGER, intended INTEGER, seq INTEGER, client INTEGER, stream INTEGER, node INTEGER, lag_us INTEGER
+);
