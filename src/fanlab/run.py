@@ -7,7 +7,7 @@ come, and leaves a run directory. What the evidence means is worked out afterwar
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from fanlab.topology.redis import redact
 from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
 from fanlab.watch import UnplannedExit, Watch
+from fanlab.witnessing import Witnessing
 
 TICK_S = 0.25
 CONNECT_DEADLINE_S = 30.0
@@ -75,12 +76,13 @@ async def run(request: Request, notify: Listener) -> None:
     _write_manifest(this, status="starting")
     try:
         redis, nodes = await _start_system(this)
-        async with _watching(this, redis) as watch, _load(this, redis, nodes) as load:
+        async with _watching(this, redis) as watch, _gathering(this, redis), _load(this, redis, nodes) as load:
             await _connect(this, load)
             await _set_epoch(this, load)
             async with _sampling(this, redis), _ticking(this, load):
                 await _measure(this, load, redis, watch)
                 await _drain(this, load)
+                await _sweep(this, load)
             notify(PhaseBegan("leave", "clients close, journals are completed"))
             await load.leave()
         _write_manifest(this, status="complete")
@@ -127,6 +129,7 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         },
         "redis": None,
         "journaling_nodes": [],
+        "caching_nodes": [],
         "host": provenance.host(),
         "versions": provenance.versions(),
         "limits": provenance.limits(),
@@ -148,6 +151,7 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
     nodes = await _all_or_nothing([this.backend.start_node(node) for node in this.plan.nodes])
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     this.manifest["journaling_nodes"] = [node.id for node in nodes if node.journals]
+    this.manifest["caching_nodes"] = [node.id for node in nodes if node.cache_url is not None]
     _write_manifest(this)
     return redis, nodes
 
@@ -162,6 +166,29 @@ def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
 
     units = [node.id for node in this.plan.nodes] + ([REDIS] if redis.pid is not None else [])
     return Watch(this.backend, units, lambda: this.zero_ns, tell)
+
+
+@asynccontextmanager
+async def _gathering(this: _Run, redis: RedisEndpoint) -> AsyncIterator[None]:
+    """The evidence beside the load's and the nodes' own journals, for as long as the block lasts."""
+    asked = this.scenario.evidence
+    async with AsyncExitStack() as stack:
+        if asked.witness:
+            witness = await stack.enter_async_context(_witness(this, redis))
+            await witness.subscribed()
+        yield
+
+
+def _witness(this: _Run, redis: RedisEndpoint) -> Witnessing:
+    return Witnessing(
+        this.backend,
+        this.request.rundir,
+        redis_url=redis.url,
+        channels=this.plan.channels,
+        run_tag=this.run_tag,
+        streams=len(this.plan.streams),
+        warn=lambda text: this.notify(Warned(text)),
+    )
 
 
 async def _all_or_nothing(starts: Sequence[Any]) -> list[NodeEndpoint]:
@@ -270,6 +297,13 @@ async def _drain(this: _Run, load: LoadSession) -> None:
             break
         await asyncio.sleep(TICK_S / 5)
     this.manifest["phases"] |= {"drain_end_ns": now_ns, "drain_ended_by": "quiet" if quiet else "deadline"}
+
+
+async def _sweep(this: _Run, load: LoadSession) -> None:
+    """What the nodes' caches hold when all has come: what is wrong now stays wrong."""
+    if this.scenario.readers:
+        this.notify(PhaseBegan("sweep", "each entry of each cache is read once more"))
+        await load.sweep()
 
 
 @asynccontextmanager

@@ -47,6 +47,30 @@ WITNESS_DTYPE = np.dtype(
     [("recv_ns", "<u8"), ("intended_ns", "<u8"), ("seq", "<u4"), ("stream", "<u2"), ("zero", "<u2")]
 )
 
+READ = struct.Struct("<QQQIIHHBBH")  # intended_ns, asked_ns, answered_ns, seq, object, stream, node, status, sweep, 0
+READ_DTYPE = np.dtype(
+    [
+        ("intended_ns", "<u8"),
+        ("asked_ns", "<u8"),
+        ("answered_ns", "<u8"),
+        ("seq", "<u4"),  # the version that the entry had; 0: none
+        ("object", "<u4"),  # the key is (stream, object): see scenario.plan.object_key
+        ("stream", "<u2"),
+        ("node", "<u2"),
+        ("status", "u1"),  # a ReadStatus
+        ("sweep", "u1"),  # 1: one of the reads of every entry that end a run
+        ("zero", "<u2"),
+    ]
+)
+
+
+class ReadStatus(IntEnum):
+    """How a read of a cache entry ended."""
+
+    OK = 0  # the entry, with a token of this run and key
+    MISSING = 1  # 404: nothing is held under this key
+    FAILED = 2  # no answer, an error, or one from which nobody can tell what is held
+
 
 class Status(IntEnum):
     """How a publish ended. Three kinds of answer: yes, no, and nobody knows."""

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     INTENTS = "I"  # records.INTENT, packed
     OUTCOMES = "O"  # records.OUTCOME, packed
     WITNESS = "W"  # records.WITNESS, packed
+    READS = "R"  # records.READ, packed
     EVENTS = "E"  # JSON lines, see ledger.events
     HEARTBEAT = "H"  # u64 ns: everything before it is in this stripe
     END = "Z"  # a JSON object: an orderly end

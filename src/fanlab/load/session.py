@@ -17,6 +17,7 @@ from fanlab.errors import EnvironmentFailure, FanlabError, HarnessError, Measure
 from fanlab.load.config import make_config
 from fanlab.load.limits import connections_allowed
 from fanlab.load.protocols import protocol
+from fanlab.load.reading import everything
 from fanlab.load.redis_link import parse_redis_url
 from fanlab.load.totals import LoadSnapshot, Totals
 from fanlab.load.wire import LineReader, Message, encode
@@ -34,6 +35,10 @@ _LOG_LINES = 20
 _LONGEST_SOCKET = 100  # Linux takes 107 bytes, other systems fewer
 _LOOK_S = 0.5
 _MASTER = "load-master"
+_READERS = "load-readers"
+_UNITS = {"master": _MASTER, "readers": _READERS}  # by role; workers have a number
+_SWEEP_S = 15.0  # for the sweep of the caches, and
+_SWEEP_PER_ENTRY_S = 0.02  # for each entry of the node that has most to be read
 
 
 class LoadSession:
@@ -80,6 +85,7 @@ class LoadSession:
         self._published: set[int] = set()
         self._engines: set[tuple[int, str]] = set()
         self._ended: set[tuple[int, str]] = set()
+        self._swept = False
         self._running = False  # the system was up: a death from here on spoils a measurement
         self._over = False  # from here on processes end because they were asked to
         self._failure: FanlabError | None = None
@@ -108,6 +114,9 @@ class LoadSession:
         self._server = await asyncio.start_unix_server(self._serve, control)
         common = ["--config", str(config), "--control", str(control)]
         await self._start_helper(_MASTER, "fanlab.load.master", common)
+        if self._config.readers:
+            await self._start_helper(_READERS, "fanlab.load.readers", common)
+            self._engines.add((0, "readers"))
         units = [f"load-{index + 1}" for index in range(self._workers)]
         for index, unit in enumerate(units):
             arguments = [*common, "--index", str(index + 1), "--workers", str(self._workers)]
@@ -119,8 +128,11 @@ class LoadSession:
         await self._wait(
             lambda: len(self._connected_workers) >= self._workers, START_S, "the workers to find Locust's master"
         )
+        if self._config.readers:
+            await self._wait(lambda: _READERS in self._hellos, START_S, "the readers to start", _READERS)
         # Orders to an engine that is still starting would queue up, and its clients all begin at once.
-        await self._wait(lambda: len(self._engines) >= self._sure_engines, START_S, "the load engines to start")
+        sure = self._sure_engines + bool(self._config.readers)
+        await self._wait(lambda: len(self._engines) >= sure, START_S, "the load engines to start")
 
     async def connect(self, deadline_s: float) -> LoadSnapshot:
         """Spawn clients (not those that join later) and publishers; returns when all are ready, or at the deadline."""
@@ -155,6 +167,7 @@ class LoadSession:
         self._running = True
         epoch = {"publish_start_ns": publish_start_ns, "zero_ns": zero_ns, "publish_end_ns": publish_end_ns}
         self._order({"op": "begin", **epoch})
+        self._tell_readers({"op": "begin", **epoch})
         self._check()
 
     async def published(self, deadline_s: float) -> None:
@@ -162,10 +175,22 @@ class LoadSession:
         if not await self._until(lambda: self._published >= self._publishing, deadline_s):
             raise MeasurementError(f"after {deadline_s:g} s some publishes still have no outcome")
 
+    async def sweep(self) -> None:
+        """Read every cache entry at every node once, if there are readers. Raises MeasurementError at the deadline."""
+        if not self._config.readers:
+            return
+        self._check()
+        self._tell_readers({"op": "sweep"})
+        most = max(len(found) for found in everything(self._config).values())
+        deadline_s = _SWEEP_S + _SWEEP_PER_ENTRY_S * most
+        if not await self._until(lambda: self._swept, deadline_s):
+            raise MeasurementError(f"after {deadline_s:g} s the caches have not all been read")
+
     async def leave(self) -> None:
         """All clients leave of their own will, and every engine completes its stripe. Raises MeasurementError."""
         self._check()
         self._order({"op": "leave"})
+        self._tell_readers({"op": "leave"})
         if not await self._until(lambda: self._ended >= self._engines, LEAVE_S):
             missing = ", ".join(f"load-{worker}/{role}" for worker, role in sorted(self._engines - self._ended))
             raise MeasurementError(f"after {LEAVE_S:g} s these engines have not completed their journals: {missing}")
@@ -173,6 +198,7 @@ class LoadSession:
     async def close(self) -> None:
         """End everything. Safe at any time, and twice."""
         self._over = True
+        self._tell_readers({"op": "quit"})
         # The master ends the workers, so that their last statistics come in; without one each is told by itself.
         for writer in [self._writers[_MASTER]] if _MASTER in self._writers else list(self._writers.values()):
             writer.write(encode({"op": "quit"}))
@@ -215,6 +241,10 @@ class LoadSession:
             raise HarnessError("the load has no Locust master (any more)")
         self._writers[_MASTER].write(encode(message))
 
+    def _tell_readers(self, message: Message) -> None:
+        if _READERS in self._writers:
+            self._writers[_READERS].write(encode(message))
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One process's line, until it ends."""
         lines = LineReader()
@@ -223,7 +253,7 @@ class LoadSession:
             while data := await reader.read(_READ_BYTES):
                 for message in lines.feed(data):
                     if message["ev"] == "hello":
-                        unit = _MASTER if message["role"] == "master" else f"load-{message['index']}"
+                        unit = _UNITS.get(message["role"]) or f"load-{message['index']}"
                         self._writers[unit] = writer
                         self._hellos[unit] = message
                     else:
@@ -253,6 +283,8 @@ class LoadSession:
                 self._totals.told(message)
             case "published":
                 self._published.add(int(message["worker"]))
+            case "swept":
+                self._swept = True
             case "ended":
                 self._ended.add((int(message["worker"]), str(message["role"])))
             case "fatal":
