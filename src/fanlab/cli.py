@@ -111,6 +111,36 @@ def report(run_directory: Path, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--client", metavar="C", help="Its number in the plan, or group:ordinal, as readers:3.")
+@click.option("--seq", type=click.IntRange(min=1), metavar="S", help="The number of the message in its stream.")
+@click.option("--publisher", help="Whose message, where several publishers use the number.")
+@click.option("--channel", help="On which channel, likewise.")
+@click.option("--lost", is_flag=True, help="List some losses to look at; with --client, of that client.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def explain(run_directory: Path, client: str | None, seq: int | None, *, lost: bool, as_json: bool, **of: Any) -> None:
+    """Tell the story of one message and one client of RUN: delivered, or lost where and why, and what led there."""
+    from fanlab.report import explain as explained
+    from fanlab.rundir import RunDir
+
+    rundir = RunDir(run_directory)
+    if lost and seq is None:
+        found, total = explained.some_losses(rundir, client)
+        if as_json:
+            echo_json(found)
+        else:
+            click.echo(explained.render_losses(found, total, shlex.quote(str(run_directory))), nl=False)
+        return
+    if lost or client is None or seq is None:
+        raise click.UsageError("name --client and --seq, or list losses to choose from with --lost")
+    stories = explained.stories(rundir, client, seq, **of)
+    if as_json:
+        echo_json([story.to_json() for story in stories])
+    else:
+        click.echo("\n".join(map(explained.render, stories)), nl=False)
+
+
+@cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @_with(_scenario_options)
 def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -> None:
