@@ -76,7 +76,13 @@ async def run(request: Request, notify: Listener) -> None:
     _write_manifest(this, status="starting")
     try:
         redis, nodes = await _start_system(this)
-        async with _watching(this, redis) as watch, _gathering(this, redis), _load(this, redis, nodes) as load:
+        async with (
+            _watching(this, redis) as watch,
+            _gathering(this, redis) as witness,
+            _load(this, redis, nodes) as load,
+        ):
+            if witness is not None:
+                await witness.subscribed()
             await _connect(this, load)
             await _set_epoch(this, load)
             async with _sampling(this, redis), _ticking(this, load):
@@ -169,14 +175,11 @@ def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
 
 
 @asynccontextmanager
-async def _gathering(this: _Run, redis: RedisEndpoint) -> AsyncIterator[None]:
+async def _gathering(this: _Run, redis: RedisEndpoint) -> AsyncIterator[Witnessing | None]:
     """The evidence beside the load's and the nodes' own journals, for as long as the block lasts."""
     asked = this.scenario.evidence
     async with AsyncExitStack() as stack:
-        if asked.witness:
-            witness = await stack.enter_async_context(_witness(this, redis))
-            await witness.subscribed()
-        yield
+        yield await stack.enter_async_context(_witness(this, redis)) if asked.witness else None
 
 
 def _witness(this: _Run, redis: RedisEndpoint) -> Witnessing:

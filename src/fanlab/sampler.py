@@ -6,8 +6,8 @@ Long form, `t_s,metric,unit,value`, t_s from time 0 of the run:
 | ---             | ---                            | --- |
 | cpu             | node, redis, generator process | share of one core since the sample before |
 | rss_mb          | the same                       | resident memory, MB |
-| redis_buffer_kb | pubsub                         | output buffers of all subscribers (omem), kB |
-| redis_clients   | redis, pubsub                  | connections in all, and those that subscribe |
+| redis_buffer_kb | pubsub                         | output buffers of all subscribers (omem) but the witness, kB |
+| redis_clients   | redis, pubsub                  | connections in all, and those that subscribe, less the witness |
 | channels        | redis                          | channels with a subscriber (PUBSUB CHANNELS) |
 | numsub          | channel                        | its subscribers (PUBSUB NUMSUB) |
 """
@@ -26,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fanlab import clock
+from fanlab.ledger.witness import NAME as WITNESS_NAME
 
 EVERY_S = 0.5
 _ANSWER_WITHIN_S = 0.4
@@ -119,12 +120,13 @@ class Sampler:
 
     async def _redis_rows(self) -> list[Row]:
         try:
-            subscribers = await self._redis.client_list(_type="pubsub")
+            listed = await self._redis.client_list(_type="pubsub")
             clients = await self._redis.info("clients")
             channels = await self._redis.pubsub_channels()
             numsub = await self._redis.pubsub_numsub(*self._channels)
         except (RedisError, OSError, TimeoutError):
             return []
+        subscribers = [client for client in listed if client.get("name") != WITNESS_NAME]
         return [
             ("redis_buffer_kb", "pubsub", sum(int(client.get("omem", 0)) for client in subscribers) / 1e3),
             ("redis_clients", "redis", float(clients["connected_clients"])),

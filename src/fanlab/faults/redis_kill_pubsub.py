@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.fault import Target
+from fanlab.ledger.witness import NAME as WITNESS_NAME
 
 
 @dataclass(slots=True)
@@ -47,7 +48,9 @@ def _connected(target: Target) -> Redis:
 
 
 async def _pubsub_ids(redis: Redis) -> frozenset[str]:
-    return frozenset(client["id"] for client in await redis.client_list(_type="pubsub"))
+    """Those of the system: fanlab's own witness is cut off with them, but nobody is to be the poorer for it."""
+    found = await redis.client_list(_type="pubsub")
+    return frozenset(client["id"] for client in found if client["name"] != WITNESS_NAME)
 
 
 async def _subscribers(redis: Redis) -> dict[str, int]:

@@ -56,11 +56,16 @@ class RedisLink:
         on_open: Callable[[int], None],
         on_reply: Callable[[Reply, int], None],
         on_break: Callable[[int, int], None],
+        return_at_once: bool = False,
     ) -> None:
-        """`on_open(n)`: n commands of its own went out first. `on_break(handed_over_bytes, now_ns)`."""
+        """`on_open(n)`: n commands of its own went out first. `on_break(handed_over_bytes, now_ns)`.
+
+        `return_at_once`: do not wait before the first attempt after a connection that was up has been lost.
+        """
         self._address = address
         self._name = name
         self._on_open, self._on_reply, self._on_break = on_open, on_reply, on_break
+        self._return_at_once = return_at_once
         self.socket: socket.socket | None = None
         self.up = False
         self.error = "not tried yet"
@@ -139,6 +144,11 @@ class RedisLink:
         for reply in self._reader.feed(data):
             self._on_reply(reply, t_ns)
 
+    def drop(self, now_ns: int, why: str) -> None:
+        """Give this connection up, and try again after a while."""
+        self._down(now_ns, why)
+        self._retry_at_ns = now_ns + RETRY_NS
+
     def close(self) -> None:
         """Close for good."""
         if self.socket is not None:
@@ -174,7 +184,7 @@ class RedisLink:
         was_up = self.up
         self.close()
         self.error = error
-        self._retry_at_ns = now_ns + RETRY_NS
+        self._retry_at_ns = now_ns + (0 if was_up and self._return_at_once else RETRY_NS)
         if was_up:
             self._on_break(self.handed_over, now_ns)
         self._out.clear()
