@@ -20,6 +20,7 @@ from fanlab.ledger.events import ClientEvent
 from fanlab.ledger.records import TOKEN_LENGTH
 from fanlab.ledger.stripe import StripeWriter
 from fanlab.load.config import LoadConfig
+from fanlab.load.probe import Probes
 from fanlab.load.protocols import protocol
 from fanlab.load.receiving import DeliveryBuffer, TokenReader
 from fanlab.load.subscriber import Close, Connect, Outcome, Send, State, Subscriber, Wait
@@ -151,6 +152,7 @@ class ClientsEngine:
         self.loop = loop
         self.reader = TokenReader(config.run_tag, config.stream_count)
         self.buffer = DeliveryBuffer(stripe, config.stream_channels(), len(config.channels))
+        self.probes = Probes(config, self.reader, loop)
         self._stripe = stripe
         self._events: list[ClientEvent] = []
         self._protocols = [protocol(node.protocol) for node in config.nodes]
@@ -223,6 +225,7 @@ class ClientsEngine:
     def counts(self) -> Message:
         """Totals so far, for the live view."""
         connected = reconnecting = clients = 0
+        probed: set[int] = set()
         entitled: Counter[str] = Counter()
         for subscriber in self._subscribers.values():
             state = subscriber.state
@@ -231,9 +234,12 @@ class ClientsEngine:
             clients += 1
             if state is State.SUBSCRIBED:
                 connected += 1
+                if subscriber.group is self.probes.group:
+                    probed.add(subscriber.node)
             elif subscriber.ever_subscribed or subscriber.attempt:
                 reconnecting += 1
             entitled.update(subscriber.entitled)
+        self.probes.serve(probed)
         return {
             "ev": "counts",
             "t": now_ns(),
@@ -262,6 +268,7 @@ class ClientsEngine:
 
     async def finish(self) -> Mapping[str, Any]:
         """All clients leave; connections that do not end are cut. Returns the footer of the stripe."""
+        self.probes.close()
         for client in list(self._subscribers):
             self._leave(client)
         await self._all_gone(GOODBYE_S)
@@ -286,6 +293,7 @@ class ClientsEngine:
         group = self.config.clients[bisect_right(self._starts, client) - 1]
         subscriber = Subscriber(client, group, self._protocols, self.config.seed, self._opening)
         self._subscribers[client] = subscriber
+        self.probes.begun(client)
         self.apply(None, subscriber.start(now_ns()), subscriber)
 
     def _leave(self, client: int) -> None:

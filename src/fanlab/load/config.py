@@ -100,6 +100,7 @@ class LoadConfig:
     clients: tuple[ClientsConfig, ...]
     publishers: tuple[PublishersConfig, ...]
     readers: tuple[ReadersConfig, ...] = ()
+    probes: int = 0  # in each clients engine
 
     @property
     def client_count(self) -> int:
@@ -217,6 +218,7 @@ def make_config(
         clients=clients,
         publishers=publishers,
         readers=readers,
+        probes=scenario.evidence.probes,
     )
 
 

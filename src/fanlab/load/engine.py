@@ -111,6 +111,7 @@ async def _obey(engine: ClientsEngine, reader: asyncio.StreamReader) -> bool:
 async def _tick(engine: ClientsEngine, writer: asyncio.StreamWriter) -> None:
     """The engine's clock: flush, tell totals, and measure how late this very clock comes."""
     health = Health()
+    health.pauses.watch()
     due_ns = now_ns()
     ticks = 0
     while True:
@@ -118,11 +119,14 @@ async def _tick(engine: ClientsEngine, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(max(0, due_ns - now_ns()) / NS_PER_S)
         t_ns = now_ns()
         health.tick(due_ns, t_ns)
+        engine.probes.tick()
         due_ns = max(due_ns, t_ns - TICK_NS)  # after a stall, do not run after every tick that was missed
         ticks += 1
         told: list[Message] = []
         if ticks % HEALTH_EVERY == 0:
             engine.record(health.event(t_ns, engine.missed))
+            if (measured := engine.probes.event(t_ns)) is not None:
+                engine.record(measured)
             told.append(engine.batches())
         if ticks % FLUSH_EVERY == 0:
             engine.flush()

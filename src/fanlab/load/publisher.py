@@ -64,6 +64,7 @@ class PublishersEngine:
     def run(self) -> None:
         """Until told to finish, or until the worker is gone. Raises OSError (a full disk)."""
         self._control.settimeout(0)
+        self._health.pauses.watch()
         self._tell({"ev": "ready", "pid": os.getpid()})
         reason: str | None = None
         flush_ns = now_ns() + FLUSH_NS

@@ -1,0 +1,91 @@
+"""Engines watching themselves, and what the account makes of it."""
+
+import gc
+import os
+import sys
+
+import pytest
+
+from fanlab.clock import NS_PER_S
+from fanlab.ledger.health import HealthEvent, cpu_wait_share, gc_max_ms, health_event, steal_share
+from fanlab.ledger.probes import ProbeEvent, probe_delays, probe_event
+from fanlab.load.health import Health, cpu_wait_of, stolen_of
+
+
+def test_health_tells_of_the_garbage_collector() -> None:
+    health = Health()
+    health.pauses("start", {})
+    health.pauses("stop", {})
+    event = health.event(9, missed=0)
+    assert 0 <= event["gc_max_ms"] == event["gc_ms"]
+    assert health.event(10, missed=0)["gc_max_ms"] == 0
+    began = len(gc.callbacks)
+    health.pauses.watch()
+    try:
+        gc.collect()
+        assert health.event(11, missed=0)["gc_max_ms"] > 0
+    finally:
+        del gc.callbacks[began:]
+
+
+def test_what_the_kernel_says_of_waiting_and_steal() -> None:
+    assert cpu_wait_of("861094 2500000000 4\n") == 2.5
+    assert cpu_wait_of("") is None
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    assert stolen_of(f"cpu  536224 2953 93923 1812960 3588 0 10787 {3 * ticks_per_s} 0 0\ncpu0 1 2\n") == 3
+    assert stolen_of("cpu  1 2 3 4\n") is None
+    assert stolen_of("") is None
+    if sys.platform == "linux":
+        event = Health().event(1, missed=0)
+        assert event["stolen_s"] >= 0
+        assert event["cpus"] >= 1
+
+
+def told(second: int, **fields: float) -> HealthEvent:
+    return HealthEvent(second * NS_PER_S, 0.0, (), **fields)  # type: ignore[arg-type]
+
+
+def test_a_health_event_is_read_back_with_and_without_what_the_system_tells() -> None:
+    event = Health().event(5, missed=0)
+    assert health_event(event).cpu_s == event["cpu_s"]
+    assert health_event(event).stolen_s == event.get("stolen_s")
+    assert health_event({"t": 1, "cpu_s": 2, "lags_ms": [3]}) == HealthEvent(1, 2.0, (3.0,))
+    with pytest.raises(KeyError):
+        health_event({"t": 1})
+
+
+def test_shares_are_of_the_span_and_of_the_worst_process() -> None:
+    calm = [told(k, cpu_wait_s=0.01 * k, stolen_s=0.1 * k, cpus=2) for k in range(12)]
+    starved = [told(k, cpu_wait_s=0.0 if k < 2 else 0.5 * (k - 2), stolen_s=0.1 * k, cpus=2) for k in range(12)]
+    span = (2 * NS_PER_S, 10 * NS_PER_S)
+    assert cpu_wait_share([calm, starved], *span) == pytest.approx(0.5)
+    assert cpu_wait_share([calm], *span) == pytest.approx(0.01)
+    assert steal_share([calm, starved], *span) == pytest.approx(0.05), "of all CPUs"
+
+
+def test_what_is_not_told_is_not_known() -> None:
+    silent = [told(k) for k in range(5)]
+    span = (0, 4 * NS_PER_S)
+    assert cpu_wait_share([silent], *span) is None
+    assert steal_share([silent, []], *span) is None
+    assert gc_max_ms([silent], *span) is None
+
+
+def test_the_longest_pause_is_of_the_span_only() -> None:
+    health = [told(k, gc_max_ms=pause) for k, pause in enumerate((90.0, 1.0, 7.5, 2.0, 80.0))]
+    assert gc_max_ms([health], 1 * NS_PER_S, 2 * NS_PER_S) == 7.5, "an event speaks of the second before it"
+
+
+def test_probe_delays_are_kept_by_engine_and_of_the_span_only() -> None:
+    one = [ProbeEvent(k * NS_PER_S, (k * 100,), (k * 100 + 1,)) for k in range(5)]
+    two = [ProbeEvent(3 * NS_PER_S, (9000,), ())]
+    delays = probe_delays([one, [], two], 1 * NS_PER_S, 3 * NS_PER_S)
+    assert [engine.n for engine in delays.by_engine] == [6, 1]
+    assert [engine.max_ns for engine in delays.by_engine] == [401_000, 9_000_000]
+    assert delays.inferred == 3
+
+
+def test_a_probe_event_is_read_back() -> None:
+    assert probe_event({"t": 4, "delays_us": [1, 2], "inferred_us": [3]}) == ProbeEvent(4, (1, 2), (3,))
+    with pytest.raises(KeyError):
+        probe_event({"t": 4})

@@ -1,0 +1,89 @@
+"""Delays from kernel stamps: exact where a message has a stamp of its own, bounded by two where it has not."""
+
+import socket
+import struct
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanlab.clock import NS_PER_MS, NS_PER_S
+from fanlab.load.stamps import ROOM, Heard, ask_for_stamps, delays_ns, realtime_ns, stamp_of
+
+
+def heard(handled: int, stamp: int, sent: int, *, exact: bool = True) -> Heard:
+    return Heard(handled, stamp, sent, exact)
+
+
+def test_messages_with_their_own_stamps_are_exact() -> None:
+    assert delays_ns([heard(110, 100, 0), heard(125, 105, 7)], 0) == ([10, 20], [])
+
+
+def test_of_messages_that_share_a_stamp_only_the_last_is_exact() -> None:
+    # The kernel joined three segments that came at 100, 200 and 300, and was read at 1000.
+    stamped, inferred = delays_ns([heard(1000, 300, 10), heard(1001, 300, 110), heard(1002, 300, 210)], 0)
+    assert stamped == [702]
+    assert inferred == [900, 801]
+
+
+def test_what_is_inferred_lies_between_the_stamp_before_and_its_own() -> None:
+    assert delays_ns([heard(1000, 300, 0), heard(1001, 300, 900)], 250) == ([701], [750]), "not before the floor"
+    assert delays_ns([heard(999, 280, 0), heard(1000, 300, 0), heard(1001, 300, 900)], 0)[1] == [720]
+    assert delays_ns([heard(1000, 300, 950), heard(1001, 300, 900)], 0)[1] == [700], "not after its stamp"
+
+
+def test_a_last_message_that_something_followed_is_inferred() -> None:
+    assert delays_ns([heard(1000, 300, 0, exact=False)], 0) == ([], [700])
+
+
+def test_nothing_heard_is_nothing() -> None:
+    assert delays_ns([], 5) == ([], [])
+
+
+@given(
+    arrivals=st.lists(st.integers(0, 10_000), min_size=1, max_size=30),
+    joined=st.lists(st.booleans(), min_size=30, max_size=30),
+    transit=st.integers(0, 1000),
+    stall=st.integers(0, 5000),
+)
+def test_with_a_steady_way_every_delay_is_right_however_segments_are_joined(
+    arrivals: list[int], joined: list[bool], transit: int, stall: int
+) -> None:
+    arrivals.sort()
+    handled = arrivals[-1] + stall
+    stamps = list(arrivals)
+    for place in range(len(arrivals) - 2, -1, -1):
+        if joined[place]:
+            stamps[place] = stamps[place + 1]
+    told = [heard(handled, stamp, arrived - transit) for arrived, stamp in zip(arrivals, stamps, strict=True)]
+    stamped, inferred = delays_ns(told, -10_000)
+    assert sorted(stamped + inferred) == sorted(handled - arrived for arrived in arrivals)
+
+
+def test_the_kernel_stamps_and_the_stamp_is_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        ask_for_stamps(client)
+        client.connect(server.getsockname())
+        peer, _ = server.accept()
+        with peer:
+            client.settimeout(5)
+            stamp = None
+            for _ in range(500):  # the kernel turns stamping on some time after the first socket has asked for it
+                before_ns = realtime_ns()
+                peer.send(b"x")
+                _, ancillary, _, _ = client.recvmsg(1, ROOM)
+                stamp = stamp_of(ancillary)
+                if stamp is not None:
+                    break
+                time.sleep(0.01)
+    assert stamp is not None
+    assert before_ns <= stamp <= realtime_ns()
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 8])
+def test_no_stamp_is_none(data: bytes) -> None:
+    assert stamp_of([(socket.SOL_SOCKET, 35, data)]) is None
+    assert stamp_of([]) is None
+    assert stamp_of([(socket.IPPROTO_TCP, 35, struct.pack("@ll", 1, 2))]) is None
+    assert stamp_of([(socket.SOL_SOCKET, 35, struct.pack("@ll", 1, 2 * NS_PER_MS))]) == NS_PER_S + 2 * NS_PER_MS

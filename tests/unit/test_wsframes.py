@@ -1,0 +1,116 @@
+"""A probe's WebSocket, without sockets, against the websockets library."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame as Reference
+from websockets.frames import Opcode as ReferenceOpcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
+
+from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketError, Opcode, client_frame
+
+
+def server_frame(payload: bytes, opcode: ReferenceOpcode = ReferenceOpcode.TEXT, *, fin: bool = True) -> bytes:
+    return bytes(Reference(opcode, payload, fin=fin).serialize(mask=False))
+
+
+def test_a_real_server_takes_the_handshake_and_its_answer_is_taken() -> None:
+    handshake = Handshake("ws://127.0.0.1:8080/ws?x=1")
+    assert (handshake.host, handshake.port) == ("127.0.0.1", 8080)
+    server = ServerProtocol()
+    server.receive_data(handshake.request)
+    (request,) = server.events_received()
+    assert isinstance(request, Request)
+    assert request.path == "/ws?x=1"
+    assert "Fanlab-Client" not in request.headers
+    server.send_response(server.accept(request))
+    answer = b"".join(server.data_to_send())
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert handshake.accepted(answer[:40]) is None
+    assert handshake.accepted(answer + b"rest") == b"rest"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: no\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+def test_other_answers_are_refusals(answer: bytes) -> None:
+    with pytest.raises(NotWebSocketError):
+        Handshake("ws://h/").accepted(answer)
+
+
+@pytest.mark.parametrize("url", ["wss://h/ws", "http://h/", "ws:///ws"])
+def test_other_addresses_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="no ws://"):
+        Handshake(url)
+
+
+@given(st.binary(max_size=300) | st.integers(65_530, 65_540).map(bytes))
+def test_a_real_server_reads_our_frames(payload: bytes) -> None:
+    reader = StreamReader()
+    reader.feed_data(client_frame(Opcode.BINARY, payload))
+    parsing = Reference.parse(reader.read_exact, mask=True)
+    with pytest.raises(StopIteration) as done:
+        next(parsing)
+    assert bytes(done.value.value.data) == payload
+    assert done.value.value.opcode == ReferenceOpcode.BINARY
+
+
+@given(
+    payloads=st.lists(st.binary(max_size=200), max_size=5),
+    cuts=st.lists(st.integers(1, 500), min_size=1, max_size=20),
+)
+def test_frames_are_found_however_they_come(payloads: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(map(server_frame, payloads))
+    data += server_frame(bytes(65_540))
+    payloads = [*payloads, bytes(65_540)]
+    reader, found, at, turn = FrameReader(), [], 0, 0
+    while at < len(data):
+        size = cuts[turn % len(cuts)]
+        found += [frame.payload for frame in reader.feed(data[at : at + size])]
+        at, turn = at + size, turn + 1
+    assert found == payloads
+    assert not reader.waiting
+
+
+@given(st.lists(st.sampled_from([48, 130, 70_000]), min_size=1, max_size=12))
+def test_reading_what_is_wanted_never_reads_into_a_later_frame_of_the_same_size(sizes: list[int]) -> None:
+    data = b"".join(server_frame(bytes(size)) for size in sizes)
+    ends, at = set(), 0
+    for size in sizes:
+        at += len(server_frame(bytes(size)))
+        ends.add(at)
+    reader, at, reads = FrameReader(), 0, 0
+    while at < len(data):
+        wanted = reader.wanted
+        assert wanted > 0
+        found = list(reader.feed(data[at : at + wanted]))
+        at, reads = min(at + wanted, len(data)), reads + 1
+        if len(set(sizes)) == 1 and found:
+            assert at in ends
+            assert len(found) == 1
+    assert not reader.waiting
+    if len(set(sizes)) == 1:
+        assert reads <= len(sizes) + 3
+
+
+def test_parts_are_joined_and_control_frames_come_between_them() -> None:
+    data = (
+        server_frame(b"one", fin=False)
+        + server_frame(b"hb", ReferenceOpcode.PING)
+        + server_frame(b"two", ReferenceOpcode.CONT)
+    )
+    assert list(FrameReader().feed(data)) == [Frame(Opcode.PING, b"hb"), Frame(Opcode.TEXT, b"onetwo")]
+
+
+def test_frames_that_no_server_sends_are_errors() -> None:
+    with pytest.raises(NotWebSocketError, match="masked"):
+        list(FrameReader().feed(client_frame(Opcode.TEXT, b"x")))
+    with pytest.raises(NotWebSocketError, match="bytes"):
+        list(FrameReader().feed(b"\x81\x7f" + (1 << 40).to_bytes(8, "big")))
