@@ -12,8 +12,8 @@ Policy `drop-newest`: it stays and misses messages until its buffer has room. No
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
@@ -21,6 +21,8 @@ from websockets.protocol import State
 
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
+NUMBER_HEADER = "Fanlab-Client"
+_NUMBER_DIGITS = 10
 
 log = logging.getLogger("node")
 
@@ -31,12 +33,14 @@ class Client(ServerConnection):
     heard_s: float
     asked_s: float | None
     doomed: bool  # to be closed for being slow
+    number: int | None  # that it told in its handshake, as fanlab's do
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.heard_s = self.loop.time()
         self.asked_s = None
         self.doomed = False
+        self.number = None
 
     def data_received(self, data: bytes) -> None:
         """Anything at all is a sign of life."""
@@ -71,6 +75,11 @@ class Client(ServerConnection):
         self.transport.abort()
 
 
+def number_of(text: str | None) -> int | None:
+    """A client's number from the header in which it tells one; None where it does not, or it is none."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS else None
+
+
 def text_frame(data: bytes) -> bytes:
     """A text frame as a server sends it, to any client."""
     return bytes(Frame(Opcode.TEXT, data).serialize(mask=False))
@@ -89,20 +98,19 @@ def payload_frame(payload: bytes) -> bytes:
 PING = bytes(Frame(Opcode.PING, b"hb").serialize(mask=False))
 
 
+Why = Literal["closing", "slow", "write_failed"]  # its connection is ending; its buffer is full; the write was refused
+
+
 @dataclass(slots=True)
 class Outcome:
-    """How one message fared: clients written to, and the others by cause."""
+    """How one message fared: clients written to, and the others by cause, as the journal names it."""
 
     written: int = 0
-    closing: int = 0  # the connection is ending
-    slow: int = 0  # its buffer is full
-    failed: int = 0  # the transport refused the write
+    dropped: dict[Why, list[Client]] = field(default_factory=dict)
 
-    @property
-    def drops(self) -> tuple[tuple[str, int], ...]:
-        """Causes with a count above 0, as the journal names them."""
-        pairs = (("closing", self.closing), ("slow", self.slow), ("write_failed", self.failed))
-        return tuple(pair for pair in pairs if pair[1])
+    def drop(self, why: Why, client: Client) -> None:
+        """This client does not get it."""
+        self.dropped.setdefault(why, []).append(client)
 
 
 class Fanout:
@@ -122,10 +130,10 @@ class Fanout:
         room = self._cap_bytes - len(frame)
         for client in members:
             if not client.writable:
-                outcome.closing += 1
+                outcome.drop("closing", client)
                 continue
             if client.unsent_bytes > room:
-                outcome.slow += 1
+                outcome.drop("slow", client)
                 if self._close_slow:
                     self.close_slow(client)
                 continue
@@ -133,7 +141,7 @@ class Fanout:
                 client.transport.write(frame)
             except (OSError, RuntimeError) as error:
                 log.warning("client=%s write failed: %s", client.id, error)
-                outcome.failed += 1
+                outcome.drop("write_failed", client)
             else:
                 outcome.written += 1
         return outcome

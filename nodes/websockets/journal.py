@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,8 +41,10 @@ class Gathered(Protocol):
     def message(self, t_ns: int, channel_json: bytes, mark: bytes | None, written: int, done_ns: int) -> None:
         """A message: received at `t_ns`, handed to `written` clients, done at `done_ns`."""
 
-    def drop(self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str) -> None:
-        """The message received at `t_ns` was not handed to `count` clients."""
+    def drop(
+        self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str, *, who: Sequence[int] = ()
+    ) -> None:
+        """The message received at `t_ns` was not handed to `count` clients; `who` are those that told a number."""
 
     def cached(self, t_ns: int, channel_json: bytes, mark: bytes | None, key: str) -> None:
         """The cache took a message at `t_ns`, as its entry `key`."""
@@ -65,7 +68,9 @@ class NoJournal:
     def message(self, t_ns: int, channel_json: bytes, mark: bytes | None, written: int, done_ns: int) -> None:
         """Nothing."""
 
-    def drop(self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str) -> None:
+    def drop(
+        self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str, *, who: Sequence[int] = ()
+    ) -> None:
         """Nothing."""
 
     def cached(self, t_ns: int, channel_json: bytes, mark: bytes | None, key: str) -> None:
@@ -114,11 +119,15 @@ class FileJournal:
             )
         self._add(line)
 
-    def drop(self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str) -> None:
-        """The message received at `t_ns` was not handed to `count` clients."""
+    def drop(
+        self, t_ns: int, channel_json: bytes, mark: bytes | None, count: int, why: str, *, who: Sequence[int] = ()
+    ) -> None:
+        """The message received at `t_ns` was not handed to `count` clients; `who` are those that told a number."""
         quoted = b"" if mark is None else b'"mark":"%b",' % mark
+        numbers = b',"who":[%b]' % b",".join(b"%d" % number for number in who) if who else b""
         self._add(
-            b'{"t":%d,"ev":"drop","ch":%b,%b"n":%d,"why":"%b"}\n' % (t_ns, channel_json, quoted, count, why.encode())
+            b'{"t":%d,"ev":"drop","ch":%b,%b"n":%d,"why":"%b"%b}\n'
+            % (t_ns, channel_json, quoted, count, why.encode(), numbers)
         )
 
     def cached(self, t_ns: int, channel_json: bytes, mark: bytes | None, key: str) -> None:

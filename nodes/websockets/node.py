@@ -9,7 +9,7 @@ from pathlib import Path
 
 import commands
 from cache import Cache
-from clients import GOING_AWAY, Client, Fanout
+from clients import GOING_AWAY, NUMBER_HEADER, Client, Fanout, number_of
 from heartbeat import Heartbeat
 from hub import Confirmed, Gap, Hub
 from journal import Gathered, mark_of
@@ -54,9 +54,10 @@ class Node:
         mark = mark_of(payload)
         outcome = self._fanout.publish(channel.members, payload)
         self.journal.message(received_ns, channel.name_json, mark, outcome.written, time.monotonic_ns())
-        for why, count in outcome.drops:
-            self.journal.drop(received_ns, channel.name_json, mark, count, why)
-            self.counters.add_drops(why, count)
+        for why, clients in outcome.dropped.items():
+            who = [client.number for client in clients if client.number is not None]
+            self.journal.drop(received_ns, channel.name_json, mark, len(clients), why, who=who)
+            self.counters.add_drops(why, len(clients))
         self.counters.messages += 1
         self.counters.deliveries += outcome.written
         if name == self.settings.cache_channel and (key := self.cache.refresh(payload)) is not None:
@@ -86,6 +87,8 @@ class Node:
         if not isinstance(connection, Client):
             raise TypeError("serve() needs create_connection=Client")
         client = connection
+        if client.request is not None:
+            client.number = number_of(client.request.headers.get(NUMBER_HEADER))
         self.clients.add(client)
         self.counters.connections += 1
         try:

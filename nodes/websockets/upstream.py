@@ -27,7 +27,9 @@ from journal import Gathered
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from settings import Settings
 
 PINGS_UNANSWERED = 64  # no more at a time: a Redis that lags need not be asked again
@@ -38,7 +40,11 @@ log = logging.getLogger("node")
 
 
 class OutOfStepError(RedisError):
-    """Redis confirmed what nobody asked for, or an answer never came: this connection cannot be trusted."""
+    """Redis confirmed what nobody asked for: this connection cannot be trusted."""
+
+
+class SilenceError(RedisError):
+    """Redis has said nothing for too long, or the kernel has given the connection up."""
 
 
 class Upstream:
@@ -112,7 +118,7 @@ class Upstream:
         reason = f"{type(error).__name__}: {error}"
         if self.up or reason != self.trouble:
             log.warning("redis down: %s", reason)
-            self._journal.event(now_ns, "redis", state="down", error=reason)
+            self._journal.event(now_ns, "redis", state="down", error=reason, **_why(error, was_up=self.up))
         if self.up:
             hub.disconnected(self.known_good_ns, now_ns)
         self.up = False
@@ -165,7 +171,7 @@ class Upstream:
             await asyncio.sleep(heartbeat.tick_s)
             self.trusted = True
             if heartbeat.sweep(loop.time(), [self]).dead:
-                raise OutOfStepError(f"Redis has said nothing for {timeout_s:g} s")
+                raise SilenceError(f"Redis has said nothing for {timeout_s:g} s")
             if len(self._pings) < PINGS_UNANSWERED:
                 self._pings.append(time.monotonic_ns())
                 self._commands.append(("PING",))
@@ -184,7 +190,7 @@ class Upstream:
                 self._on_refused(refused, str(error))
                 continue
             if reply is None:  # a read without a time limit timed out: the kernel gave the connection up (ETIMEDOUT)
-                raise OutOfStepError("the connection timed out")
+                raise SilenceError("the connection timed out")
             now_ns = time.monotonic_ns()
             self.heard_s = loop.time()
             self._take(hub, reply, now_ns)
@@ -207,6 +213,15 @@ class Upstream:
             self._on_confirmed(confirmed)
             if not confirmed.asked:
                 raise OutOfStepError(f"unasked {kind.decode()} of {name}")
+
+
+def _why(error: BaseException, *, was_up: bool) -> dict[str, str]:
+    """The journal's `why`: what an error says of the peer; nothing where the connection was ours to end."""
+    if isinstance(error, TimeoutError | RedisTimeoutError | SilenceError):
+        return {"why": "timeout"}
+    if not was_up:
+        return {"why": "refused"}
+    return {"why": "closed"} if isinstance(error, RedisConnectionError | OSError) else {}
 
 
 def _client_name(node_id: str) -> str:

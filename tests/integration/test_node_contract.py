@@ -27,6 +27,7 @@ FIELD = re.compile(r"`(\w+)` ([^,?\s]+)(\?)?")
 TYPES: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "int[]": lambda value: isinstance(value, list) and bool(value) and all(TYPES["int"](one) for one in value),
     "up\\|down": lambda value: value in ("up", "down"),
 }
 
@@ -85,6 +86,8 @@ def test_the_table_is_read_as_it_is_written() -> None:
         {"t": 1.5, "ev": "stop"},
         {"t": 1, "ev": "stop", "why": "x"},
         {"t": 1, "ev": "redis", "state": "maybe"},
+        {"t": 1, "ev": "drop", "ch": "a", "n": 1, "why": "slow", "who": ["1"]},
+        {"t": 1, "ev": "drop", "ch": "a", "n": 1, "why": "slow", "who": []},
         {"t": 1, "ev": "gap", "ch": "a", "from": 2, "to": 1},
         {"t": 1, "ev": "msg", "ch": "a", "n": "1", "done": 2},
         {"t": 1, "ev": "msg", "ch": "a", "n": 1, "done": 2, "mark": "fl1"},
@@ -175,7 +178,7 @@ async def test_a_real_journal_keeps_to_the_document(redis_server: str, tmp_path:
     node = NodeProcess(free_port(), redis_server, tmp_path, env).start()
     try:
         with closing(redis.Redis.from_url(redis_server)) as client:
-            slow = RawClient(node.port)
+            slow = RawClient(node.port, client=12)
             slow.send_text('{"type":"subscribe","channels":["news"]}')
             slow.frame()
             token = encode_token(Token(42, 1, 7, 1, 0))
@@ -197,3 +200,5 @@ async def test_a_real_journal_keeps_to_the_document(redis_server: str, tmp_path:
     for event in seen:
         check_event(event)
     assert {event["mark"] for event in seen if "mark" in event} == {token[:MARK_LENGTH].decode()}
+    assert {tuple(event["who"]) for event in seen if event["ev"] == "drop"} == {(12,)}
+    assert {event.get("why") for event in seen if event["ev"] == "redis"} == {None, "closed"}

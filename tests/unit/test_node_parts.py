@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis.exceptions
 
 # --- settings
 
@@ -127,6 +128,7 @@ async def test_journal_lines_are_json(node_modules: SimpleNamespace, journal_pat
     journal.message(2, name, None, 5, 3)
     journal.drop(2, name, b"fl1002a000100000007", 1, "slow")
     journal.drop(2, name, None, 1, "slow")
+    journal.drop(2, name, None, 3, "closing", who=[7, 12])
     journal.close()
     journal.close()
     assert lines(journal_path) == [
@@ -135,7 +137,40 @@ async def test_journal_lines_are_json(node_modules: SimpleNamespace, journal_pat
         {"t": 2, "ev": "msg", "ch": 'a "b"\\\n', "n": 5, "done": 3},
         {"t": 2, "ev": "drop", "ch": 'a "b"\\\n', "mark": "fl1002a000100000007", "n": 1, "why": "slow"},
         {"t": 2, "ev": "drop", "ch": 'a "b"\\\n', "n": 1, "why": "slow"},
+        {"t": 2, "ev": "drop", "ch": 'a "b"\\\n', "n": 3, "why": "closing", "who": [7, 12]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [("12", 12), ("0", 0), (None, None), ("", None), ("-1", None), ("twelve", None), ("1" * 11, None), ("١٢", None)],
+)
+def test_a_client_number_is_a_number_or_nothing(
+    node_modules: SimpleNamespace, told: str | None, number: int | None
+) -> None:
+    assert node_modules.clients.number_of(told) == number
+
+
+@pytest.mark.parametrize(
+    ("error", "was_up", "why"),
+    [
+        (redis.exceptions.ConnectionError("Connection closed by server."), True, {"why": "closed"}),
+        (ConnectionResetError(), True, {"why": "closed"}),
+        (redis.exceptions.ConnectionError("Error 111 connecting to 127.0.0.1:1."), False, {"why": "refused"}),
+        (TimeoutError(), False, {"why": "timeout"}),
+        (redis.exceptions.TimeoutError("Timeout connecting to server"), False, {"why": "timeout"}),
+        (redis.exceptions.ResponseError("NOAUTH Authentication required."), False, {"why": "refused"}),
+        (redis.exceptions.ResponseError("unknown command"), True, {}),
+    ],
+)
+def test_why_redis_is_down(node_modules: SimpleNamespace, error: Exception, was_up: bool, why: dict[str, str]) -> None:
+    assert node_modules.upstream._why(error, was_up=was_up) == why
+
+
+def test_silence_is_a_timeout_and_what_nobody_asked_for_is_nobodys_doing(node_modules: SimpleNamespace) -> None:
+    upstream = node_modules.upstream
+    assert upstream._why(upstream.SilenceError("x"), was_up=True) == {"why": "timeout"}
+    assert upstream._why(upstream.OutOfStepError("x"), was_up=True) == {}
 
 
 async def test_a_torn_line_of_a_killed_process_is_ended_before_the_next(

@@ -19,12 +19,12 @@ Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 | ev           | fields                          | meaning |
 | ---          | ---                             | --- |
 | start        | node, pid                       | a process of this node begins |
-| redis        | state (up/down), error?         | its connection to Redis |
+| redis        | state (up/down), error?, why?   | its connection to Redis |
 | subscribed   | ch                              | Redis confirmed a channel |
 | unsubscribed | ch                              | the last client of a channel left |
 | gap          | ch, from, to                    | resubscribed: what was published between was lost |
 | msg          | ch, mark?, n, done              | received at `t`, handed to n clients, done at `done` |
-| drop         | ch, mark?, n, why               | not handed to n clients |
+| drop         | ch, mark?, n, why, who?         | not handed to n clients |
 | cache        | ch, key, mark?                  | the cache took it, as its entry `key` |
 | stop         |                                 | an orderly end |
 """

@@ -316,6 +316,7 @@ class ClientsEngine:
                     self.config.nodes[link.node].url,
                     websocket_handshake_timeout=HANDSHAKE_S,
                     max_redirects=0,
+                    extra_headers={"Fanlab-Client": str(link.client)},  # for the `who` of a node's drop lines
                 )
             error = "the node closed the connection during the handshake"
         except (OSError, TimeoutError, WSError) as problem:
