@@ -19,6 +19,7 @@ from fanlab.ledger.records import (
     INTENT,
     MARK_LENGTH,
     OUTCOME,
+    WITNESS,
     Status,
     Token,
     encode_token,
@@ -69,6 +70,8 @@ class History:
     )  # … seq, stream, status, receivers
     node_lines: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     stamps: list[dict[str, Any]] = field(default_factory=list)
+    witness: list[tuple[int, int, int, int]] | None = None  # recv_ns, intended_ns, seq, stream; None: there was none
+    witness_up_ms: tuple[float, float] = (-2000, 5000)
 
     # Clients
 
@@ -120,6 +123,12 @@ class History:
     def deliver(self, client: int, seq: int, at: float, *, stream: int = 0, node: int = 0) -> Self:
         """The client receives a message, which must have been published before this call."""
         self.deliveries.append((ns(at), self.intended_ns(seq, stream), seq, client, stream, node))
+        return self
+
+    def witnessed(self, seq: int, at: float, *, stream: int = 0) -> Self:
+        """The witness receives a copy from Redis; the order of calls is Redis' order."""
+        self.witness = self.witness or []
+        self.witness.append((ns(at), self.intended_ns(seq, stream), seq, stream))
         return self
 
     # Nodes and faults
@@ -210,6 +219,8 @@ def write_run(history: History, path: Path, *, frame_records: int = 1000, client
         rows = [OUTCOME.pack(*outcome[:5], 0, outcome[5], 0) for outcome in history.outcomes]
         for part in _parts(rows, frame_records):
             stripe.write(Kind.OUTCOMES, b"".join(part))
+    if history.witness is not None:
+        write_witness(history, rundir)
     for node, lines in history.node_lines.items():
         write_lines(rundir.journal / f"node-{node + 1}.jsonl", lines)
     write_lines(rundir.faults, history.stamps)
@@ -231,6 +242,15 @@ def write_client_stripe(history: History, rundir: RunDir, number: int, of: int, 
         stripe.close()
     else:
         abandon(stripe)
+
+
+def write_witness(history: History, rundir: RunDir) -> None:
+    """The witness's stripe."""
+    up_ns, until_ns = map(ns, history.witness_up_ms)
+    with StripeWriter(rundir.witness, {"role": "witness", "pid": 1}) as stripe:
+        stripe.events([{"t": up_ns, "ev": "witness", "state": "up"}])
+        stripe.write(Kind.WITNESS, b"".join(WITNESS.pack(*row, 0) for row in history.witness or ()))
+        stripe.heartbeat(until_ns)
 
 
 def abandon(stripe: StripeWriter) -> None:

@@ -10,7 +10,7 @@ from fanlab.ledger.records import Status
 from support.histories import History, ns
 
 FOREVER = float("inf")
-TERMS = ("owed", "delivered", "lost", "indeterminate", "duplicated", "reordered", "unexpected")
+TERMS = ("owed", "delivered", "lost", "indeterminate", "duplicated", "reordered", "unexpected", "disagreed")
 
 
 @dataclass
@@ -52,7 +52,8 @@ def reckon(history: History) -> Reference:
     messages, asked = _messages(history), _asked(history)
     good = _count_received(history, result, messages, asked)
     _count_owed(history, result, messages, asked, good)
-    _count_reordered(history, result, messages, good)
+    late = _count_reordered(history, result, messages, good)
+    _count_disagreed(history, result, messages, good - late)
     return result
 
 
@@ -122,15 +123,55 @@ def _count_owed(history: History, result: Reference, messages: Messages, asked: 
                 result.by_client["lost"][client] += 1
 
 
-def _count_reordered(history: History, result: Reference, messages: Messages, good: Keys) -> None:
+def _count_reordered(history: History, result: Reference, messages: Messages, good: Keys) -> Keys:
     seen: Keys = set()
+    late: Keys = set()
     highest: dict[tuple[int, int], int] = defaultdict(int)
     for recv, _, seq, client, stream, _node in sorted(history.deliveries, key=lambda delivery: delivery[0]):
         if (client, stream, seq) in good - seen:
             seen.add((client, stream, seq))
             if seq < highest[client, stream]:
                 _odd(result, messages[stream, seq].intended, "reordered", (client, stream, seq), recv)
+                late.add((client, stream, seq))
             highest[client, stream] = max(highest[client, stream], seq)
+    return late
+
+
+def _count_disagreed(history: History, result: Reference, messages: Messages, wanted: Keys) -> None:
+    """Each wanted first copy against all that came before it through its node."""
+    came = sorted(history.deliveries, key=lambda delivery: delivery[0])
+    order = _order_of_redis(history, messages, came)
+    firsts: Keys = set()
+    for at, (recv, _, seq, client, stream, node) in enumerate(came):
+        key = (client, stream, seq)
+        if key in firsts or key not in wanted or (stream, seq) not in order:
+            continue
+        firsts.add(key)
+        before = [(s, q) for _, _, q, c, s, n in came[:at] if (c, n) == (client, node) and s != stream]
+        if any(order.get(other, -1) > order[stream, seq] for other in before):
+            _odd(result, messages[stream, seq].intended, "disagreed", key, recv)
+
+
+def _order_of_redis(
+    history: History, messages: Messages, came: list[tuple[int, int, int, int, int, int]]
+) -> dict[tuple[int, int], int]:
+    """By (stream, seq), its place in the order that all should share."""
+    sequence = [(stream, seq) for _, _, seq, stream in history.witness or () if (stream, seq) in messages]
+    if not sequence:
+        had: Counter[tuple[int, int]] = Counter()
+        seen: Keys = set()
+        for _, _, seq, client, stream, node in came:
+            if (stream, seq) in messages and client < history.clients and (client, stream, seq) not in seen:
+                had[client, node] += 1
+            seen.add((client, stream, seq))
+        if not had:
+            return {}
+        best = min(had, key=lambda lane: (-had[lane], lane))
+        sequence = [(s, q) for _, _, q, c, s, n in came if (c, n) == best and (s, q) in messages]
+    order: dict[tuple[int, int], int] = {}
+    for place, key in enumerate(sequence):
+        order.setdefault(key, place)
+    return order
 
 
 def _channel(history: History, stream: int) -> str | None:

@@ -17,10 +17,11 @@ import numpy as np
 
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.errors import MeasurementError
+from fanlab.ledger.arrival import Chunks
 from fanlab.ledger.blame import blamed, loss_rows, undecided_rows, world_of
 from fanlab.ledger.clocks import ClockAccount, clock_account
 from fanlab.ledger.faultlog import fault_accounts
-from fanlab.ledger.fold import Chunks, Context, Counts, Grid, deliveries_settled
+from fanlab.ledger.fold import Context, Counts, Grid, deliveries_settled
 from fanlab.ledger.health import cpu_share, cpu_wait_share, gc_max_ms, loop_lag_p99_ms, steal_share
 from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.hops import message_hops, node_times
@@ -28,15 +29,15 @@ from fanlab.ledger.journals import Journals, read_deliveries, read_journals
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.messages import NO_MESSAGE, Messages, collect_messages
 from fanlab.ledger.missing import Cut, PhaseDebt, debts
-from fanlab.ledger.odd import sorted_odd
+from fanlab.ledger.oddity import OddWorld, odd_deliveries
 from fanlab.ledger.pairs import spread
 from fanlab.ledger.probes import probe_delays
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import Status
 from fanlab.ledger.result import LOSS_DTYPE, Account, Evidence, FaultAccount, Outage, Tally
 from fanlab.ledger.windows import NEVER, Windows, owed_windows
-from fanlab.rundir import RunDir
 from fanlab.ledger.witness import receivers_less_witness
+from fanlab.rundir import RunDir
 from fanlab.scenario.plan import Plan, plan_from_json
 
 _BINS: Final = 200
@@ -65,8 +66,8 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         return _nothing(plan, faults, evidence, clock)
     clients = sum(group.count for group in plan.groups)
     messages = collect_messages(journals.intents, journals.outcomes, len(plan.streams))
-    measure = messages.intended_ns >= zero_ns
     messages = receivers_less_witness(messages, journals.witness)
+    measure = messages.intended_ns >= zero_ns
     measure_end_ns = phases.get("measure_end_ns") or zero_ns + manifest["scenario"]["phases"]["measure_ns"]
     end_ns = phases.get("drain_end_ns") or max(zero_ns, journals.last_ns)
     windows = _windows(manifest, plan, journals, measure_end_ns)
@@ -85,6 +86,12 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         outages=outages,
     )
     settled = deliveries_settled(chunks, context)
+    odd, coarse = odd_deliveries(
+        settled,
+        chunks,
+        OddWorld(messages, zero_ns, clients, context.node_names, journals.witness, journals.events, journals.nodes),
+    )
+    evidence.coarse += coarse
     partial = manifest.get("status") != "complete" or evidence.unclosed > 0
     # A drain that gave up leaves messages on their way just as an abort does, but the run is whole.
     cut = Cut(partial or phases.get("drain_ended_by") != "quiet", journals.horizon_ns(clients))
@@ -100,7 +107,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         measure=_tally(messages, measure, owed.measure, settled.measure),
         warm_up=_tally(messages, ~measure, owed.warm_up, settled.warm_up),
         losses=losses,
-        odd=sorted_odd(settled.odd),
+        odd=odd,
         undecided=undecided_rows(owed, pairs, messages),
         by_client={"owed": owed.owed_by_client, "delivered": settled.by_client, "lost": owed.lost_by_client},
         publishers=_publishers(messages, measure),
@@ -185,12 +192,12 @@ def _evidence(journals: Journals, plan: Plan) -> Evidence:
         node_journals=[names[index] for index in sorted(journals.nodes)],
         publisher_journal=any(stripe.header.get("role") == "publishers" for stripe in journals.stripes),
         boot_ids=sorted(map(str, boots)),
-    )
-
-
         witness=journals.witness is not None and bool(len(journals.witness.up)),
         redis_watch=journals.redis is not None and bool(len(journals.redis.watched)),
         foreign=journals.foreign,
+    )
+
+
 def _tally(messages: Messages, phase: Bools, owed: PhaseDebt, came: Counts) -> Tally:
     return Tally(
         published=int(np.count_nonzero(messages.may_exist & phase)),
@@ -201,6 +208,8 @@ def _tally(messages: Messages, phase: Bools, owed: PhaseDebt, came: Counts) -> T
         duplicated=came.duplicated,
         reordered=came.reordered,
         unexpected=came.unexpected,
+        disagreed=came.disagreed,
+        corrupted=came.corrupted,
     )
 
 

@@ -5,6 +5,7 @@ has it otherwise (a client in two stripes, times that fall), the times decide, a
 until all are there. Either way the result does not depend on the order in which stripes are read.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from fanlab.ledger.histogram import Ints
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import DELIVERY_DTYPE
 
+Chunk = tuple[int, NDArray[Any]]  # the number of its stripe, DELIVERY_DTYPE records
+Chunks = Callable[[], Iterator[Chunk]]  # each call anew
 _NO_SOURCE = -1
 
 
@@ -37,6 +40,17 @@ class Arrival:
         self.disordered[client[late]] = True
         self._last_recv[client] = recv  # of a client's records the last one stays
         self._source[client] = source
+
+
+def in_order(chunks: Chunks, disordered: Bools) -> Iterator[NDArray[Any]]:
+    """All deliveries, each client's in the order received: those of disordered clients (see Arrival) come last."""
+    if not disordered.any():
+        yield from (records for _, records in chunks())
+        return
+    held = Held(disordered)
+    for source, records in chunks():
+        yield held.split(records, source)
+    yield held.sorted()
 
 
 class Held:

@@ -7,14 +7,14 @@ in the order received; where one does not (see `arrival`), `deliveries_settled` 
 deliveries by time, at the cost of holding them in memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlab.ledger.arrival import Arrival, Held
+from fanlab.ledger.arrival import Arrival, Chunks, in_order
 from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.messages import Messages
@@ -25,8 +25,6 @@ from fanlab.ledger.records import Status
 from fanlab.ledger.result import Outage
 from fanlab.ledger.windows import NEVER
 
-Chunk = tuple[int, NDArray[Any]]  # the number of its stripe, DELIVERY_DTYPE records
-Chunks = Callable[[], Iterator[Chunk]]  # each call anew
 _SEQ_BITS = 32
 
 
@@ -55,6 +53,8 @@ class Counts:
     duplicated: int = 0
     reordered: int = 0
     unexpected: int = 0
+    disagreed: int = 0
+    corrupted: int = 0
 
 
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ class Settled:
     warm_up: Counts = field(default_factory=Counts)
     odd: list[NDArray[Any]] = field(default_factory=list)  # ODD_DTYPE rows of the measure phase, in no order
     odd_warm_up: list[NDArray[Any]] = field(default_factory=list)
+    disordered: Bools = field(default_factory=lambda: np.zeros(1, np.bool_))  # see arrival.Arrival
     contradictions: int = 0  # received although the publish is known to have failed
 
 
@@ -97,12 +98,12 @@ def deliveries_settled(chunks: Chunks, context: Context) -> Settled:
         arrival.note(records, source)
         fold.feed(records)
     if arrival.disordered.any():
-        held = Held(arrival.disordered)
         fold = _Fold(context)
-        for source, records in chunks():
-            fold.feed(held.split(records, source))
-        fold.feed(held.sorted())
-    return fold.finish()
+        for records in in_order(chunks, arrival.disordered):
+            fold.feed(records)
+    settled = fold.finish()
+    settled.disordered = arrival.disordered
+    return settled
 
 
 class _Fold:
