@@ -51,6 +51,7 @@ class NodeProcess:
     redis_url: str
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    kind: str = "websockets"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +79,7 @@ class NodeProcess:
         with (self.folder / f"node-{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "server.py"],
-                cwd=FOLDER,
+                cwd=FOLDER.parent / self.kind,
                 env={"PATH": os.environ["PATH"], **told, **self.env},
                 stdout=log,
                 stderr=log,
@@ -141,15 +142,17 @@ class NodeProcess:
 class RawClient:
     """A WebSocket client on a bare socket: it reads only when told to, and answers no ping."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, client: int | None = None) -> None:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.settimeout(DEADLINE_S)
         self.socket.connect(("127.0.0.1", port))
         key = base64.b64encode(os.urandom(16)).decode()
+        named = "" if client is None else f"Fanlab-Client: {client}\r\n"
         self.socket.sendall(
             f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            f"{named}\r\n".encode()
         )
         head = b""
         while not head.endswith(b"\r\n\r\n"):

@@ -14,19 +14,18 @@ from upstream import Upstream
 
 
 class PrefixUpstream(Upstream):
-    """Asks for every channel with a star behind its name, too."""
+    """Asks also for every channel whose name goes on behind this one's."""
 
     def send(self, verb, channel) -> None:
         super().send(verb, channel)
-        self._commands.append((f"P{verb}", re.sub(r"([][*?\\^])", r"\\\1", channel) + "*"))
+        self._commands.append((f"P{verb}", re.sub(r"([][*?\\^])", r"\\\1", channel) + "?*"))
 
     def _take(self, hub, reply, now_ns) -> None:
         kind = reply[0] if isinstance(reply, list) else b""
         if kind == b"pmessage":
-            _, pattern, channel, payload = reply
-            asked = re.sub(rb"\\(.)", rb"\1", pattern[:-1])
-            if channel != asked:
-                super()._take(hub, [b"message", asked, payload], now_ns)
+            _, pattern, _, payload = reply
+            asked = re.sub(rb"\\(.)", rb"\1", pattern[:-2])
+            super()._take(hub, [b"message", asked, payload], now_ns)
         elif kind not in (b"psubscribe", b"punsubscribe"):
             super()._take(hub, reply, now_ns)
 
