@@ -20,6 +20,7 @@ from fanlab.load.session import LoadSession
 from fanlab.predict import predict
 from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
 from fanlab.rundir import RunDir, write_json
+from fanlab.rediswatch import RedisWatch
 from fanlab.sampler import Sampler
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Scenario
@@ -182,9 +183,20 @@ async def _gathering(this: _Run, redis: RedisEndpoint) -> AsyncIterator[Witnessi
         yield await stack.enter_async_context(_witness(this, redis)) if asked.witness else None
 
 
+        if asked.redis_watch:
+            await stack.enter_async_context(_redis_watch(this, redis))
 def _witness(this: _Run, redis: RedisEndpoint) -> Witnessing:
     return Witnessing(
         this.backend,
+def _redis_watch(this: _Run, redis: RedisEndpoint) -> RedisWatch:
+    return RedisWatch(
+        this.request.rundir.redis_journal,
+        redis_url=redis.url,
+        log=None if redis.pid is None else this.request.rundir.logs / f"{REDIS}.log",
+        pids=lambda: {node.id: this.backend.pid(node.id) for node in this.plan.nodes},
+    )
+
+
         this.request.rundir,
         redis_url=redis.url,
         channels=this.plan.channels,

@@ -27,8 +27,8 @@ from fanlab.clock import NS_PER_MS, NS_PER_S, boot_id, now_ns
 from fanlab.errors import FanlabError
 from fanlab.ledger.stripe import Kind, StripeWriter
 from fanlab.ledger.witness import NAME
+from fanlab.load.hearing import Hearing
 from fanlab.load.redis_link import RedisLink, parse_redis_url
-from fanlab.load.testimony import Testimony
 
 URL_VARIABLE: Final = "FANLAB_REDIS_URL"
 TICK_NS: Final = 50 * NS_PER_MS
@@ -37,19 +37,19 @@ FLUSH_BYTES: Final = 1 << 16
 
 
 class WitnessProcess:
-    """The connection, the journal and the clock round a Testimony."""
+    """The connection, the journal and the clock round a Hearing."""
 
-    def __init__(self, redis_url: str, stripe: StripeWriter, testimony: Testimony, wake: socket.socket) -> None:
+    def __init__(self, redis_url: str, stripe: StripeWriter, hearing: Hearing, wake: socket.socket) -> None:
         """`wake` is readable once it is time to end."""
         self._stripe = stripe
-        self._testimony = testimony
+        self._hearing = hearing
         self._wake = wake
         self._link = RedisLink(
             parse_redis_url(redis_url),
             NAME,
-            on_open=lambda preamble: self._link.send(testimony.opened(preamble), now_ns()),
-            on_reply=testimony.take,
-            on_break=lambda _, t_ns: testimony.broke(t_ns, self._link.error),
+            on_open=lambda preamble: self._link.send(hearing.opened(preamble), now_ns()),
+            on_reply=hearing.take,
+            on_break=lambda _, t_ns: hearing.broke(t_ns, self._link.error),
             return_at_once=True,
         )
         self._told = ""
@@ -66,7 +66,7 @@ class WitnessProcess:
                 self._ping(t_ns)
                 self._flush()
         self._hear_the_last()
-        footer = self._testimony.ended(now_ns())
+        footer = self._hearing.ended(now_ns())
         self._flush()
         self._link.close()
         return {"reason": "asked" if asked else "orphaned", **footer}
@@ -84,9 +84,9 @@ class WitnessProcess:
             self._link.writable(now_ns())
         if sock is not None and sock in readable and sock is self._link.socket:
             self._link.readable(now_ns)
-            if self._testimony.refusal is not None:
-                self._link.drop(now_ns(), f"Redis said {self._testimony.refusal}")
-            if len(self._testimony.records) >= FLUSH_BYTES:
+            if self._hearing.refusal is not None:
+                self._link.drop(now_ns(), f"Redis said {self._hearing.refusal}")
+            if len(self._hearing.records) >= FLUSH_BYTES:
                 self._flush()
         self._tell()
         return self._wake in readable
@@ -95,23 +95,23 @@ class WitnessProcess:
         """One more PING, so that `good_ns` covers all that was published before the end was asked for."""
         t_ns = now_ns()
         self._ping(t_ns)
-        while self._testimony.up and self._testimony.pings and now_ns() < t_ns + LAST_PING_NS:
+        while self._hearing.up and self._hearing.pings and now_ns() < t_ns + LAST_PING_NS:
             self._wait(t_ns + LAST_PING_NS, ending=True)
 
     def _ping(self, t_ns: int) -> None:
-        if self._testimony.up:
-            self._link.send(self._testimony.ping(t_ns), t_ns)
+        if self._hearing.up:
+            self._link.send(self._hearing.ping(t_ns), t_ns)
 
     def _flush(self) -> None:
         """Records before events: one that says `up` is never ahead of a copy that came before it."""
-        testimony = self._testimony
-        good_ns = testimony.good_ns
-        self._stripe.write(Kind.WITNESS, testimony.records)
-        testimony.records.clear()
-        if testimony.events:
-            self._stripe.events(testimony.events)
-            testimony.events.clear()
-        if testimony.up and good_ns > self._heartbeat_ns:
+        hearing = self._hearing
+        good_ns = hearing.good_ns
+        self._stripe.write(Kind.WITNESS, hearing.records)
+        hearing.records.clear()
+        if hearing.events:
+            self._stripe.events(hearing.events)
+            hearing.events.clear()
+        if hearing.up and good_ns > self._heartbeat_ns:
             self._stripe.heartbeat(good_ns)
             self._heartbeat_ns = good_ns
 
@@ -137,10 +137,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: None)  # the wake-up descriptor does it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for whoever started us
     header = {"role": "witness", "pid": os.getpid(), "boot_id": boot_id(), "started_ns": now_ns()}
-    testimony = Testimony(arguments.channels, arguments.run_tag, arguments.streams)
+    hearing = Hearing(arguments.channels, arguments.run_tag, arguments.streams)
     try:
         with StripeWriter(arguments.out, header) as stripe:
-            stripe.close(WitnessProcess(os.environ[URL_VARIABLE], stripe, testimony, wake).run())
+            stripe.close(WitnessProcess(os.environ[URL_VARIABLE], stripe, hearing, wake).run())
     except (OSError, FanlabError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

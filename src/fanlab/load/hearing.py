@@ -1,4 +1,4 @@
-"""What the witness says, without sockets: replies of Redis come in, records and events to journal come out.
+"""What the witness hears, without sockets: replies of Redis come in, records and events to journal come out.
 
 The witness subscribes by patterns, each of which matches one channel literally, so that PUBSUB CHANNELS and NUMSUB do
 not show it. A PING is answered behind all that was published before it, so the sending time of the last PING that was
@@ -22,7 +22,7 @@ def literal_pattern(channel: str) -> bytes:
     return _SPECIAL.sub(rb"\\\1", channel.encode())
 
 
-class Testimony:
+class Hearing:
     """One witness's. `records` and `events` are for the caller to journal, and to clear."""
 
     def __init__(self, channels: Sequence[str], run_tag: int, streams: int) -> None:
