@@ -15,6 +15,7 @@ from fanlab import __version__, clock, provenance
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
 from fanlab.faults.timeline import PlannedFault, resolve
+from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
@@ -85,11 +86,13 @@ async def run(request: Request, notify: Listener) -> None:
             if witness is not None:
                 await witness.subscribed()
             await _connect(this, load)
+            await _compare_clocks(this, load, "before")
             await _set_epoch(this, load)
             async with _sampling(this, redis), _ticking(this, load):
                 await _measure(this, load, redis, watch)
                 await _drain(this, load)
                 await _sweep(this, load)
+            await _compare_clocks(this, load, "after")
             notify(PhaseBegan("leave", "clients close, journals are completed"))
             await load.leave()
         _write_manifest(this, status="complete")
@@ -272,20 +275,32 @@ async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint, watch: W
 
     journal = FaultJournal(this.request.rundir.faults, told)
     try:
+        halfway = asyncio.ensure_future(_compare_clocks_halfway(this, load))
         faults = asyncio.ensure_future(inject_all(this.timeline, zero_ns, this.backend, redis.url, journal))
         try:
             await _publishing_ends(load, zero_ns + this.scenario.phases.measure_ns)
             timeout_ns = max(publisher.timeout_ns for publisher in this.scenario.publishers)
             await load.published(timeout_ns / clock.NS_PER_S + this.scenario.phases.drain.deadline_ns / clock.NS_PER_S)
             this.failures = await faults
+            await halfway
         finally:
             faults.cancel()
-            await asyncio.gather(faults, return_exceptions=True)
+            halfway.cancel()
+            await asyncio.gather(faults, halfway, return_exceptions=True)
     finally:
         journal.close()
     for failure in this.failures:
         this.notify(Warned(f"{failure.fault.name} at {format_duration(failure.fault.at_ns)}: {failure.why}"))
     this.manifest["fault_failures"] = [{"fault": failure.fault.id, "why": failure.why} for failure in this.failures]
+
+
+async def _compare_clocks(this: _Run, load: LoadSession, moment: Moment) -> None:
+    this.manifest["clock"]["exchanges"] = await load.exchange_clocks(moment)
+
+
+async def _compare_clocks_halfway(this: _Run, load: LoadSession) -> None:
+    await clock_reaches((this.zero_ns or 0) + this.scenario.phases.measure_ns // 2)
+    await _compare_clocks(this, load, "during")
 
 
 async def _publishing_ends(load: LoadSession, end_ns: int) -> None:

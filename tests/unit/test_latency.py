@@ -6,6 +6,7 @@ import pytest
 
 from fanlab.analysis.latency import NEEDED, ecdf_ms, latency_block, over_time_ms, spectrum_ms
 from fanlab.clock import NS_PER_MS
+from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import Histogram
 
 NAMES = {50.0: "p50", 90.0: "p90", 95.0: "p95", 99.0: "p99", 99.9: "p999"}
@@ -21,6 +22,43 @@ def test_a_percentile_needs_a_sample_beyond_it(percent):
     assert needed == round(1 / (1 - percent / 100))
     assert latency_block(of_ms(*range(needed - 1)))[NAMES[percent]] is None
     assert latency_block(of_ms(*range(needed)))[NAMES[percent]] is not None
+
+
+def apart(offset_ms: float, bound_ms: float) -> ClockAccount:
+    low, high = offset_ms - bound_ms, offset_ms + bound_ms
+    return ClockAccount("exchange", Span(round(low * NS_PER_MS), round(high * NS_PER_MS)))
+
+
+def test_between_two_clocks_figures_are_moved_by_the_offset():
+    raw = of_ms(*(7 + 0.01 * k for k in range(1000)))  # true: 2 ms and more; the clients' clock is 5 ms ahead
+    moved, plain = latency_block(raw, apart(5, 0.5)), latency_block(raw)
+    for name in ("p50", "p99", "p999", "max"):
+        assert moved[name] == pytest.approx(plain[name] - 5)
+    assert moved["n"] == 1000
+
+
+def test_a_figure_within_the_bound_is_refused():
+    raw = of_ms(*([6.0] * 60 + [9.0] * 40))  # true: 1 ms and 4 ms, but known to 1.5 ms only
+    block = latency_block(raw, apart(5, 1.5))
+    assert block["p50"] is None
+    assert block["p90"] == pytest.approx(4, abs=0.01)
+    assert latency_block(raw, apart(5, 1.01))["p50"] is None, "it may as well be 0"
+    assert latency_block(raw, apart(5, 0.9))["p50"] == pytest.approx(1, abs=0.01)
+
+
+def test_what_was_counted_as_0_cannot_be_moved():
+    raw = of_ms(*([-3.0] * 60 + [1.0] * 40))  # the clients' clock is 8 ms behind; -3 ms is kept as 0
+    block = latency_block(raw, apart(-8, 0.5))
+    assert block["p50"] is None
+    assert block["p90"] == pytest.approx(9, abs=0.01)
+    assert latency_block(of_ms(-3.0, -2.0), apart(-8, 0.5))["max"] is None
+
+
+@pytest.mark.parametrize("clock", [ClockAccount("one-boot", Span(0, 0)), ClockAccount(), None])
+def test_on_one_clock_nothing_is_moved_or_refused(clock):
+    raw = of_ms(0, 0, 1)
+    assert latency_block(raw, clock) == latency_block(raw)
+    assert latency_block(raw, clock)["p50"] == 0
 
 
 def test_no_p999_under_1000_samples_however_large_they_are():

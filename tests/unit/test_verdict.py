@@ -7,10 +7,13 @@ import pytest
 
 from fanlab.analysis import verdict as module
 from fanlab.analysis.verdict import FAILING, INVALIDATING, judge
+from fanlab.clock import NS_PER_MS
 from fanlab.ledger.causes import Cause
+from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.odd import ODD_DTYPE, Odd, odd_rows
+from fanlab.ledger.probes import ProbeDelays
 from fanlab.ledger.result import Evidence, Tally
 from fanlab.scenario.gates import GateResult
 from support.accounts import BOOT, at, crash, empty_account, make_account, make_manifest, make_scenario
@@ -214,6 +217,19 @@ PLANTED = {
     "loop lag unknown": ("generator_saturated", {"loop_lag_p99_ms": None}, {}, ["event loop lag was not measured"]),
     "cpu": ("generator_saturated", {"generator_cpu": 0.97}, {}, ["97% of a core, limit 90%"]),
     "cpu unknown": ("generator_saturated", {"generator_cpu": None}, {}, ["CPU was not measured"]),
+    "late to each message": (
+        "generator_saturated",
+        {"probes": ProbeDelays([Histogram.of([NS_PER_MS] * 197 + [61 * NS_PER_MS] * 3)])},
+        {},
+        ["lay in the kernel before a client had them, p99 61.0 ms, limit 50 ms: use --workers"],
+    ),
+    "kept from its CPU": (
+        "generator_saturated",
+        {"loop_lag_p99_ms": 101.0, "cpu_wait": 0.34},
+        {},
+        ["loop lag p99 101.0 ms", "others had its CPU for 34% of the time: free a core for it"],
+    ),
+    "steal": ("generator_saturated", {"steal": 0.25}, {}, ["took 25% of this machine's CPU, limit 10%", "run again"]),
     "losses of its own": ("generator_saturated", own_losses(), {}, ["3 of 90 losses are the generator's own doing"]),
     "corrupt": ("journals_damaged", {"evidence": replace(SOUND, corrupt=2)}, {}, ["2 journal frames are corrupt"]),
     "torn": ("journals_damaged", {"evidence": replace(SOUND, torn=2)}, {}, ["2 journal records are torn", "explain 1"]),
@@ -254,6 +270,22 @@ PLANTED = {
         {"evidence": replace(SOUND, boot_ids=["other"])},
         {},
         ["2 boots"],
+    ),
+    "two boots, whose clocks were compared": (
+        "clocks_differ",
+        {
+            "evidence": replace(SOUND, boot_ids=[BOOT, "other"]),
+            "clock": ClockAccount("exchange", Span(-5, 5)),
+            "latency": early_deliveries()["latency"],
+        },
+        {},
+        ["2 boots: latency is put right, but who was owed what"],
+    ),
+    "clocks that contradict themselves": (
+        "clocks_differ",
+        {"clock": ClockAccount("one-boot", Span(0, 0), 1, None, ("the clock of load-1/clients differs by 5 ms",))},
+        {},
+        ["cannot be trusted: the clock of load-1/clients differs by 5 ms;"],
     ),
     "arrived before it was sent": ("clocks_differ", early_deliveries(), {}, ["2 of 100 deliveries arrived before"]),
 }

@@ -30,6 +30,7 @@ from fanlab.units import format_duration
 Outcome = Literal["pass", "fail", "invalid"]
 _EARLY_SHARE = 0.01  # a timer may fire a hair early; clocks that differ show in most messages or in none
 _UNKNOWABLE_SHARE = 0.5  # with more than this of what was owed left open, "nothing lost" would say nothing
+_KEPT_WAITING = 0.2  # a process that waits for a CPU so much of the time would not gain by sharing its work with another
 _OWED_NOTHING = re.compile(r"\s*ledger\.owed\s*==\s*0\s*")
 _BUG = "this is a bug in fanlab, please report it"
 
@@ -206,7 +207,7 @@ def faults_without_effect(case: Case) -> Iterator[str]:
 def generator_saturated(case: Case) -> Iterator[str]:
     """Past the scenario's limits the generator made the figures, not the system. Unmeasured is no better."""
     account, limits = case.account, case.manifest["scenario"]["limits"]
-    advice = _less_load(case.manifest)
+    advice = _more_room(case)
     lags = [("schedule lag", "schedule_lag_p99", account.schedule_lag_p99_ms, account.publishers["sent"])]
     lags.append(("event loop lag", "loop_lag_p99", account.loop_lag_p99_ms, case.names.clients()))
     for what, limit, value_ms, at_work in lags:
@@ -286,7 +287,7 @@ def clocks_differ(case: Case) -> Iterator[str]:
     for contradiction in clock.contradictions:
         yield f"the clocks cannot be trusted: {contradiction}; is a virtual machine being moved? run again"
     latency = case.account.latency.overall
-    if latency.clamped > latency.n * _EARLY_SHARE:
+    if clock.basis != "exchange" and latency.clamped > latency.n * _EARLY_SHARE:
         yield (
             f"{latency.clamped} of {latency.n} deliveries arrived before they were to be sent: the clocks of publisher"
             " and client differ; run on one machine"
@@ -382,6 +383,17 @@ def _due_in_measure(case: Case, channels: Sequence[str] | None, after_ns: int) -
 
 def _identity(tally: Tally) -> str:
     return f"owed {tally.owed}, delivered {tally.delivered} + lost {tally.lost} + indeterminate {tally.indeterminate}"
+
+
+def _more_room(case: Case) -> str:
+    """What to do about a generator that did not keep up: it had too much to do, or others had its CPU."""
+    waited = case.account.cpu_wait
+    if waited is None or waited < _KEPT_WAITING:
+        return _less_load(case.manifest)
+    return (
+        f"others had its CPU for {waited:.0%} of the time: free a core for it (end other work on this machine, or run"
+        " fewer nodes), or lower the rate or the number of clients"
+    )
 
 
 def _less_load(manifest: Mapping[str, Any]) -> str:

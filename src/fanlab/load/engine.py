@@ -78,7 +78,7 @@ async def _run_clients(config: LoadConfig, stripe: StripeWriter, control: socket
     reader, writer = await asyncio.open_connection(sock=control)
     writer.write(encode({"ev": "ready", "pid": os.getpid()}))
     ticker = asyncio.create_task(_tick(engine, writer))
-    orders = asyncio.create_task(_obey(engine, reader))
+    orders = asyncio.create_task(_obey(engine, reader, writer))
     try:
         await asyncio.wait((ticker, orders), return_when=asyncio.FIRST_COMPLETED)
         if ticker.done():
@@ -97,14 +97,18 @@ async def _run_clients(config: LoadConfig, stripe: StripeWriter, control: socket
     writer.close()
 
 
-async def _obey(engine: ClientsEngine, reader: asyncio.StreamReader) -> bool:
+async def _obey(engine: ClientsEngine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Pass orders on until `finish` (True) or until the worker is gone (False)."""
     lines = LineReader()
     while data := await reader.read(_READ_BYTES):
+        t_ns = now_ns()
         for message in lines.feed(data):
             if message["op"] == "finish":
                 return True
-            engine.command(message)
+            if message["op"] == "clock":
+                writer.write(encode({"ev": "clock", "id": message["id"], "t1": t_ns, "t2": now_ns()}))
+            else:
+                engine.command(message)
     return False
 
 

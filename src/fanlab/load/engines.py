@@ -42,6 +42,11 @@ class Engines:
         """Tell an engine something; the first order starts it."""
         self.start(role).tell(message)
 
+    def pass_on(self, role: str, message: Message) -> None:
+        """Tell an engine something, if it has been started."""
+        if role in self._lines:
+            self._lines[role].tell(message)
+
     def begin(self, epoch: Message) -> None:
         """Tell all engines the epoch, also those that are started later."""
         self._epoch = epoch

@@ -105,8 +105,11 @@ class PublishersEngine:
             data = b""
         if not data:
             return "orphaned"
+        t_ns = now_ns()
         for message in self._lines.feed(data):
             match message["op"]:
+                case "clock":
+                    self._tell({"ev": "clock", "id": message["id"], "t1": t_ns, "t2": now_ns()})
                 case "publish":
                     self._add(int(message["stream"]))
                 case "stop":

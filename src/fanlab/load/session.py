@@ -14,6 +14,8 @@ from pathlib import Path
 
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.errors import EnvironmentFailure, FanlabError, HarnessError, MeasurementError, NodeFailure
+from fanlab.ledger.clocks import Moment
+from fanlab.load.clocksync import ClockExchanges, ExchangeLine
 from fanlab.load.config import make_config
 from fanlab.load.limits import connections_allowed
 from fanlab.load.protocols import protocol
@@ -79,6 +81,7 @@ class LoadSession:
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._hellos: dict[str, Message] = {}
         self._totals = Totals()
+        self._clocks = ClockExchanges(self._tell_worker)
         self._connected_workers: set[str] = set()
         self._spawned = False
         self._publishing: set[int] = set()  # workers with a publishers engine
@@ -170,6 +173,11 @@ class LoadSession:
         self._tell_readers({"op": "begin", **epoch})
         self._check()
 
+    async def exchange_clocks(self, moment: Moment) -> list[ExchangeLine]:
+        """Compare this process's clock with the engines'; returns all that was found so far in this run."""
+        await self._clocks.exchange(moment, self._engines)
+        return self._clocks.kept
+
     async def published(self, deadline_s: float) -> None:
         """Wait until every slot was tried and every outcome is known. Raises MeasurementError at the deadline."""
         if not await self._until(lambda: self._published >= self._publishing, deadline_s):
@@ -236,6 +244,10 @@ class LoadSession:
         argv = [sys.executable, "-m", module, *arguments]
         await self._backend.start_helper(unit, argv, {}, self._rundir.logs / f"{unit}.log")
 
+    def _tell_worker(self, worker: int, message: Message) -> None:
+        if (writer := self._writers.get(f"load-{worker}")) is not None:
+            writer.write(encode(message))
+
     def _order(self, message: Message) -> None:
         if _MASTER not in self._writers:
             raise HarnessError("the load has no Locust master (any more)")
@@ -279,6 +291,8 @@ class LoadSession:
                 self._engines.add((int(message["worker"]), str(message["role"])))
                 if message["role"] == "publishers":
                     self._publishing.add(int(message["worker"]))
+            case "clock":
+                self._clocks.answered(message, now_ns())
             case "counts" | "batch":
                 self._totals.told(message)
             case "published":
