@@ -1,6 +1,8 @@
 """The two checkers side by side: the ledger's account of a run and the SQL one must agree, message by message."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -8,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.crosscheck.answers import SETS, TERMS, Crosscheck, Message
+from fanlab.crosscheck.gather import NoRunError
+from fanlab.errors import EnvironmentFailure, MeasurementError
 from fanlab.ledger.odd import Odd
 from fanlab.ledger.result import Account
+from fanlab.rundir import RunDir
 
 SHOWN: Final = 10  # of the messages that differ in a term
 _PHASES: Final = ("measure", "warm_up")
@@ -45,11 +50,6 @@ class Difference:
     seq: int
     received_ns: int | None  # None: it did not come
 
-    def describe(self) -> str:
-        """In a line."""
-        came = "" if self.received_ns is None else f", received at {self.received_ns} ns"
-        return f"{self.term}, by the {self.only} only: client {self.client}, stream {self.stream}, seq {self.seq}{came}"
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -62,7 +62,32 @@ class Agreement:
     @property
     def agrees(self) -> bool:
         """Whether they say the same of every count and of every message."""
-        return all(one.agrees for one in self.counts) and not any(self.differing.values())
+        return not self.differing_counts and not self.differing_messages
+
+    @property
+    def differing_counts(self) -> int:
+        """How many of `counts` are not the same."""
+        return sum(not one.agrees for one in self.counts)
+
+    @property
+    def differing_messages(self) -> int:
+        """How many messages only one of the two has, over all terms."""
+        return sum(self.differing.values())
+
+
+@contextmanager
+def second_opinion(rundir: RunDir) -> Iterator[Crosscheck]:
+    """The second checker's tables for a run. Raises what the account raises for a directory that holds none."""
+    try:
+        with Crosscheck(rundir.path) as second:
+            yield second
+    except NoRunError as error:
+        raise MeasurementError(str(error), hint="name a run directory, as reports/runs/<scenario>/latest") from error
+    except sqlite3.Error as error:
+        raise EnvironmentFailure(
+            f"the second checker's tables cannot be made: {error}",
+            hint="they need some 200 bytes per delivery in the folder for temporary files; set TMPDIR to a larger one",
+        ) from error
 
 
 def compare(account: Account, second: Crosscheck) -> Agreement:

@@ -19,6 +19,7 @@ from fanlab.rundir import RunDir
 from fanlab.scenario.loader import Loaded
 from fanlab.terminal import console, echo_json, interruptible, nobody_reads
 from fanlab.topology.redis import redact
+from fanlab.trace import trace as trace_run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,6 +42,7 @@ def run_all(
     out: Path | None,
     workers: int,
     redis_url: str | None,
+    trace: bool,
     as_json: bool,
     no_progress: bool,
 ) -> Exit:
@@ -61,7 +63,7 @@ def run_all(
         words = [word.replace(redis_url, redact(redis_url)) if redis_url else word for word in sys.argv[1:]]
         command = ["fanlab", *words, *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
         request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers)
-        ends.append(_run_once(request, view_for(told, wanted=not no_progress), quiet=as_json))
+        ends.append(_run_once(request, view_for(told, wanted=not no_progress), trace=trace, quiet=as_json))
         if ends[-1].code is Exit.INTERRUPTED:
             break
     summaries = [end.summary for end in ends if end.summary is not None]
@@ -72,7 +74,7 @@ def run_all(
     return min((end.code for end in ends), key=_WORST_FIRST.index)
 
 
-def _run_once(request: Request, view: View, *, quiet: bool) -> _End:
+def _run_once(request: Request, view: View, *, trace: bool, quiet: bool) -> _End:
     ended: Exit | None = None  # by something other than its verdict
     try:
         with view:
@@ -87,6 +89,8 @@ def _run_once(request: Request, view: View, *, quiet: bool) -> _End:
     if ended is not None and not _has_evidence(request.rundir):
         click.echo("interrupted before anything was published: there is nothing to report", err=True)
         return _End(ended, None)
+    if trace:
+        trace_run(request.rundir)
     summary = make_report(request.rundir.path, quiet=quiet)
     return _End(ended or VERDICT_EXITS[summary["verdict"]], summary)
 

@@ -70,6 +70,9 @@ _run_options = (
     ),
     click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers."),
     click.option("--redis-url", help="Use this Redis instead of starting one (loopback only)."),
+    click.option(
+        "--trace", is_flag=True, help="Write every delivery to deliveries.csv.gz, and have a second checker count them."
+    ),
     click.option("--json", "as_json", is_flag=True, help="summary.json alone on stdout, everything else on stderr."),
     click.option("--no-progress", is_flag=True, help="Say nothing while it runs."),
 )
@@ -138,6 +141,29 @@ def explain(run_directory: Path, client: str | None, seq: int | None, *, lost: b
         echo_json([story.to_json() for story in stories])
     else:
         click.echo("\n".join(map(explained.render, stories)), nl=False)
+
+
+@cli.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def crosscheck(run_directory: Path, as_json: bool) -> None:
+    """Count RUN once more with a second checker, in SQL, and say whether the two agree on every message."""
+    from fanlab.agreement import compare, second_opinion
+    from fanlab.analysis.names import names_of
+    from fanlab.ledger.account import account
+    from fanlab.report import agreement
+    from fanlab.rundir import RunDir
+
+    rundir = RunDir(run_directory)
+    with second_opinion(rundir) as second:
+        found = compare(account(rundir), second)
+    manifest = rundir.read_manifest()
+    names, zero_ns = names_of(manifest), manifest["phases"]["zero_ns"]
+    if as_json:
+        echo_json(agreement.to_json(found, names, zero_ns))
+    else:
+        console().print(agreement.table(found, names, zero_ns))
+    raise SystemExit(Exit.OK if found.agrees else Exit.INVALID)
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """The run directory: the one place a run writes to, and all that everything after the run reads.
 
 manifest.json · journal/ · faults.jsonl · nodes/<id>.log · samples.csv · summary.json · report.html · charts/
+and with --trace: deliveries.csv.gz
 """
 
 import json
@@ -58,6 +59,11 @@ class RunDir:
     def summary(self) -> Path:
         """The result, schema_version 1."""
         return self.path / "summary.json"
+
+    @property
+    def deliveries(self) -> Path:
+        """Every delivery, and every one that was missing; there with `--trace` only."""
+        return self.path / "deliveries.csv.gz"
 
     @property
     def charts(self) -> Path:

@@ -233,6 +233,12 @@ PLANTED = {
     "losses of its own": ("generator_saturated", own_losses(), {}, ["3 of 90 losses are the generator's own doing"]),
     "corrupt": ("journals_damaged", {"evidence": replace(SOUND, corrupt=2)}, {}, ["2 journal frames are corrupt"]),
     "torn": ("journals_damaged", {"evidence": replace(SOUND, torn=2)}, {}, ["2 journal records are torn", "explain 1"]),
+    "another count": (
+        "checkers_differ",
+        {},
+        {"crosscheck": {"agrees": False, "counts": 2, "messages": 7}},
+        ["2 counts and 7 messages", "a bug"],
+    ),
     "unclosed": ("journals_damaged", {"evidence": replace(SOUND, unclosed=1)}, {}, ["1 of 2 journals", "died"]),
     "no publisher journal": (
         "journals_damaged",

@@ -262,6 +262,16 @@ def journals_damaged(case: Case) -> Iterator[str]:
 
 def drain_cut_short(case: Case) -> Iterator[str]:
     """What was still under way when the drain gave up may have been late or lost: nobody knows."""
+def checkers_differ(case: Case) -> Iterator[str]:
+    """With `--trace` a second checker counts everything once more: where it differs, nobody knows which is right."""
+    told = case.manifest.get("crosscheck")
+    if told is not None and not told["agrees"]:
+        yield (
+            f"the ledger and its second checker in SQL differ in {told['counts']} counts and"
+            f" {told['messages']} messages, see `fanlab crosscheck`; {_BUG}"
+        )
+
+
     ended_by = case.manifest["phases"].get("drain_ended_by")
     drain = case.manifest["scenario"]["phases"]["drain"]
     if ended_by == "deadline":
@@ -322,6 +332,7 @@ INVALIDATING: Final[tuple[Checker, ...]] = (
     journals_damaged,
     drain_cut_short,
     clocks_differ,
+    checkers_differ,
 )
 FAILING: Final[tuple[Checker, ...]] = (gates_not_met, ended_unasked)
 # What is missing at the end of a run that was cut short is no finding of its own, and advice on it would be wrong.

@@ -2,15 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from fanlab.crosscheck.gather import gather
 
-RULES: Final = ("messages", "windows", "deliveries", "outcomes", "terms")
+RULES: Final = ("messages", "windows", "deliveries", "outcomes", "order", "terms")
 TERMS: Final = (
     "published",
     "owed",
@@ -20,6 +19,7 @@ TERMS: Final = (
     "duplicated",
     "reordered",
     "unexpected",
+    "disagreed",
 )
 SETS: Final = TERMS[3:]
 CACHE_KIB: Final = 128 * 1024  # what sqlite keeps of its tables in memory; the rest is in a file without a name
@@ -27,8 +27,7 @@ CACHE_KIB: Final = 128 * 1024  # what sqlite keeps of its tables in memory; the 
 Message = tuple[int, int, int, int]  # client, stream, seq, and when it was received: 0 where it was not
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
+class Traced(NamedTuple):
     """One delivery, or one that was missing. Times are ns of the run's clock; None where there was none."""
 
     client: int
@@ -80,8 +79,7 @@ class Crosscheck:
 
     def trace(self) -> Iterator[Traced]:
         """Every delivery of every phase, and what was owed and did not come: by client, in the order of time."""
-        for row in self._db.execute("SELECT * FROM trace"):
-            yield Traced(*row)
+        yield from map(Traced._make, self._db.execute("SELECT * FROM trace"))
 
     def close(self) -> None:
         """Give the tables up."""

@@ -19,7 +19,7 @@ LONGEST: Final = 64 * 1024 * 1024
 DELIVERY: Final = struct.Struct("<qqIIHHI")  # received, intended, seq, client, stream, node, µs from intended to sent
 INTENT: Final = struct.Struct("<qIHxx")  # intended, seq, stream
 OUTCOME: Final = struct.Struct("<qqIHBxixxxx")  # sent, done, seq, stream, status, receivers
-WITNESS: Final = struct.Struct("<qqIHxx")  # received, intended, seq, stream
+WITNESS_RECORD: Final = struct.Struct("<qqIHxx")  # received, intended, seq, stream
 HEARTBEAT: Final = struct.Struct("<q")
 
 Row = tuple[Any, ...]
@@ -33,7 +33,9 @@ class Stripe:
         self.closed = False
 
     def frames(self) -> Iterator[tuple[str, bytes]]:
-        """(letter, payload) of each good frame, in order."""
+        """(letter, payload) of each good frame, in order; none where there is no such file."""
+        if not self.path.is_file():
+            return
         with self.path.open("rb") as file:
             while len(head := file.read(12)) == 12:  # noqa: PLR2004 - the header's length
                 letter, length = head[2], int.from_bytes(head[4:8], "little")

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fanlab.crosscheck.frames import DELIVERY, HEARTBEAT, INTENT, OUTCOME, Row, Stripe, objects, records
+from fanlab.crosscheck.frames import DELIVERY, HEARTBEAT, INTENT, OUTCOME, WITNESS_RECORD, Row, Stripe, objects, records
 
 NEVER: Final = 1 << 62  # later than any time of a run
+WITNESS: Final = "witness.stripe"  # what Redis sent: no client's and no publisher's word
 LIFE: Final = frozenset({"connecting", "failed", "open", "subscribing", "subscribed", "closed", "left"})
 
 _INSERT: Final = {
@@ -29,8 +30,13 @@ def gather(folder: Path, db: sqlite3.Connection) -> None:
     """Fill the tables of rules/tables.sql. Raises NoRunError; OSError where a journal cannot be read."""
     manifest = _manifest(folder / "manifest.json")
     all_closed = True
-    for number, path in enumerate(sorted((folder / "journal").glob("*.stripe"))):
+    stripes = (folder / "journal").glob("*.stripe")
+    for number, path in enumerate(sorted(path for path in stripes if path.name != WITNESS)):
         all_closed &= _stripe(number, Stripe(path), db)
+    for letter, payload in Stripe(folder / "journal" / WITNESS).frames():
+        if letter == "W":
+            insert = "INSERT INTO heard (recv, intended, seq, stream) VALUES (?, ?, ?, ?)"
+            db.executemany(insert, records(WITNESS_RECORD, payload))
     try:
         _plan(manifest["plan"], db)
         phases, scenario = manifest["phases"], manifest["scenario"]["phases"]

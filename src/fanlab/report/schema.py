@@ -176,6 +176,7 @@ class CacheNodeBlock(TypedDict):
     stale_reads_lost: int
     refresh_ms: LatencyBlock
 
+    crosscheck: Literal["agrees", "differs"] | None
 
 class CacheBlock(TypedDict):
     """What became of the nodes' caches: ledger.cached.CacheAccount."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -327,3 +327,9 @@ def _rounded(value: float | None) -> float | None:
 def _json(value: Any) -> Any:
     """A value that JSON can hold: no NaN, no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+        "crosscheck": _crosscheck(manifest),
+def _crosscheck(manifest: Mapping[str, Any]) -> Literal["agrees", "differs"] | None:
+    told = manifest.get("crosscheck")
+    return None if told is None else "agrees" if told["agrees"] else "differs"
+
+

@@ -21,3 +21,5 @@ CREATE TABLE outcome (
 CREATE TABLE delivery (
   id INTEGER PRIMARY KEY, recv INTEGER, intended INTEGER, seq INTEGER, client INTEGER, stream INTEGER, node INTEGER, lag_us INTEGER
 );
+-- What Redis sent to fanlab's own subscriber, in Redis' own order.
+CREATE TABLE heard (id INTEGER PRIMARY KEY, recv INTEGER, intended INTEGER, seq INTEGER, stream INTEGER);

@@ -6,7 +6,8 @@ SELECT 'lost' AS term, client, stream, seq, 0 AS recv, measured FROM missing WHE
 UNION ALL SELECT 'indeterminate', client, stream, seq, 0, measured FROM missing WHERE NOT lost
 UNION ALL SELECT 'duplicated', client, stream, seq, recv, measured FROM copy WHERE n > 1
 UNION ALL SELECT 'reordered', client, stream, seq, recv, measured FROM got WHERE seq < top
-UNION ALL SELECT 'unexpected', client, stream, seq, recv, measured FROM copy WHERE n = 1 AND NOT owed;
+UNION ALL SELECT 'unexpected', client, stream, seq, recv, measured FROM copy WHERE n = 1 AND NOT owed
+UNION ALL SELECT 'disagreed', client, stream, seq, recv, measured FROM disagreement;
 
 CREATE TABLE term AS
 SELECT 'published' AS term, measured, COUNT(*) AS count FROM message WHERE exists_maybe GROUP BY measured
