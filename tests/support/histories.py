@@ -19,6 +19,7 @@ from fanlab.ledger.records import (
     INTENT,
     MARK_LENGTH,
     OUTCOME,
+    READ,
     WITNESS,
     Status,
     Token,
@@ -72,6 +73,9 @@ class History:
     stamps: list[dict[str, Any]] = field(default_factory=list)
     witness: list[tuple[int, int, int, int]] | None = None  # recv_ns, intended_ns, seq, stream; None: there was none
     witness_up_ms: tuple[float, float] = (-2000, 5000)
+    objects: int | None = None  # of every stream's publisher
+    caching: Sequence[int] = ()  # the nodes that have a cache
+    reads: list[bytes] = field(default_factory=list)  # records.READ
 
     # Clients
 
@@ -143,6 +147,22 @@ class History:
         channel = self.streams[stream]
         return self.node_line(node, at, "msg", ch=channel, mark=mark(seq, stream), n=n, done=ns(at + took))
 
+    def take(self, node: int, seq: int, at: float, *, stream: int = 0) -> Self:
+        """The node journals a message, and that its cache took it, 0.1 ms later each."""
+        self.fan_out(node, seq, at - 0.2, took=0.1, stream=stream, n=0)
+        number = (seq - 1) % (self.objects or 1)
+        key, channel = f"publisher-{stream + 1}-{number}", self.streams[stream]
+        return self.node_line(node, at, "cache", ch=channel, key=key, mark=mark(seq, stream))
+
+    def read(
+        self, node: int, number: int, at: float, seq: int = 0, *, status: ReadStatus = ReadStatus.OK,
+        took: float = 1, stream: int = 0, sweep: bool = False,
+    ) -> Self:  # fmt: skip
+        """A reader asks for an object at `at` and gets version `seq`."""
+        times = ns(at), ns(at), ns(at + took)
+        self.reads.append(READ.pack(*times, seq, number, stream, node, status, sweep, 0))
+        return self
+
     def gap(self, node: int, start: float, end: float, channel: str | None = None) -> Self:
         """The node journals a gap of its subscription."""
         return self.node_line(node, end, "gap", ch=channel or self.channels[0], **{"from": ns(start), "to": ns(end)})
@@ -184,12 +204,14 @@ class History:
             "scenario": {
                 "name": "by-hand",
                 "clients": [{"group": "readers", "failover": self.failover}],
+                "publishers": [{"name": "publisher", "objects": self.objects}],
                 "phases": {
                     "warm_up_ns": round(self.warm_up_ms * MS),
                     "measure_ns": round(self.measure_ms * MS),
                     "drain": {"quiet_ns": round(self.quiet_ms * MS), "deadline_ns": 10_000 * MS},
                 },
             },
+            "caching_nodes": [f"node-{node + 1}" for node in self.caching],
             "predictions": self.predictions,
             "faults": self.faults,
             "phases": {
@@ -221,6 +243,10 @@ def write_run(history: History, path: Path, *, frame_records: int = 1000, client
             stripe.write(Kind.OUTCOMES, b"".join(part))
     if history.witness is not None:
         write_witness(history, rundir)
+    if history.reads:
+        with StripeWriter(rundir.journal / "readers.stripe", {"role": "readers", "worker": 0, "pid": 1}) as stripe:
+            for part in _parts(history.reads, frame_records):
+                stripe.write(Kind.READS, b"".join(part))
     for node, lines in history.node_lines.items():
         write_lines(rundir.journal / f"node-{node + 1}.jsonl", lines)
     write_lines(rundir.faults, history.stamps)

@@ -19,6 +19,7 @@ from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.errors import MeasurementError
 from fanlab.ledger.arrival import Chunks
 from fanlab.ledger.blame import blamed, loss_rows, undecided_rows, world_of
+from fanlab.ledger.caches import CacheWorld, cache_account
 from fanlab.ledger.clocks import ClockAccount, clock_account
 from fanlab.ledger.faultlog import fault_accounts
 from fanlab.ledger.fold import Context, Counts, Grid, deliveries_settled
@@ -103,6 +104,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     evidence.contradictions = settled.contradictions
     hops = message_hops(messages, nodes, measure)
     health = [stripe.health for stripe in journals.stripes]
+    caching = CacheWorld(plan, journals, faults, context.grid, zero_ns, cut.partial)
     return Account(
         measure=_tally(messages, measure, owed.measure, settled.measure),
         warm_up=_tally(messages, ~measure, owed.warm_up, settled.warm_up),
@@ -132,6 +134,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         schedule_lag_p99_ms=hops["schedule"].percentile_ms(99),
         loop_lag_p99_ms=loop_lag_p99_ms(health, zero_ns, measure_end_ns),
         generator_cpu=cpu_share(health, zero_ns, measure_end_ns),
+        caches=cache_account(manifest, messages, caching),
         partial=partial,
         probes=probe_delays([stripe.probes for stripe in journals.stripes], zero_ns, measure_end_ns),
         cpu_wait=cpu_wait_share(health, zero_ns, measure_end_ns),

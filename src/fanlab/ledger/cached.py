@@ -30,7 +30,8 @@ class MissCause(IntEnum):
     NODE_DOWN = 4
     RESUBSCRIBE_GAP = 5
     NODE_CRASH_IN_FLIGHT = 6
-    NOT_TAKEN = 7  # the node had the message and its cache did not take it: too large, not understood, out of order
+    NOT_TAKEN = 7  # the node had the message and its cache did not take it: too large, not understood, a bug
+    OUTPUT_BUFFER_KILL = 8
 
     @property
     def label(self) -> str:
@@ -56,8 +57,9 @@ class Staleness(IntEnum):
     """Why a read got an old value: what became of the oldest update newer than it, at that node."""
 
     UNKNOWN = 0  # nobody knows whether the node ever took it
-    LATE = 1  # propagation: the node took it, but after the read
+    LATE = 1  # propagation: the node took it, but after the read was asked
     LOST = 2  # the node missed it
+    WITHHELD = 3  # the node had taken it by then, and answered with an older one all the same
 
 
 MISS_DTYPE = np.dtype(
@@ -106,6 +108,7 @@ class CacheTally:
     reads_missing: int = 0  # the node says that it holds nothing under this key
     stale_reads: int = 0
     stale_reads_lost: int = 0
+    stale_reads_withheld: int = 0
 
     @property
     def balanced(self) -> bool:

@@ -20,6 +20,7 @@ from fanlab.ledger.records import (
     INTENT_DTYPE,
     NO_NODE,
     OUTCOME_DTYPE,
+    READ_DTYPE,
 )
 from fanlab.ledger.redisjournal import RedisJournal, read_redis_journal
 from fanlab.ledger.stripe import Kind, StripeReader, heartbeat_ns, json_lines
@@ -61,6 +62,7 @@ class Journals:
     torn_stamps: int
     witness: Witness | None = None  # None: there was none
     redis: RedisJournal | None = None  # None: nobody watched Redis
+    reads: NDArray[Any] = field(default_factory=lambda: np.zeros(0, READ_DTYPE))  # of nodes' caches
 
     @property
     def foreign(self) -> int:
@@ -96,6 +98,7 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
     events: list[NDArray[Any]] = []
     intents: list[NDArray[Any]] = []
     outcomes: list[NDArray[Any]] = []
+    reads: list[NDArray[Any]] = []
     for path in stripe_paths(rundir):
         info = StripeInfo(path)
         reader = StripeReader(path)
@@ -113,6 +116,8 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                     intents.append(_records(frame.payload, INTENT_DTYPE))
                 case Kind.OUTCOMES:
                     outcomes.append(_records(frame.payload, OUTCOME_DTYPE))
+                case Kind.READS:
+                    reads.append(_records(frame.payload, READ_DTYPE))
         info.torn, info.corrupt, info.closed = reader.torn, reader.corrupt, reader.closed
         stripes.append(info)
     stamps, torn = json_objects(rundir.faults)
@@ -125,6 +130,7 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
         events=np.concatenate([np.zeros(0, EVENT_DTYPE), *events]),
         intents=np.concatenate([np.zeros(0, INTENT_DTYPE), *intents]),
         outcomes=np.concatenate([np.zeros(0, OUTCOME_DTYPE), *outcomes]),
+        reads=np.concatenate([np.zeros(0, READ_DTYPE), *reads]),
         stripes=stripes,
         nodes=nodes,
         stamps=list(stamps),

@@ -47,6 +47,7 @@ class NodeJournal:
     who: NDArray[np.int64] = field(default_factory=lambda: _rows(2))
     gaps: list[tuple[str, int, int]] = field(default_factory=list)  # (channel, from, to)
     torn: int = 0  # lines that are none
+    taken: NDArray[np.int64] = field(default_factory=lambda: _rows(3))  # by its cache: rows (stream, seq, t)
     redis: list[RedisLine] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     stops: list[int] = field(default_factory=list)  # orderly ends
@@ -58,6 +59,7 @@ def read_node_journal(path: Path, run_tag: int | None) -> NodeJournal:
     messages: list[tuple[int, int, int, int]] = []
     drops: list[tuple[int, int, int, int, int]] = []
     who: list[tuple[int, int]] = []
+    taken: list[tuple[int, int, int]] = []
     lines, torn = json_objects(path)
     journal = NodeJournal()
     for line in lines:
@@ -71,6 +73,9 @@ def read_node_journal(path: Path, run_tag: int | None) -> NodeJournal:
                         clients = [(len(drops), int(client)) for client in line.get("who", ())]
                         drops.append((*mark, int(line["t"]), DROPS.index(line["why"]), int(line["n"])))
                         who += clients
+                case "cache":
+                    if mark := _mark(line.get("mark"), run_tag):
+                        taken.append((*mark, int(line["t"])))
                 case event:
                     _note(journal, event, line)
         except (KeyError, TypeError, ValueError):
@@ -79,6 +84,7 @@ def read_node_journal(path: Path, run_tag: int | None) -> NodeJournal:
     journal.messages = np.array(messages, np.int64).reshape(-1, 4)
     journal.drops, journal.dropped = rows[:, :4], rows[:, 4]
     journal.who = np.array(who, np.int64).reshape(-1, 2)
+    journal.taken = np.array(taken, np.int64).reshape(-1, 3)
     journal.torn = torn
     return journal
 

@@ -38,12 +38,31 @@ class FaultLoss(TypedDict):
     measured: int
 
 
+class LossExample(TypedDict):
+    """One loss to look at: what `fanlab explain` asks for."""
+
+    client: int
+    publisher: str
+    channel: str
+    seq: int
+
+
+class LossKind(TypedDict):
+    """What one cause took at one hop."""
+
+    hop: str
+    cause: str
+    lost: int
+    example: LossExample
+
+
 class LossBlock(TypedDict):
     """Where and why messages were lost."""
 
     ratio: float | None
     by_hop: dict[str, int]
     by_cause: dict[str, int]
+    by_hop_and_cause: list[LossKind]
     by_node: dict[str, int]
     by_channel: dict[str, int]
     by_fault: list[FaultLoss]
@@ -157,6 +176,7 @@ class EvidenceBlock(TypedDict):
     witness: bool
     redis_watch: bool
     foreign: int
+    crosscheck: Literal["agrees", "differs"] | None
     coarse: list[str]
 
 
@@ -174,9 +194,9 @@ class CacheNodeBlock(TypedDict):
     reads_missing: int
     stale_reads: int
     stale_reads_lost: int
+    stale_reads_withheld: int
     refresh_ms: LatencyBlock
 
-    crosscheck: Literal["agrees", "differs"] | None
 
 class CacheBlock(TypedDict):
     """What became of the nodes' caches: ledger.cached.CacheAccount."""
@@ -195,6 +215,7 @@ class CacheBlock(TypedDict):
     reads_missing: int
     stale_reads: int
     stale_reads_lost: int
+    stale_reads_withheld: int
     stale_ratio: float | None
     staleness_ms: LatencyBlock
     refresh_ms: LatencyBlock

@@ -33,6 +33,8 @@ from fanlab.report.schema import (
     HopsBlock,
     LedgerBlock,
     LossBlock,
+    LossExample,
+    LossKind,
     Measured,
     PhasesBlock,
     PublishersBlock,
@@ -146,11 +148,38 @@ def _loss(account: Account, manifest: Mapping[str, Any], names: Names) -> LossBl
         "ratio": tally.lost / tally.owed if tally.owed else None,
         "by_hop": {hop.label: int(np.count_nonzero(losses["hop"] == hop)) for hop in Hop},
         "by_cause": by_cause,
+        "by_hop_and_cause": _kinds(losses, names),
         "by_node": by_node,
         "by_channel": by_channel,
         "by_fault": by_fault,
         "outside_faults": int(np.count_nonzero(losses["fault"] < 0)),
         "unexplained": by_cause[Cause.UNEXPLAINED.label],
+    }
+
+
+def _kinds(losses: NDArray[Any], names: Names) -> list[LossKind]:
+    """Each hop and cause that lost anything, along the way of a message, the most first; examples are the earliest."""
+    kind = (losses["hop"].astype(np.int64) << 8) | losses["cause"]
+    kinds, first, counts = np.unique(kind, return_index=True, return_counts=True)
+    order = sorted(range(len(kinds)), key=lambda at: (kinds[at] >> 8 or len(Hop), -counts[at]))
+    return [
+        LossKind(
+            hop=Hop(int(kinds[at]) >> 8).label,
+            cause=Cause(int(kinds[at]) & 0xFF).label,
+            lost=int(counts[at]),
+            example=_example(losses[first[at]], names),
+        )
+        for at in order
+    ]
+
+
+def _example(loss: Any, names: Names) -> LossExample:
+    stream = int(loss["stream"])
+    return {
+        "client": int(loss["client"]),
+        "publisher": names.publisher_of(stream),
+        "channel": names.channel_of(stream),
+        "seq": int(loss["seq"]),
     }
 
 
@@ -216,6 +245,7 @@ def _cache(caches: CacheAccount) -> CacheBlock:
         "reads_missing": tally.reads_missing,
         "stale_reads": tally.stale_reads,
         "stale_reads_lost": tally.stale_reads_lost,
+        "stale_reads_withheld": tally.stale_reads_withheld,
         "stale_ratio": tally.stale_reads / answered if answered else None,
         "staleness_ms": latency_block(caches.staleness),
         "refresh_ms": latency_block(caches.refresh),
@@ -237,6 +267,7 @@ def _cache_of(node: NodeCache) -> CacheNodeBlock:
         "reads_missing": tally.reads_missing,
         "stale_reads": tally.stale_reads,
         "stale_reads_lost": tally.stale_reads_lost,
+        "stale_reads_withheld": tally.stale_reads_withheld,
         "refresh_ms": latency_block(node.refresh),
     }
 
@@ -311,8 +342,14 @@ def _evidence(account: Account, manifest: Mapping[str, Any]) -> EvidenceBlock:
         "witness": evidence.witness,
         "redis_watch": evidence.redis_watch,
         "foreign": evidence.foreign,
+        "crosscheck": _crosscheck(manifest),
         "coarse": list(evidence.coarse),
     }
+
+
+def _crosscheck(manifest: Mapping[str, Any]) -> Literal["agrees", "differs"] | None:
+    told = manifest.get("crosscheck")
+    return None if told is None else "agrees" if told["agrees"] else "differs"
 
 
 def _seconds(t_ns: int | None, from_ns: int | None) -> float | None:
@@ -327,9 +364,3 @@ def _rounded(value: float | None) -> float | None:
 def _json(value: Any) -> Any:
     """A value that JSON can hold: no NaN, no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-        "crosscheck": _crosscheck(manifest),
-def _crosscheck(manifest: Mapping[str, Any]) -> Literal["agrees", "differs"] | None:
-    told = manifest.get("crosscheck")
-    return None if told is None else "agrees" if told["agrees"] else "differs"
-
-

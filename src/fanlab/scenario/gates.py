@@ -40,12 +40,12 @@ COPY_CAUSES = ("unexplained", "publish_retried", "double_subscription", "replay"
 # Those of ledger.cached.
 MISS_CAUSES = (
     *("unexplained", "publish_failed", "redis_down", "no_subscriber", "node_down", "resubscribe_gap"),
-    *("node_crash_in_flight", "not_taken"),
+    *("node_crash_in_flight", "not_taken", "output_buffer_kill"),
 )
 MISS_HOPS = ("unknown", "publisher_redis", "redis_node", "node_cache")
 _CACHE = (
     *("owed", "refreshed", "missed", "indeterminate", "wrong_for_good", "empty_at_end"),
-    *("reads", "reads_failed", "reads_missing", "stale_reads", "stale_reads_lost"),
+    *("reads", "reads_failed", "reads_missing", "stale_reads", "stale_reads_lost", "stale_reads_withheld"),
 )
 _MAX_LENGTH = 200
 
