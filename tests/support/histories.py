@@ -21,6 +21,7 @@ from fanlab.ledger.records import (
     OUTCOME,
     READ,
     WITNESS,
+    ReadStatus,
     Status,
     Token,
     encode_token,

@@ -197,7 +197,7 @@ def test_failing_publishes_while_redis_is_at_fault(tmp_path: Path) -> None:
 def test_a_crash_empties_the_cache_and_the_node_misses_until_it_is_subscribed_again(tmp_path: Path) -> None:
     history = steady(nodes=1, updates=9, missed={0: {3, 4, 5, 6}})
     history.node_line(0, -2000, "start", pid=1).fault("crash", "node-1", 305, 510)
-    history.node_line(0, 550, "start", pid=2)
+    history.node_line(0, 510.5, "start", pid=2)
     history.node_line(0, 650, "subscribed", ch="news")
     history.read(0, 1, 720, status=ReadStatus.MISSING).read(0, 1, 250, 2)
     made = caches(history, tmp_path)

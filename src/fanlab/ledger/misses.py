@@ -154,10 +154,9 @@ def _down(missed: Missed, node: Subscriber) -> tuple[Bools, Ints]:
             continue
         if fault.kind in ("crash", "stop") or (fault.kind == "pause" and window[1] == NEVER):
             spans.append((*window, index))
-    injected = list(spans)
-    for start_ns in sorted(node.journal.starts)[1:] if node.journal else ():
-        if not any(from_ns <= start_ns <= until_ns for from_ns, until_ns, _ in injected):
-            spans.append((_last_sign_ns(node.journal, start_ns), start_ns, -1))
+    again = sorted(node.journal.starts)[1:] if node.journal else []
+    unasked = [t_ns for t_ns in again if not any(from_ns <= t_ns <= until_ns for from_ns, until_ns, _ in spans)]
+    spans += [(_last_sign_ns(node.journal, start_ns), start_ns, -1) for start_ns in unasked]
     for from_ns, until_ns, index in spans:
         for channel in np.unique(missed.channel).tolist():
             again_ns = _subscribed_ns(node.journal, channel, from_ns) if until_ns < NEVER else NEVER
