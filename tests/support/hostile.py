@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from support.sample_report import sample_report
+from support.sample_report import sample_cache, sample_report
 
 NAMES = (
     "<script>alert(1)</script>",
@@ -33,8 +33,15 @@ def hostile_report() -> tuple[dict[str, Any], dict[str, Any]]:
     summary["gates"] = [{"expr": name, "actual": name, "ok": False} for name in NAMES]
     block = next(iter(summary["recovery_ms"]["by_fault"].values()))
     summary["recovery_ms"]["by_fault"] = dict.fromkeys(NAMES, block)
-    for key in ("by_cause", "by_node", "by_channel"):
+    for key in ("by_hop", "by_cause", "by_node", "by_channel"):
         summary["loss"][key] = dict.fromkeys(NAMES, 1)
+    summary["loss"]["by_hop_and_cause"] = [
+        {"hop": name, "cause": name, "lost": 1, "example": {"client": 1, "publisher": name, "channel": name, "seq": 1}}
+        for name in NAMES
+    ]
+    summary["duplicates"]["by_cause"] = dict.fromkeys(NAMES, 1)
+    summary["evidence"] |= {"coarse": list(NAMES), "node_journals": list(NAMES), "foreign": 3}
+    summary["cache"] = sample_cache(NAMES)
     summary["loss"]["by_fault"] = [
         {"fault": name, "predicted": 1.0, "predicted_from_outage": None, "measured": 1} for name in NAMES
     ]

@@ -4,6 +4,7 @@ Three nodes, 60 clients, two channels at 50 and 10 messages per second; node-2 i
 and Redis' pubsub connections are killed at 6 s. Every figure of the summary is counted from the arrays of the series.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.recovery import RecoveryBlock
 from fanlab.analysis.series import FaultWindow, HopLoss, Recovery, Series
-from fanlab.report.schema import LedgerBlock, Summary
+from fanlab.report.schema import CacheBlock, CacheNodeBlock, LedgerBlock, LossExample, Summary
 
 NODES = ("node-1", "node-2", "node-3")
 CLIENTS_PER_NODE = 20
@@ -98,7 +99,12 @@ def sample_series(seed: int = 7) -> Series:
             Recovery(KILL, 40, 1.4, 1.4, 96.0, 131.0),
         ],
         hop_losses=_hop_losses(heatmap),
-        notes={"clients": len(heatmap), "clients_hit": int((heatmap.sum(axis=1) > 0).sum()), "clients_per_row": 1},
+        notes={
+            "clients": len(heatmap),
+            "clients_hit": int((heatmap.sum(axis=1) > 0).sum()),
+            "clients_per_row": 1,
+            "clock": {"basis": "one-boot", "bound_ms": 0.0},
+        },
         samples=_samples(rng, times),
     )
 
@@ -150,6 +156,62 @@ def _block(recovery: Recovery) -> RecoveryBlock:
     }
 
 
+def _example(client: int) -> LossExample:
+    return {"client": client, "publisher": "ticker", "channel": "news", "seq": 101}
+
+
+def sample_cache(nodes: Sequence[str] = NODES) -> CacheBlock:
+    """The caches of such a run: 30 updates, of which the last node missed 5; 2 of its entries are wrong for good."""
+    times: LatencyBlock = {"n": 85, "p50": 0.9, "p90": 1.4, "p95": 1.9, "p99": None, "p999": None, "max": 3.25}
+    none: LatencyBlock = {"n": 0, "p50": None, "p90": None, "p95": None, "p99": None, "p999": None, "max": None}
+    good: CacheNodeBlock = {
+        "owed": 30,
+        "refreshed": 30,
+        "missed": 0,
+        "indeterminate": 0,
+        "wrong_for_good": 0,
+        "empty_at_end": 0,
+        "reads": 400,
+        "reads_failed": 0,
+        "reads_missing": 10,
+        "stale_reads": 0,
+        "stale_reads_lost": 0,
+        "stale_reads_withheld": 0,
+        "refresh_ms": times,
+    }
+    bad: CacheNodeBlock = {
+        **good,
+        "refreshed": 25,
+        "missed": 5,
+        "wrong_for_good": 2,
+        "reads_failed": 4,
+        "stale_reads": 61,
+        "stale_reads_lost": 58,
+        "stale_reads_withheld": 1,
+    }
+    return {
+        "updates": 30,
+        "owed": 30 * len(nodes),
+        "refreshed": 30 * len(nodes) - 5,
+        "missed": 5,
+        "indeterminate": 0,
+        "by_hop": {"unknown": 0, "publisher_redis": 0, "redis_node": 4, "node_cache": 1},
+        "by_cause": {"unexplained": 0, "resubscribe_gap": 4, "not_taken": 1},
+        "wrong_for_good": 2,
+        "empty_at_end": 0,
+        "reads": 400 * len(nodes),
+        "reads_failed": 4,
+        "reads_missing": 10 * len(nodes),
+        "stale_reads": 61,
+        "stale_reads_lost": 58,
+        "stale_reads_withheld": 1,
+        "stale_ratio": 61 / (400 * len(nodes) - 4),
+        "staleness_ms": {**none, "n": 61, "p50": 812.0, "p90": 1400.0, "p95": 1500.0, "max": 1730.0},
+        "refresh_ms": times,
+        "by_node": {**dict.fromkeys(nodes[:-1], good), nodes[-1]: bad},
+    }
+
+
 def sample_summary(series: Series | None = None) -> dict[str, Any]:
     """The summary.json (schema_version 1) that belongs to `series`; the type checker holds it to the schema."""
     series = series or sample_series()
@@ -166,6 +228,8 @@ def sample_summary(series: Series | None = None) -> dict[str, Any]:
         "duplicated": 0,
         "reordered": 0,
         "unexpected": 0,
+        "disagreed": 0,
+        "corrupted": 0,
     }
     hop: LatencyBlock = {"n": owed - lost, "p50": 0.21, "p90": 0.3, "p95": 0.4, "p99": 0.9, "p999": 2.2, "max": 4.81}
     pooled = Recovery("", 60, 1.9, 480.0, 500.0, 1620.0)
@@ -181,7 +245,24 @@ def sample_summary(series: Series | None = None) -> dict[str, Any]:
         "warm_up": {**ledger, "published": 60, "owed": 3600, "delivered": 3600, "lost": 0},
         "loss": {
             "ratio": lost / owed if owed else None,
-            "by_cause": {"node_down": crash, "node_redis_gap": kill, "publish_failed": 0, "unexplained": 0},
+            "by_hop": {
+                "unknown": 0,
+                "publisher_redis": 0,
+                "redis_node": kill,
+                "node_socket": min(IN_FLIGHT, crash),
+                "client": crash - min(IN_FLIGHT, crash),
+            },
+            "by_cause": {
+                "unexplained": 0,
+                "publish_failed": 0,
+                "resubscribe_gap": kill,
+                "node_crash_in_flight": min(IN_FLIGHT, crash),
+                "client_reconnecting": crash - min(IN_FLIGHT, crash),
+            },
+            "by_hop_and_cause": [
+                {"hop": one.hop, "cause": one.cause, "lost": one.lost, "example": _example(20 + number)}
+                for number, one in enumerate(series.hop_losses)
+            ],
             "by_node": by_node,
             "by_channel": {"news": round(lost * 5 / 6), "jobs": lost - round(lost * 5 / 6)},
             "by_fault": [
@@ -191,6 +272,7 @@ def sample_summary(series: Series | None = None) -> dict[str, Any]:
             "outside_faults": 0,
             "unexplained": 0,
         },
+        "duplicates": {"by_cause": {"unexplained": 0, "publish_retried": 0, "double_subscription": 0, "replay": 0}},
         "latency_ms": {
             "n": owed - lost,
             "p50": 1.31,
@@ -209,7 +291,22 @@ def sample_summary(series: Series | None = None) -> dict[str, Any]:
         "publishers": {"planned": 480, "sent": 480, "unsent": 0, "failed": 0, "timed_out": 0, "unheard": 0},
         "clients": {"count": 60, "connected": 60, "reconnects": 20, "never_returned": 0},
         "recovery_ms": {**_block(pooled), "by_fault": {one.fault: _block(one) for one in series.recoveries}},
-        "generator": {"cpu": 0.34, "schedule_lag_p99_ms": 0.31, "loop_lag_p99_ms": 1.9, "bias_ms": None},
+        "cache": None,
+        "generator": {
+            "cpu": 0.34,
+            "schedule_lag_p99_ms": 0.31,
+            "loop_lag_p99_ms": 1.9,
+            "bias_ms": 0.041,
+            "bias_p99_ms": 0.33,
+            "bias_n": 1840,
+            "bias_inferred": 12,
+            "bias_ratio": 0.0313,
+            "bias_p99_ratio": 0.0657,
+            "cpu_wait": 0.012,
+            "gc_max_ms": 1.4,
+            "steal": None,
+        },
+        "clock": {"basis": "one-boot", "offset_ms": 0.0, "bound_ms": 0.0, "drift_ppm": None, "exchanges": 0},
         "faults": [
             {
                 "fault": CRASH,
@@ -239,7 +336,13 @@ def sample_summary(series: Series | None = None) -> dict[str, Any]:
             "complete_until_s": 8.6,
             "node_journals": list(NODES),
             "publisher_journal": True,
+            "contradictions": 0,
             "early": 0,
+            "witness": True,
+            "redis_watch": True,
+            "foreign": 0,
+            "coarse": [],
+            "crosscheck": None,
         },
         "gates": [
             {"expr": "loss.unexplained == 0", "actual": 0, "ok": True},
@@ -267,7 +370,13 @@ def sample_manifest(status: str = "complete") -> dict[str, Any]:
             "channels": ["news", "jobs"],
             "phases": {"warm_up_ns": 10**9, "measure_ns": 8 * 10**9},
             "gates": ["loss.unexplained == 0", "ledger.duplicated == 0", "latency.p99 < 50ms"],
-            "limits": {"schedule_lag_p99_ns": 50_000_000, "loop_lag_p99_ns": 100_000_000, "cpu": 0.9},
+            "limits": {
+                "schedule_lag_p99_ns": 50_000_000,
+                "loop_lag_p99_ns": 100_000_000,
+                "cpu": 0.9,
+                "bias_p99_ns": 50_000_000,
+                "steal": 0.1,
+            },
         },
         "scenario_source": "scenarios/quickstart.yaml",
         "scenario_sha256": "5f0c1e2d" * 8,

@@ -109,6 +109,14 @@ def test_the_latency_chart_shows_lines_maxima_and_a_log_scale_where_the_range_as
     assert latency.figure_latency(narrow).figure.axes[0].get_yscale() == "linear"
 
 
+def test_every_one_way_chart_says_how_exact_it_is():
+    series = sample_series()
+    figures = (latency.figure_latency, latency.figure_spectrum, latency.figure_ecdf)
+    assert all(figure(series).subtitle.endswith("clock ± 0 ms") for figure in figures)
+    apart = replace(series, notes=series.notes | {"clock": {"basis": "exchange", "bound_ms": 0.34}})
+    assert all(figure(apart).subtitle.endswith("clock ± 0.34 ms") for figure in figures)
+
+
 def test_a_lone_interval_with_latencies_stays_visible():
     series = sample_series()
     alone = np.full(series.latency_n.size, np.nan)

@@ -78,9 +78,12 @@ def test_the_document_is_well_formed_and_its_ids_are_its_own(page):
 def test_verdict_and_gates_come_first_then_the_answer_then_the_heatmap(page):
     text = Document(page).text
     order = ["Every gate holds", "latency.p99 < 50ms", "1,069 of 28,800 deliveries owed were lost (3.71 %)",
-             "All back after", "Where messages were lost, and why", "Who lost what, when", "By cause", "Predicted", "Rate offered", "Losses over time",
+             "All back after", "Where messages were lost, and why",
+             "Who lost what, when", "By hop and cause", "By node", "Predicted", "Rate offered", "Losses over time",
              "Latency over time", "Percentile spectrum", "Latency by node", "Latency by hop", "Recovery by fault",
-             "CPU, memory, buffers", "busiest process", "fanlab run scenarios/quickstart.yaml --seed 7",
+             "CPU, memory, buffers", "busiest process",
+             "bias: kernel → client, p50", "Clocks: one clock: offset 0 ± 0 ms",
+             "witness: what Redis sent", "fanlab run scenarios/quickstart.yaml --seed 7",
              "The scenario as it was run"]  # fmt: skip
     places = [text.index(words) for words in order]
     assert places == sorted(places)
@@ -92,7 +95,7 @@ def test_the_figures_are_those_of_the_summary(page):
     for words in (
         "28,800",
         "27,731",
-        "node redis gap 280",
+        "resubscribe gap 280",
         "5.02 ms",
         "+31.5 %",
         "1.62 s",

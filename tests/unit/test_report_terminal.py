@@ -23,7 +23,9 @@ def test_it_says_what_matters_within_80_columns():
     summary, manifest, _ = sample_report()
     text = shown(summary, manifest)
     assert max(map(len, text.splitlines())) <= 80
-    for words in ("PASS", "quickstart", "27,731", "1,069", "1.31 ms", "5.02 ms", "41.9 ms", "node down", "789",
+    for words in ("PASS", "quickstart", "27,731", "1,069", "1.31 ms", "5.02 ms", "41.9 ms",
+                  "client reconnecting", "789", "Redis → node",
+                  "fanlab explain reports/runs/quickstart/20251122T194703Z \\\n          --client 22 --seq 101",
                   "crash node-2 @2s", "1.62 s", "node-3", "loss.unexplained == 0", str(PATH)):  # fmt: skip
         assert words in text, words
     assert "\x1b" not in text
@@ -56,7 +58,8 @@ def test_a_clean_run_has_no_table_of_losses():
     summary = sample_summary(quiet_series())
     summary["loss"]["by_fault"] = []
     text = shown(summary, sample_manifest())
-    assert "Lost by cause" not in text
+    assert "Lost at" not in text
+    assert "fanlab explain" not in text
     assert "By fault" not in text
     assert "Gates" in text
 

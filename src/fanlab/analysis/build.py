@@ -15,7 +15,7 @@ from fanlab.analysis.latency import ecdf_ms, over_time_ms, spectrum_ms
 from fanlab.analysis.names import Names, deed, names_of
 from fanlab.analysis.recovery import bite_ns, recoveries
 from fanlab.analysis.series import FaultWindow, Floats, HopLoss, Series
-from fanlab.clock import NS_PER_S
+from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.records import NO_NODE
 from fanlab.ledger.result import Account, Outage
@@ -49,8 +49,9 @@ def parse_samples(lines: Iterable[str]) -> list[Sample]:
 def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterable[Sample] = ()) -> Series:
     """Everything that the charts draw.
 
-    `notes` holds `partial`, `bin_s` (width of a bin in seconds), `clients`, `clients_hit` (how many lost something) and
-    `clients_per_row` (how many a row of the heatmap stands for; the last row of a node may stand for fewer).
+    `notes` holds `partial`, `bin_s` (width of a bin in seconds), `clients`, `clients_hit` (how many lost something),
+    `clients_per_row` (how many a row of the heatmap stands for; the last row of a node may stand for fewer) and `clock`
+    (`basis` and `bound_ms`, as in summary.json: how exact a time between two processes is).
     """
     names = names_of(manifest)
     edges_ns = account.start_ns - account.zero_ns + account.bin_ns * np.arange(len(account.offered) + 1)
@@ -80,6 +81,10 @@ def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterabl
             "clients_per_row": clients_per_row,
             "clients": names.clients(),
             "clients_hit": len(np.unique(account.losses["client"])),
+            "clock": {
+                "basis": account.clock.basis,
+                "bound_ms": None if account.clock.span is None else account.clock.span.bound_ns / NS_PER_MS,
+            },
         },
     )
 

@@ -29,6 +29,10 @@ class Names:
         """The channel of a stream."""
         return self.plan.streams[stream].channel if stream < len(self.plan.streams) else f"stream #{stream}"
 
+    def publisher_of(self, stream: int) -> str:
+        """The publisher of a stream."""
+        return self.plan.streams[stream].publisher if stream < len(self.plan.streams) else f"stream #{stream}"
+
     def clients(self) -> int:
         """How many clients the plan has."""
         return sum(group.count for group in self.plan.groups)

@@ -121,12 +121,11 @@ def losses(account: Account, names: Names, client: int | None, most: int) -> lis
 
 def _loss(account: Account, names: Names, row: Any) -> dict[str, Any]:
     stream = int(row["stream"])
-    known = stream < len(names.plan.streams)
     return {
         "t_s": round((int(row["intended_ns"]) - account.zero_ns) / NS_PER_S, 6),
         "client": int(row["client"]),
         "seq": int(row["seq"]),
-        "publisher": names.plan.streams[stream].publisher if known else "",
+        "publisher": names.publisher_of(stream),
         "channel": names.channel_of(stream),
         "node": names.node(int(row["node"])),
         "hop": Hop(int(row["hop"])).label,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fanlab.report import text
+from fanlab.report import text, words
 
 Tone = Literal["good", "bad", "warn"]
 _HEADLINES: Final[dict[str, tuple[Tone, str]]] = {
@@ -13,7 +13,7 @@ _HEADLINES: Final[dict[str, tuple[Tone, str]]] = {
     "invalid": ("warn", "Invalid"),
 }
 _HOLDS = "every gate holds and the measurement is valid"
-_BESIDE: Final = ("duplicated", "reordered", "unexpected")  # what the identity does not count
+_BESIDE: Final = ("duplicated", "reordered", "unexpected", "disagreed", "corrupted")  # what the identity does not count
 _UNGATED = "the measurement is valid; no gate was asked for"
 _INVALID = "the measurement cannot be trusted, so it says nothing about the system, good or bad"
 
@@ -105,12 +105,14 @@ def _loss_words(summary: Mapping[str, Any]) -> list[str]:
     lost, owed = text.count(ledger["lost"]), text.count(ledger["owed"])
     known = {cause: n for cause, n in loss["by_cause"].items() if n and cause != "unexplained"}
     causes = [f"{text.label(cause)} {text.count(n)}" for cause, n in sorted(known.items(), key=lambda item: -item[1])]
+    hops = [f"{words.hop(hop)} {text.count(n)}" for hop, n in sorted(loss["by_hop"].items(), key=lambda i: -i[1]) if n]
     unexplained = loss["unexplained"]
     end = f"{text.count(unexplained)} without an explanation" if unexplained else "every loss is explained"
     outside = loss["outside_faults"] - unexplained
     end += f", {text.count(outside)} by no fault of the scenario." if outside and loss["by_fault"] else "."
     return [
         f"{lost} of {owed} deliveries owed were lost ({text.ratio(loss['ratio'])}), {of}.",
+        f"Where: {text.listing(hops)}.",
         f"Why: {text.listing(causes)}; {end}" if causes else f"Why: {end}",
     ]
 
@@ -120,7 +122,7 @@ def key_figures(summary: Mapping[str, Any]) -> list[KeyFigure]:
     ledger, latency = summary["ledger"], summary["latency_ms"]
     owed, lost, unsure = ledger["owed"], ledger["lost"], ledger["indeterminate"]
     arrived = text.ratio(ledger["delivered"] / owed) if owed else text.NONE
-    n = f"n = {text.count(latency['n'])}"
+    n = f"n = {text.count(latency['n'])}, clock {words.clock_bound(summary['clock'])}"
     return [
         KeyFigure("Owed", text.count(owed), f"from {text.count(ledger['published'])} messages published"),
         KeyFigure("Delivered", text.count(ledger["delivered"]), f"{arrived} of those owed"),
@@ -131,11 +133,25 @@ def key_figures(summary: Mapping[str, Any]) -> list[KeyFigure]:
             for key, name in (("p50", "Latency p50"), ("p99", "Latency p99"), ("max", "Slowest"))
         ),
         _recovery_figure(summary),
+        *_cache_figures(summary["cache"]),
         *(
             KeyFigure(key.capitalize(), text.count(ledger[key]), "deliveries beside those owed", "bad")
             for key in _BESIDE
             if ledger[key]
         ),
+    ]
+
+
+def _cache_figures(cache: Mapping[str, Any] | None) -> list[KeyFigure]:
+    """What the nodes' caches came to, where they have any."""
+    if cache is None:
+        return []
+    wrong, stale = cache["wrong_for_good"], cache["stale_reads"]
+    missed = f"{text.count(cache['missed'])} of {text.count(cache['owed'])} refreshes missed"
+    reads = f"{text.ratio(cache['stale_ratio'])} of {text.count(cache['reads'])} reads"
+    return [
+        KeyFigure("Wrong for good", text.count(wrong), f"cache entries; {missed}", _tone(wrong)),
+        KeyFigure("Stale reads", text.count(stale), reads, _tone(stale)),
     ]
 
 

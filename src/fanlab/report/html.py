@@ -10,7 +10,7 @@ import yaml
 from markupsafe import Markup
 
 from fanlab.analysis.series import Series
-from fanlab.report import facts, tables, text
+from fanlab.report import cachetables, facts, losstables, tables, text, trusttables
 from fanlab.report.charts import FIGURES, Chart
 from fanlab.report.figures import svg
 
@@ -39,11 +39,16 @@ def render(summary: Mapping[str, Any], manifest: Mapping[str, Any], series: Seri
         answer=_unbroken(facts.answer(summary)),
         key_figures=facts.key_figures(summary),
         charts={name: charts[name] for name in FIGURES},
-        losses=tables.losses(summary),
-        faults=tables.faults(summary),
+        kinds=losstables.kinds(summary),
+        losses=losstables.losses(summary)[1:],
+        faults=losstables.faults(summary),
+        duplicates=losstables.duplicates(summary),
+        caches=cachetables.caches(summary),
+        cache_nodes=cachetables.cache_nodes(summary),
         latency=tables.latency(summary),
         recovery=tables.recovery(summary),
-        health=tables.health(summary, manifest),
+        health=trusttables.health(summary, manifest),
+        evidence=trusttables.evidence(summary),
         counts=tables.counts(summary),
         reproduction=tables.reproduction(summary, manifest),
         command=tables.command(manifest),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fanlab.report import facts, tables, text
+from fanlab.report import cachetables, facts, losstables, tables, text, trusttables
 from fanlab.report.tables import Table
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|!~@$&^])")
@@ -32,11 +32,18 @@ def render(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     lines += ["| | | |", "| --- | ---: | --- |"]
     lines += [f"| {escape(f.label)} | **{escape(f.value)}** | {escape(f.note)} |" for f in facts.key_figures(summary)]
     lines += ["", "## Losses", ""]
-    for table in (*tables.losses(summary), tables.faults(summary)):
+    for table in (*losstables.losses(summary), losstables.faults(summary)):
         lines += section(table, f"### {table.title}")
+    if (copies := losstables.duplicates(summary)).rows:
+        lines += section(copies, f"### {copies.title}")
+    if (of_nodes := cachetables.cache_nodes(summary)) is not None:
+        lines += ["## Caches", ""]
+        for table in (*cachetables.caches(summary), of_nodes):
+            lines += section(table, f"### {table.title}")
     lines += section(tables.latency(summary), "## Latency")
     lines += section(tables.recovery(summary), "## Recovery")
-    lines += section(tables.health(summary, manifest), "## Is it us?")
+    lines += section(trusttables.health(summary, manifest), "## Is it us?")
+    lines += section(trusttables.evidence(summary), "### Evidence")
     for table in tables.counts(summary):
         lines += section(table, f"### {table.title}")
     lines += ["## Run it again", ""]

@@ -4,12 +4,12 @@ Cells hold names as they are, made printable by `text.clean`; escaping for a for
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fanlab.report import text
-from fanlab.scenario.gates import Gate, GateError, parse_gate
+from fanlab.report import text, words
+from fanlab.scenario.gates import Gate, GateError, parse_gate, quantity_of
 
 Tone = Literal["", "good", "bad", "muted"]
 PERCENTILES: Final = (("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p999", "p99.9"), ("max", "max"))
@@ -27,7 +27,6 @@ _RECOVERY: Final = (
     ("all_back", "all back"),
     ("never_back", "never back"),
 )
-_RATIOS: Final = ("loss.ratio", "generator.cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,63 +66,6 @@ def gates(summary: Mapping[str, Any]) -> Table:
     return Table("Gates", columns, tuple(rows), none)
 
 
-def losses(summary: Mapping[str, Any]) -> list[Table]:
-    """Losses by cause, by node and by channel; what lost nothing is left out where the list is open-ended."""
-    lost = summary["ledger"]["lost"]
-    tables = []
-    for key, title, keep in (
-        ("by_cause", "By cause", False),
-        ("by_node", "By node", True),
-        ("by_channel", "By channel", True),
-    ):
-        items = [(name, n) for name, n in summary["loss"][key].items() if n or keep]
-        ordered = sorted(items, key=lambda item: -item[1]) if key == "by_cause" else items
-        rows = tuple(
-            (
-                Cell(text.label(name) if key == "by_cause" else text.clean(name, 60)),
-                Cell(text.count(n), "bad" if name == "unexplained" and n else "" if n else "muted"),
-                Cell(text.ratio(n / lost) if lost else text.NONE, "muted"),
-            )
-            for name, n in ordered
-        )
-        columns = ((title.removeprefix("By ").capitalize(), False), ("Lost", True), ("Share", True))
-        tables.append(Table(title, columns, rows, "" if rows else "Nothing was lost."))
-    return tables
-
-
-def faults(summary: Mapping[str, Any]) -> Table:
-    """Each fault: predicted beside measured, their difference, and when it bit and was healed."""
-    stamps = {fault.get("fault"): fault for fault in summary["faults"]}
-    rows = []
-    for loss in summary["loss"]["by_fault"]:
-        stamp = stamps.get(loss["fault"], {})
-        rows.append(
-            (
-                Cell(text.clean(loss["fault"], 60)),
-                Cell(text.count(loss["predicted"])),
-                Cell(text.count(loss["measured"])),
-                Cell(text.difference(loss["measured"], loss["predicted"]), "muted"),
-                Cell(text.count(loss.get("predicted_from_outage")), "muted"),
-                Cell(text.seconds(stamp.get("confirmed"))),
-                Cell(text.seconds(stamp.get("heal_confirmed"))),
-            )
-        )
-    columns = (
-        ("Fault", False),
-        ("Predicted", True),
-        ("Lost", True),
-        ("Difference", True),
-        ("From the outages seen", True),
-        ("Took hold", True),
-        ("Healed", True),
-    )
-    note = (
-        "Predicted: from the plan alone (rate × expected outage × clients). From the outages seen: the same with the "
-        "outages that clients had. Times are seconds from the start of the measure phase."
-    )
-    return Table("By fault", columns, tuple(rows), note if rows else "No fault in this run.")
-
-
 def latency(summary: Mapping[str, Any]) -> Table:
     """End to end and hop by hop. A percentile with too few samples is a dash, and the note says so."""
     blocks = [("end to end: intended send → client", summary["latency_ms"])]
@@ -141,6 +83,7 @@ def latency(summary: Mapping[str, Any]) -> Table:
         )
     if any(not block["n"] for _, block in blocks):
         notes.append("A hop with n = 0 was not measured: it needs a node that journals.")
+    notes.append(f"Between processes, {words.clock(summary['clock'])}.")
     return Table("Latency by hop", columns, rows, " ".join(notes))
 
 
@@ -167,29 +110,11 @@ def recovery(summary: Mapping[str, Any]) -> Table:
     return Table("Recovery by fault", columns, rows, note if rows else "No fault in this run.")
 
 
-def health(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
-    """Is it us? The generator's own figures beside the limits past which a run is invalid."""
-    limits, generator = manifest["scenario"].get("limits") or {}, summary["generator"]
-    schedule_ms, loop_ms = (_ns_as_ms(limits.get(f"{lag}_lag_p99_ns")) for lag in ("schedule", "loop"))
-    lines: list[tuple[str, float | None, float | None, Callable[[object], str]]] = [
-        ("busiest process, CPU", generator["cpu"], limits.get("cpu"), text.ratio),
-        ("schedule lag, p99", generator["schedule_lag_p99_ms"], schedule_ms, text.ms),
-        ("event loop lag, p99", generator["loop_lag_p99_ms"], loop_ms, text.ms),
-        ("messages left unsent", summary["publishers"]["unsent"], 0, text.count),
-    ]
-    rows = []
-    for label, value, limit, shown in lines:
-        within = value is not None and (limit is None or value <= limit)
-        word = "not measured" if value is None else "within" if within else "OVER"
-        rows.append((Cell(label), Cell(shown(value)), Cell(shown(limit)), Cell(word, "good" if within else "bad")))
-    columns = (("Generator", False), ("Measured", True), ("Limit", True), ("Result", False))
-    return Table("Is it us?", columns, tuple(rows))
-
-
 def counts(summary: Mapping[str, Any]) -> list[Table]:
     """The ledger, publishers, clients and evidence, each as name and number."""
-    wrong = {"lost", "indeterminate", "duplicated", "reordered", "unexpected", "unsent", "failed", "timed_out",
-             "unheard", "never_returned", "torn", "corrupt", "unclosed"}  # fmt: skip
+    wrong = {"lost", "indeterminate", "duplicated", "reordered", "unexpected", "disagreed", "corrupted", "unsent",
+             "failed", "timed_out", "unheard", "never_returned", "torn", "corrupt", "unclosed", "contradictions",
+             "foreign"}  # fmt: skip
     tables = []
     for key, title in (
         ("ledger", "Ledger"),
@@ -278,13 +203,8 @@ def _parsed(expr: str) -> Gate | None:
 
 def _in_unit(value: object, gate: Gate | None) -> str:
     """A gate's value in the unit of its field."""
-    if gate is None:
-        return text.figure(value)
-    if gate.field in _RATIOS:
-        return text.ratio(value)
-    block, last = gate.field.split(".")[0], gate.field.rsplit(".", 1)[-1]
-    in_ms = block in ("latency_ms", "hops_ms", "recovery_ms") and last not in ("n", "clients", "never_back")
-    return text.ms(value) if in_ms or last.endswith("_ms") else text.figure(value)
+    shown = {"ratio": text.ratio, "ms": text.ms}.get(quantity_of(gate), text.figure) if gate else text.figure
+    return shown(value)
 
 
 def _margin(actual: object, gate: Gate | None) -> str:
@@ -297,7 +217,3 @@ def _margin(actual: object, gate: Gate | None) -> str:
 
 def _signed(value: float, gate: Gate) -> str:
     return ("−" if value < 0 else "+") + _in_unit(abs(value), gate)
-
-
-def _ns_as_ms(value: object) -> float | None:
-    return value / 1e6 if text.is_number(value) else None

@@ -1,5 +1,6 @@
 """The table at the end of a run: the verdict and what it rests on, within 80 columns, with or without colour."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,11 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from fanlab.report import facts, tables, text
+from fanlab.report import facts, losstables, tables, text, words
 
 _STYLES: Final = {"good": "green", "bad": "red", "warn": "yellow", "muted": "dim", "": ""}
 _ROWS_AT_MOST: Final = 12
 _REASONS_AT_MOST: Final = 8
+_COARSE_AT_MOST: Final = 2
 
 
 def table(summary: Mapping[str, Any], manifest: Mapping[str, Any], report_path: Path) -> RenderableType:
@@ -33,14 +35,17 @@ def table(summary: Mapping[str, Any], manifest: Mapping[str, Any], report_path: 
     if (more := len(verdict.reasons) - _REASONS_AT_MOST) > 0:
         parts.append(Text(f"  … and {more} more reasons in the report", style="dim"))
     parts += [Text(""), _figures(summary)]
-    by_cause, by_node, _ = tables.losses(summary)
-    if by_cause.rows:
-        beside = Grid.grid(padding=(0, 5))
-        beside.add_row(Group(*_section("Lost by cause", by_cause)), Group(*_section("Lost by node", by_node)))
+    if summary["ledger"]["lost"]:
+        _, _, by_node, _ = losstables.losses(summary)
+        beside = Grid.grid(padding=(0, 3))
+        beside.add_row(Group(*_section("Lost at, because of", _kinds(summary))), Group(*_section("By node", by_node)))
         parts.append(beside)
+        parts += [Text(f"Coarse: {sentence}", style="dim") for sentence in losstables.coarse(summary)[:_COARSE_AT_MOST]]
+    parts += _section("Duplicates by cause", losstables.duplicates(summary))
     parts += _section("By fault", _by_fault(summary))
     parts += _section("Gates", tables.gates(summary))
-    parts += [Text(""), Text.assemble("Report  ", (text.clean(report_path, 1000), "bold")), Text("")]
+    parts += [Text(""), Text.assemble("Report  ", (text.clean(report_path, 1000), "bold"))]
+    parts += [*_story_of_one(summary, report_path), Text("")]
     return Group(*parts)
 
 
@@ -53,6 +58,29 @@ def _figures(summary: Mapping[str, Any]) -> Grid:
     for figure in facts.key_figures(summary):
         grid.add_row(Text(figure.label), Text(figure.value, style=f"bold {_STYLES[figure.tone]}"), Text(figure.note))
     return grid
+
+
+def _kinds(summary: Mapping[str, Any]) -> tables.Table:
+    """What was lost at which hop, from which cause, as narrow as can be."""
+    rows = tuple(
+        (
+            tables.Cell(words.hop(kind["hop"])),
+            tables.Cell(text.label(kind["cause"]), "bad" if kind["cause"] == "unexplained" else ""),
+            tables.Cell(text.count(kind["lost"])),
+        )
+        for kind in summary["loss"]["by_hop_and_cause"]
+    )
+    return tables.Table("", (("Hop", False), ("Cause", False), ("Lost", True)), rows)
+
+
+def _story_of_one(summary: Mapping[str, Any], report_path: Path) -> list[RenderableType]:
+    """The command that tells of a loss of the kind that is most, in two lines that a shell takes as they are."""
+    most = max(summary["loss"]["by_hop_and_cause"], key=lambda kind: int(kind["lost"]), default=None)
+    if most is None:
+        return []
+    run = shlex.quote(text.clean(report_path.parent, 1000))
+    options = f"--client {most['example']['client']} --seq {most['example']['seq']}"
+    return [Text.assemble("A loss  ", (f"fanlab explain {run} \\", "bold")), Text(f"          {options}", style="bold")]
 
 
 def _by_fault(summary: Mapping[str, Any]) -> tables.Table:

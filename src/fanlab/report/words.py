@@ -1,6 +1,7 @@
 """Hops and causes in plain words, the same ones in every figure, table and story. Pure."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from fanlab.report import text
 
@@ -44,3 +45,20 @@ def hop(name: str) -> str:
 def cause(name: str) -> str:
     """What a cause means, in a few words; empty for a name that is none."""
     return CAUSES.get(name, "")
+
+
+def clock(block: Mapping[str, Any]) -> str:
+    """What times from different processes mean to one another, for every one-way figure, from the `clock` block."""
+    if block["basis"] == "one-boot":
+        return "one clock: offset 0 ± 0 ms"
+    if block["basis"] == "exchange" and text.is_number(block["bound_ms"]):
+        return f"two clocks: offset {text.ms(block['offset_ms'])} put right, ± {text.ms(block['bound_ms'])}"
+    return "clocks not compared: ± unknown"
+
+
+def clock_bound(block: Mapping[str, Any]) -> str:
+    """The same in as few characters as can be: `± 0 ms`."""
+    if block["basis"] == "one-boot":
+        return "± 0 ms"
+    known = block["basis"] == "exchange" and text.is_number(block["bound_ms"])
+    return f"± {text.ms(block['bound_ms'])}" if known else "± unknown"

@@ -191,6 +191,11 @@ def describe(gate: Gate, actual: float | None) -> str:
     return str(actual) if isinstance(actual, int) and quantity == "count" else f"{actual:.4g}" + _UNITS[quantity]
 
 
+def quantity_of(gate: Gate) -> Quantity:
+    """What a gate's field measures."""
+    return _known(gate.field)[1]
+
+
 def _known(written: str) -> tuple[str, Quantity]:
     """The field's full name and what it measures."""
     head, dot, rest = written.partition(".")

@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from fanlab.analysis.series import Floats, Series
-from fanlab.report import text
+from fanlab.report import text, words
 from fanlab.report.figures import style
 from fanlab.report.figures.style import LIGHT, TOP_IN, Drawing
 
@@ -19,6 +19,12 @@ _MOST_NODES = 6
 _MOST_OTHERS = 18  # more lines without a name would tell nothing, and make the file heavy
 _TICKS = (0, 50, 90, 99, 99.9, 99.99, 99.999, 99.9999)
 _LINES = (("p50", "blue", 1.8), ("p95", "violet", 1.4), ("p99", "amber", 1.4))
+
+
+def _clock(series: Series) -> str:
+    """How exact the figures are, as far as clocks go: with every one-way figure."""
+    clock = series.notes.get("clock")
+    return f" · clock {words.clock_bound(clock)}" if clock else ""
 
 
 @style.styled
@@ -33,7 +39,7 @@ def figure_latency(series: Series) -> Drawing:
     filled = series.latency_n[series.latency_n > 0]
     subtitle = (
         f"ms from intended send to client · lines: percentiles, points: maxima · n = {n:,}, "
-        f"{int(np.median(filled)) if filled.size else 0:,} in a typical interval"
+        f"{int(np.median(filled)) if filled.size else 0:,} in a typical interval{_clock(series)}"
     )
     figure = style.new_figure(title, subtitle, TOP_IN + _HEIGHT_IN + style.BOTTOM_IN)
     axes = style.add_axes(figure, TOP_IN, _HEIGHT_IN)
@@ -70,7 +76,7 @@ def figure_spectrum(series: Series) -> Drawing:
     if not inside.any():
         why = f"no deliveries to rank, n = {n:,}"
         return Drawing("spectrum", title, why, "", None, missing=why)
-    subtitle = f"latency in ms at or below which a share of all deliveries came · n = {n:,}"
+    subtitle = f"latency in ms at or below which a share of all deliveries came · n = {n:,}{_clock(series)}"
     figure = style.new_figure(title, subtitle, TOP_IN + _HEIGHT_IN + style.BOTTOM_IN)
     axes = style.add_axes(figure, TOP_IN, _HEIGHT_IN)
     x, y = one_in(percentile[inside]), latency_ms[inside]
@@ -109,7 +115,8 @@ def figure_ecdf(series: Series) -> Drawing:
     others = slowest[_MOST_NODES:][:_MOST_OTHERS]
     counts = ", ".join(f"{text.clean(node, 24)} {series.ecdf_n.get(node, 0):,}" for node in named)
     left_out = f" · the {len(named)} slowest of {len(nodes)} nodes are named" if others else ""
-    subtitle = f"share of a node's deliveries at or below a latency · n = {n:,}: {text.clean(counts, 90)}{left_out}"
+    told = f"n = {n:,}: {text.clean(counts, 75)}{left_out}{_clock(series)}"
+    subtitle = f"share of a node's deliveries at or below a latency · {told}"
     figure = style.new_figure(title, subtitle, TOP_IN + _HEIGHT_IN + style.BOTTOM_IN)
     axes = style.add_axes(figure, TOP_IN, _HEIGHT_IN)
     for node in others:
