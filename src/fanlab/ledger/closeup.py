@@ -20,11 +20,11 @@ from fanlab.ledger.records import (
     INTENT_DTYPE,
     MARK_LENGTH,
     OUTCOME_DTYPE,
-    WITNESS_DTYPE,
     Token,
     encode_token,
 )
 from fanlab.ledger.stripe import Kind, StripeReader, json_lines
+from fanlab.ledger.witness import Witness, read_witness
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import Plan
 
@@ -32,7 +32,6 @@ _RECORDS = {
     Kind.INTENTS: INTENT_DTYPE,
     Kind.OUTCOMES: OUTCOME_DTYPE,
     Kind.DELIVERIES: DELIVERY_DTYPE,
-    Kind.WITNESS: WITNESS_DTYPE,
 }
 
 
@@ -45,12 +44,19 @@ class CloseUp:
     intents: NDArray[Any]
     outcomes: NDArray[Any]
     deliveries: NDArray[Any]  # to all clients, by time
-    copies: NDArray[Any]  # that the witness had, in its order
     last_seq: Ints  # by stream: the highest number that its publisher meant to send; 0: none
     events: list[dict[str, Any]] = field(default_factory=list)
-    witness: bool = False  # whether one kept a journal
+    witness: Witness | None = None
     nodes: dict[int, list[dict[str, Any]]] = field(default_factory=dict)  # by node index, of those that keep a journal
     redis: list[dict[str, Any]] | None = None  # None: Redis was not watched
+
+    def copies(self, stream: int) -> list[int]:
+        """When the witness had each copy of the stream's message, in Redis' order."""
+        if self.witness is None:
+            return []
+        records = self.witness.records
+        mine = (records["seq"] == self.seq) & (records["stream"] == stream)
+        return [int(t) for t in records["recv_ns"][mine]]
 
 
 def close_up(rundir: RunDir, plan: Plan, run_tag: int | None, client: int, seq: int) -> CloseUp:
@@ -58,7 +64,6 @@ def close_up(rundir: RunDir, plan: Plan, run_tag: int | None, client: int, seq: 
     found: dict[Kind, list[NDArray[Any]]] = {kind: [] for kind in _RECORDS}
     last_seq = np.zeros(len(plan.streams), np.int64)
     events: list[dict[str, Any]] = []
-    witness = False
     for path in stripe_paths(rundir):
         for frame in StripeReader(path):
             if frame.kind in _RECORDS:
@@ -70,20 +75,17 @@ def close_up(rundir: RunDir, plan: Plan, run_tag: int | None, client: int, seq: 
                 found[frame.kind].append(records[records["seq"] == seq])
             elif frame.kind is Kind.EVENTS:
                 events += [line for line in json_lines(frame) if line.get("client") == client]
-            elif frame.kind is Kind.START:
-                witness |= json.loads(frame.payload).get("role") == "witness"
     records_of = {kind: np.concatenate([np.zeros(0, _RECORDS[kind]), *parts]) for kind, parts in found.items()}
     deliveries = records_of[Kind.DELIVERIES]
     marks = {_mark(run_tag, stream.index, seq).encode() for stream in plan.streams}
     paths = {node.index: rundir.journal / f"{node.id}.jsonl" for node in plan.nodes}
-    watched = rundir.journal / "redis.jsonl"
+    watched, witness = rundir.journal / "redis.jsonl", read_witness(rundir.witness)
     return CloseUp(
         client=client,
         seq=seq,
         intents=records_of[Kind.INTENTS],
         outcomes=records_of[Kind.OUTCOMES],
         deliveries=deliveries[np.argsort(deliveries["recv_ns"], kind="stable")],
-        copies=records_of[Kind.WITNESS],
         last_seq=last_seq,
         events=sorted(events, key=_time),
         witness=witness,

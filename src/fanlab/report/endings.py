@@ -44,7 +44,7 @@ def ending_of(case: Case, chain: Sequence[str], others: Others) -> Iterator[str]
         yield from _arrival(case)
     if case.outcome in ("lost", "indeterminate"):
         yield from _silence(case)
-    if case.node is not None:
+    if case.node is not None and (others.received or others.lost):
         yield (
             f"The other clients on {case.node_id}: {text.count(others.node_received)} received it, "
             f"{text.count(others.node_lost)} lost it; on all nodes {text.count(others.received)} and "
@@ -71,18 +71,22 @@ def _loss(case: Case, chain: Sequence[str]) -> Iterator[str]:
     if case.hop is None or case.cause is None:
         return
     where = "it is not known where" if case.hop is Hop.UNKNOWN else f"at {words.hop(case.hop.label)}"
-    yield f"LOST {where}, because of {text.label(case.cause.label)}: {case.why}."
+    known = case.cause is not Cause.UNEXPLAINED
+    yield f"LOST {where}, {'because of ' if known else ''}{text.label(case.cause.label)}: {case.why}."
     if case.fault is not None:
         yield f"It goes back: {' ⇒ '.join(chain)}."
-    elif case.cause is not Cause.UNEXPLAINED:
+    elif known:
         yield "It goes back to no fault of the scenario."
     yield from (f"The evidence is coarse: {text.clean(one, 400)}" for one in case.account.evidence.coarse)
 
 
 def _silence(case: Case) -> Iterator[str]:
     """What keeps no journal, or has one that says nothing of the message: as telling as what does."""
-    if case.seen.witness and not np.any(case.seen.copies["stream"] == case.stream.index):
-        yield "The witness at Redis did not see it."
+    witness = case.seen.witness
+    if witness is not None and not case.seen.copies(case.stream.index):
+        span = np.array([case.sent_ns]), np.array([case.done_ns])
+        there = bool(witness.surely_saw(*span)[0])
+        yield "The witness at Redis did not have it" + (", and was there." if there else ", but may have been away.")
     if case.node is None:
         return
     if case.node not in case.seen.nodes:
@@ -104,7 +108,7 @@ def _arrival(case: Case) -> Iterator[str]:
             continue
         if kind is Odd.DUPLICATED:
             causes = sorted({text.label(CopyCause(int(row["cause"])).label) for row in of_kind})
-            yield f"DUPLICATED: {len(of_kind)} more, because of {text.listing(causes)}."
+            yield f"DUPLICATED: {len(of_kind)} more, put down to: {text.listing(causes)}."
         else:
             yield _ODD_WORDS[kind]
 

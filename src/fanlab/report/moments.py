@@ -95,18 +95,19 @@ def _publisher(seen: CloseUp, scene: Scene) -> Iterable[Moment]:
 def _receivers(count: int, seen: CloseUp, scene: Scene) -> str:
     """The reply of a PUBLISH: the connections that Redis wrote it to, the witness's among them."""
     told = f"Redis replies: {count} subscriber{'s' * (count != 1)}"
-    if not seen.witness or not count:
+    if seen.witness is None or not count:
         return told
-    copies = sum(1 for one in seen.copies if one["stream"] == scene.stream.index)
+    copies = len(seen.copies(scene.stream.index))
     if not copies:
         return f"{told}; the witness did not see it, so it may be one of them"
     nodes = count - copies
-    return f"{told}, the witness and {nodes} of the nodes" if copies == 1 else f"{told}, of which the witness {copies}"
+    if copies == 1:
+        return f"{told}: the witness and {nodes} node{'s' * (nodes != 1)}"
+    return f"{told}, {copies} of them the witness's"
 
 
 def _witness(seen: CloseUp, scene: Scene) -> Iterable[Moment]:
-    copies = seen.copies[seen.copies["stream"] == scene.stream.index]["recv_ns"].tolist()
-    for number, t in enumerate(copies):
+    for number, t in enumerate(seen.copies(scene.stream.index)):
         yield Moment(t, "witness", "has it from Redis" if not number else "has it from Redis again")
 
 
