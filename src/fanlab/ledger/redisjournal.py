@@ -60,8 +60,9 @@ class RedisJournal:
     def subscribed(self, node: int) -> NDArray[np.int64]:
         """Rows (surely_from, maybe_from, surely_until, maybe_until) of a node's connections while they subscribe.
 
-        It surely was subscribed to something within [surely_from, surely_until], and surely was not outside of
-        (maybe_from, maybe_until), as far as Redis was watched. The end of one that was never seen to go is `watched`'s.
+        It surely was subscribed to something within [surely_from, surely_until] (empty for one that was listed once),
+        and surely was not outside of (maybe_from, maybe_until), as far as Redis was watched. The end of one that was
+        never seen to go is `watched`'s.
         """
         return np.array(list(self._spans(node)), np.int64).reshape(-1, 4)
 
