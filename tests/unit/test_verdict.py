@@ -1,6 +1,7 @@
 """Every checker is seen to find its fault, and to find nothing in a sound run."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from fanlab.analysis import verdict as module
 from fanlab.analysis.verdict import FAILING, INVALIDATING, judge
 from fanlab.clock import NS_PER_MS
+from fanlab.ledger.cached import CacheAccount, MissCause
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import Histogram
@@ -16,7 +18,7 @@ from fanlab.ledger.odd import ODD_DTYPE, Odd, odd_rows
 from fanlab.ledger.probes import ProbeDelays
 from fanlab.ledger.result import Evidence, Tally
 from fanlab.scenario.gates import GateResult
-from support.accounts import BOOT, at, crash, empty_account, make_account, make_manifest, make_scenario
+from support.accounts import BOOT, at, caches, crash, empty_account, make_account, make_manifest, make_scenario
 
 GOOD_GATE = GateResult("loss.unexplained == 0", 0, True)
 SOUND = Evidence(stripes=2, publisher_journal=True, boot_ids=[BOOT])
@@ -69,6 +71,23 @@ def own_losses():
     losses = make_account().losses
     losses["cause"][:3] = Cause.GENERATOR_FAULT
     return {"losses": losses}
+
+
+def with_cache(*, node: str = "node-2", also: str | None = None, **changes: int) -> CacheAccount:
+    """The caches by hand, with other figures for one node, or two."""
+    made = caches()
+    nodes = {
+        name: replace(one, tally=replace(one.tally, **changes)) if name in (node, also) else one
+        for name, one in made.nodes.items()
+    }
+    if changes.get("missed") == 0:
+        return replace(made, nodes=nodes, misses=made.misses[:0])
+    return replace(made, nodes=nodes)
+
+
+def reading(rate: str) -> dict[str, Any]:
+    """The scenario with a reader; the caches by hand have 200 reads."""
+    return make_manifest(make_scenario(readers=[{"name": "apps", "channel": "news", "rate": rate}]))["scenario"]
 
 
 # The checker that must find it, changes of the account, changes of the manifest, what the sentence must say.
@@ -293,8 +312,79 @@ PLANTED = {
         {},
         ["cannot be trusted: the clock of load-1/clients differs by 5 ms;"],
     ),
+    "a cache's identity": (
+        "cache_identity_fails",
+        {"caches": with_cache(owed=41)},
+        {},
+        ["cache of node-2 does not balance: owed 41, refreshed 37 + missed 3"],
+    ),
+    "a miss without a row": (
+        "cache_identity_fails",
+        {"caches": replace(caches(), misses=caches().misses[:2])},
+        {},
+        ["lists 2 missed updates and counts 3"],
+    ),
+    "a stale read without a row": (
+        "cache_identity_fails",
+        {"caches": replace(caches(), stale=caches().stale[:24])},
+        {},
+        ["lists 24 stale reads and counts 25"],
+    ),
+    "a wrong entry without a row": (
+        "cache_identity_fails",
+        {"caches": replace(caches(), wrong=caches().wrong[:0])},
+        {},
+        ["lists 0 entries that stay wrong and counts 2"],
+    ),
+    "readers that hardly read": (
+        "caches_unmeasured",
+        {},
+        {"scenario": reading("30/s")},
+        ["200 of about 300 reads", "nodes/load-readers.log"],
+    ),
+    "readers and no cache": (
+        "caches_unmeasured",
+        {"caches": None},
+        {"scenario": reading("30/s")},
+        ["0 of about 300 reads"],
+    ),
+    "caches that nobody knows": (
+        "caches_unmeasured",
+        {"caches": with_cache(refreshed=0, missed=0, indeterminate=40, node="node-1", also="node-2")},
+        {},
+        ["of 80 updates owed to the nodes' caches 80 are indeterminate", "add `readers`"],
+    ),
     "arrived before it was sent": ("clocks_differ", early_deliveries(), {}, ["2 of 100 deliveries arrived before"]),
 }
+
+
+def test_readers_that_read_what_was_planned_are_no_finding():
+    found = judge(make_account(), make_manifest() | {"scenario": reading("20/s")}, [GOOD_GATE])
+    assert (found.verdict, found.reasons) == ("pass", ())
+
+
+def missed_for(cause: MissCause) -> CacheAccount:
+    """The caches, with two of the three misses for another cause."""
+    made = caches()
+    made.misses["cause"][:2] = cause
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "words"),
+    [
+        (missed_for(MissCause.UNEXPLAINED), "cache.by_cause.unexplained", "missed 2 updates for no known cause"),
+        (missed_for(MissCause.NOT_TAKEN), "cache.by_cause.not_taken", "missed 2 updates that their nodes had received"),
+        (with_cache(stale_reads_withheld=4), "cache.stale_reads_withheld", "4 reads got an older value"),
+    ],
+)
+def test_a_cache_without_an_excuse_fails_the_run_unless_a_gate_speaks_of_it(changed, field, words):
+    found = judge(make_account(caches=changed), make_manifest(), [GOOD_GATE])
+    assert found.verdict == "fail"
+    assert len(found.reasons) == 1
+    assert words in found.reasons[0]
+    waived = judge(make_account(caches=changed), make_manifest(), [GOOD_GATE, GateResult(f"{field} >= 0", 2, True)])
+    assert waived.verdict == "pass"
 
 
 def test_a_sound_run_passes_without_a_reason():

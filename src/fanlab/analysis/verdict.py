@@ -10,16 +10,16 @@ run cannot be judged, so it makes it invalid, never valid.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from fanlab.analysis.bias import generator_bias
+from fanlab.analysis.cachechecks import cache_identity_fails, caches_unmeasured, caches_without_excuse
+from fanlab.analysis.case import BUG, UNKNOWABLE_SHARE, Case, Checker, GateOutcome
 from fanlab.analysis.expected import messages_due
-from fanlab.analysis.names import Names, names_of
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.odd import Odd
@@ -29,21 +29,10 @@ from fanlab.units import format_duration
 
 Outcome = Literal["pass", "fail", "invalid"]
 _EARLY_SHARE = 0.01  # a timer may fire a hair early; clocks that differ show in most messages or in none
-_UNKNOWABLE_SHARE = 0.5  # with more than this of what was owed left open, "nothing lost" would say nothing
-_KEPT_WAITING = 0.2  # a process that waits for a CPU so much of the time would not gain by sharing its work with another
+_KEPT_WAITING = (
+    0.2  # a process that waits for a CPU so much of the time would not gain by sharing its work with another
+)
 _OWED_NOTHING = re.compile(r"\s*ledger\.owed\s*==\s*0\s*")
-_BUG = "this is a bug in fanlab, please report it"
-
-
-class GateOutcome(Protocol):
-    """What `fanlab.scenario.gates.evaluate` says of one gate."""
-
-    @property
-    def expr(self) -> str: ...
-    @property
-    def actual(self) -> Any: ...
-    @property
-    def ok(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +43,6 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Case:
-    """What a checker looks at."""
-
-    account: Account
-    manifest: Mapping[str, Any]
-    gates: Sequence[GateOutcome]
-
-    @cached_property
-    def names(self) -> Names:
-        """What the account's numbers stand for."""
-        return names_of(self.manifest)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run went through all its phases."""
-        return self.manifest.get("status") == "complete" and not self.account.partial
-
-
-Checker = Callable[[Case], Iterator[str]]
 _ENDS: Final[Mapping[str, str]] = {
     "starting": "it was killed before it began",
     "running": "it was killed",
@@ -120,7 +89,7 @@ def nothing_owed(case: Case) -> Iterator[str]:
 def too_little_known(case: Case) -> Iterator[str]:
     """A run whose publishes had no reply: what is neither delivered nor lost can break no gate."""
     measure = case.account.measure
-    if case.complete and measure.indeterminate > measure.owed * _UNKNOWABLE_SHARE:
+    if case.complete and measure.indeterminate > measure.owed * UNKNOWABLE_SHARE:
         yield (
             f"of {measure.owed} deliveries owed {measure.indeterminate} are indeterminate, too many to judge by the"
             f" rest: {case.account.publishers['timed_out']} publishes had no reply, see the log of Redis"
@@ -131,20 +100,20 @@ def identity_fails(case: Case) -> Iterator[str]:
     """The ledger's own arithmetic, and its parts against its totals."""
     for phase, tally in (("measure", case.account.measure), ("warm-up", case.account.warm_up)):
         if not tally.balanced:
-            yield f"the ledger of the {phase} phase does not balance: {_identity(tally)}; {_BUG}"
+            yield f"the ledger of the {phase} phase does not balance: {_identity(tally)}; {BUG}"
         if min(tally.owed, tally.delivered, tally.lost, tally.indeterminate) < 0:
-            yield f"the ledger of the {phase} phase has a negative term: {_identity(tally)}; {_BUG}"
+            yield f"the ledger of the {phase} phase has a negative term: {_identity(tally)}; {BUG}"
     measure = case.account.measure
     if len(case.account.losses) != measure.lost:
-        yield f"the ledger lists {len(case.account.losses)} losses and counts {measure.lost}; {_BUG}"
+        yield f"the ledger lists {len(case.account.losses)} losses and counts {measure.lost}; {BUG}"
     for term in ("owed", "delivered", "lost"):
         over_clients, total = int(case.account.by_client[term].sum()), getattr(measure, term)
         if over_clients != total:
-            yield f"{term} is {over_clients} over the clients and {total} in all; {_BUG}"
+            yield f"{term} is {over_clients} over the clients and {total} in all; {BUG}"
     for kind in Odd:
         listed, total = int(np.count_nonzero(case.account.odd["kind"] == kind)), getattr(measure, kind.label)
         if listed != total:
-            yield f"the ledger lists {listed} deliveries as {kind.label} and counts {total}; {_BUG}"
+            yield f"the ledger lists {listed} deliveries as {kind.label} and counts {total}; {BUG}"
 
 
 def clients_missing(case: Case) -> Iterator[str]:
@@ -256,22 +225,22 @@ def journals_damaged(case: Case) -> Iterator[str]:
     if evidence.contradictions:
         yield (
             f"{evidence.contradictions} deliveries are of messages whose publish is known to have failed, so the"
-            f" publishers' journal cannot be trusted; {_BUG}"
+            f" publishers' journal cannot be trusted; {BUG}"
         )
 
 
-def drain_cut_short(case: Case) -> Iterator[str]:
-    """What was still under way when the drain gave up may have been late or lost: nobody knows."""
 def checkers_differ(case: Case) -> Iterator[str]:
     """With `--trace` a second checker counts everything once more: where it differs, nobody knows which is right."""
     told = case.manifest.get("crosscheck")
     if told is not None and not told["agrees"]:
         yield (
             f"the ledger and its second checker in SQL differ in {told['counts']} counts and"
-            f" {told['messages']} messages, see `fanlab crosscheck`; {_BUG}"
+            f" {told['messages']} messages, see `fanlab crosscheck`; {BUG}"
         )
 
 
+def drain_cut_short(case: Case) -> Iterator[str]:
+    """What was still under way when the drain gave up may have been late or lost: nobody knows."""
     ended_by = case.manifest["phases"].get("drain_ended_by")
     drain = case.manifest["scenario"]["phases"]["drain"]
     if ended_by == "deadline":
@@ -325,16 +294,18 @@ INVALIDATING: Final[tuple[Checker, ...]] = (
     nothing_owed,
     too_little_known,
     identity_fails,
+    cache_identity_fails,
+    caches_unmeasured,
     clients_missing,
     slots_unsent,
     faults_without_effect,
     generator_saturated,
     journals_damaged,
+    checkers_differ,
     drain_cut_short,
     clocks_differ,
-    checkers_differ,
 )
-FAILING: Final[tuple[Checker, ...]] = (gates_not_met, ended_unasked)
+FAILING: Final[tuple[Checker, ...]] = (gates_not_met, caches_without_excuse, ended_unasked)
 # What is missing at the end of a run that was cut short is no finding of its own, and advice on it would be wrong.
 NEEDS_THE_END: Final = frozenset(
     {nothing_published, nothing_owed, clients_missing, faults_without_effect, gates_not_met}

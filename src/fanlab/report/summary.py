@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.analysis.bias import generator_bias
+from fanlab.analysis.case import GateOutcome
 from fanlab.analysis.expected import loss_by_outage
 from fanlab.analysis.latency import latency_block
 from fanlab.analysis.names import Names, names_of
 from fanlab.analysis.recovery import recovery_summary
-from fanlab.analysis.verdict import GateOutcome, judge
+from fanlab.analysis.verdict import judge
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.cached import CacheAccount, MissCause, MissHop, NodeCache
 from fanlab.ledger.causes import Cause, Hop
