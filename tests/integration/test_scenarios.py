@@ -85,6 +85,23 @@ def paused_node(summary: Summary) -> None:
     assert 1000 <= summary["latency_ms"]["max"] < 3000
 
 
+def stale_cache(summary: Summary) -> None:
+    cache = summary["cache"]
+    assert cache["owed"] == cache["refreshed"] + cache["missed"] == 3 * cache["updates"]
+    assert cache["by_cause"]["resubscribe_gap"] == cache["missed"]
+    _near(cache["missed"], 210, 0.25)
+    assert {name: node["wrong_for_good"] for name, node in cache["by_node"].items()} == {
+        "node-1": 20,
+        "node-2": 20,
+        "node-3": 20,
+    }
+    assert cache["reads_missing"] == cache["stale_reads_withheld"] == 0
+    assert 0.12 <= cache["stale_ratio"] <= 0.3
+    assert cache["stale_reads"] - cache["stale_reads_lost"] <= 0.05 * cache["stale_reads"]
+    assert cache["staleness_ms"]["max"] > 4000
+    assert cache["refresh_ms"]["n"] == cache["refreshed"]
+
+
 EXPECTED: dict[str, Callable[[Summary], None]] = {
     "quickstart": quickstart,
     "steady": _nothing_wrong,
@@ -95,6 +112,7 @@ EXPECTED: dict[str, Callable[[Summary], None]] = {
     "three-servers": three_servers,
     "redis-restart": redis_restart,
     "paused-node": paused_node,
+    "stale-cache": stale_cache,
 }
 
 
