@@ -142,7 +142,7 @@ def main() -> int:
         with StripeWriter(arguments.out, header) as stripe:
             stripe.close(WitnessProcess(os.environ[URL_VARIABLE], stripe, hearing, wake).run())
     except (OSError, FanlabError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{error.message if isinstance(error, FanlabError) else error}\n")
         return 1
     return 0
 
