@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fanlab.ledger.account import account
-from fanlab.ledger.causes import RULES, Cause, explain, latest
+from fanlab.ledger.causes import RULES, Cause, Hop, explain
+from fanlab.ledger.lookups import latest
 from fanlab.ledger.records import NO_NODE, Status
 from support.histories import History, mark
 
@@ -224,7 +225,7 @@ def test_the_node_dropped_it(blame, why, cause):
 
 
 def test_another_nodes_drop_explains_nothing(blame):
-    history = stream([5]).node_line(1, 51, "drop", ch="news", mark=mark(5), n=1, why="slow")
+    history = stream([5], receivers=2).node_line(1, 51, "drop", ch="news", mark=mark(5), n=1, why="slow")
     history.node_line(0, 51, "drop", ch="news", mark=mark(6), n=1, why="slow")
     history.node_line(0, 51, "drop", ch="news", mark=mark(5), n=1, why="some other reason")
     assert blame(history) == blamed([5], Cause.UNEXPLAINED)
@@ -264,12 +265,15 @@ def test_every_rule_has_a_reason_and_the_first_that_holds_decides():
             return np.full(3, 5) if name.endswith("fault") else np.ones(3, np.bool_)
 
     assert all(rule.why for rule in RULES)
-    cause, fault = explain(Everything())  # type: ignore[arg-type]
+    assert {rule.cause for rule in RULES} == set(Cause) - {Cause.UNEXPLAINED}
+    cause, fault, hop = explain(Everything())  # type: ignore[arg-type]
     assert cause.tolist() == [RULES[0].cause] * 3
     assert fault.tolist() == [5] * 3
-    cause, fault = explain(Everything(), ())  # type: ignore[arg-type]
+    assert hop.tolist() == [Hop.PUBLISHER_REDIS] * 3
+    cause, fault, hop = explain(Everything(), ())  # type: ignore[arg-type]
     assert cause.tolist() == [Cause.UNEXPLAINED] * 3
     assert fault.tolist() == [-1] * 3
+    assert hop.tolist() == [1] * 3  # as the facts have it
 
 
 def test_latest_finds_the_last_entry_of_the_same_group():

@@ -18,7 +18,7 @@ import numpy as np
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.errors import MeasurementError
 from fanlab.ledger.arrival import Chunks
-from fanlab.ledger.blame import blamed, loss_rows, undecided_rows, world_of
+from fanlab.ledger.blame import blamed, loss_rows, traffic_of, undecided_rows, world_of
 from fanlab.ledger.caches import CacheWorld, cache_account
 from fanlab.ledger.clocks import ClockAccount, clock_account
 from fanlab.ledger.faultlog import fault_accounts
@@ -36,6 +36,7 @@ from fanlab.ledger.probes import probe_delays
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import Status
 from fanlab.ledger.result import LOSS_DTYPE, Account, Evidence, FaultAccount, Outage, Tally
+from fanlab.ledger.whereabouts import Handed
 from fanlab.ledger.windows import NEVER, Windows, owed_windows
 from fanlab.ledger.witness import receivers_less_witness
 from fanlab.rundir import RunDir
@@ -86,7 +87,8 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         node_done_ns={index: done_ns for index, (_, done_ns) in nodes.items()},
         outages=outages,
     )
-    settled = deliveries_settled(chunks, context)
+    handed = Handed(messages, len(plan.nodes))
+    settled = deliveries_settled(handed.noting(chunks), context)
     odd, coarse = odd_deliveries(
         settled,
         chunks,
@@ -97,9 +99,26 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     # A drain that gave up leaves messages on their way just as an abort does, but the run is whole.
     cut = Cut(partial or phases.get("drain_ended_by") != "quiet", journals.horizon_ns(clients))
     owed = debts(pairs, messages, settled.received.runs(), context.grid, cut, zero_ns=zero_ns, clients=clients)
-    heard = {index: received_ns > 0 for index, (received_ns, _) in nodes.items()}
-    world = world_of(manifest, plan, journals, windows, outages, faults=faults, heard=heard, partial=partial)
-    losses = loss_rows(owed, pairs, messages, world)
+    world = world_of(
+        manifest,
+        plan,
+        journals,
+        windows,
+        outages,
+        faults=faults,
+        traffic=traffic_of(
+            manifest,
+            plan,
+            journals,
+            messages,
+            handed=handed.table,
+            received_ns={of: at for of, (at, _) in nodes.items()},
+        ),
+        lateness_ns=settled.latency.overall.max_ns or 0,
+        partial=partial,
+    )
+    losses, lacking = loss_rows(owed, pairs, messages, world)
+    evidence.coarse += lacking
     measured = np.bincount(losses["fault"][losses["fault"] >= 0], minlength=len(faults))
     evidence.contradictions = settled.contradictions
     hops = message_hops(messages, nodes, measure)

@@ -1,21 +1,31 @@
 """From what is missing to LOSS_DTYPE rows with causes: gathers what `causes` decides on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlab.ledger.causes import Losses, World, explain, facts_of
+from fanlab.clock import NS_PER_S
+from fanlab.ledger.breaks import breaks_of
+from fanlab.ledger.causes import explain
+from fanlab.ledger.coarse import coarse
+from fanlab.ledger.connection import TOO_SLOW
+from fanlab.ledger.drops import Drops
+from fanlab.ledger.facts import facts_of
 from fanlab.ledger.faultlog import fault_of_outage
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.journals import Journals
+from fanlab.ledger.lost import Losses, World
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.missing import Debts
+from fanlab.ledger.own import own_doing
 from fanlab.ledger.pairs import Pairs
 from fanlab.ledger.received import Bools
+from fanlab.ledger.records import NO_NODE
 from fanlab.ledger.result import LOSS_DTYPE, UNDECIDED_DTYPE, FaultAccount, Outage
+from fanlab.ledger.whereabouts import Traffic
 from fanlab.ledger.windows import NEVER, Windows
 from fanlab.scenario.plan import Plan
 
@@ -37,35 +47,93 @@ def world_of(
     outages: Sequence[Outage],
     *,
     faults: Sequence[FaultAccount],
-    heard: Mapping[int, Bools],
+    traffic: Traffic,
+    lateness_ns: int,
     partial: bool,
 ) -> World:
-    """All that a loss is held against. `outages` carry their faults already; `heard` is as in World."""
+    """All that a loss is held against. `outages` carry their faults already."""
     configs = manifest["scenario"]["clients"]
-    choice = np.full(sum(group.count for group in plan.groups), -1)
+    clients = sum(group.count for group in plan.groups)
+    choice, ping_timeout_ns = np.full(clients, -1), np.full(clients, NEVER)
     for group in plan.groups:
+        of_group = slice(group.first_client, group.first_client + group.count)
         if configs[group.index]["failover"] != "sticky":
-            choice[group.first_client : group.first_client + group.count] = group.index
-    channels = {name: index for index, name in enumerate(plan.channels)}
-    gaps = [
-        (node, channels[channel], from_ns, to_ns)
-        for node, journal in journals.nodes.items()
-        for channel, from_ns, to_ns in journal.gaps
-        if channel in channels
-    ]
-    drops = [np.insert(journal.drops, 0, node, axis=1) for node, journal in journals.nodes.items()]
+            choice[of_group] = group.index
+        ping_timeout_ns[of_group] = configs[group.index].get("ping_timeout_ns", NEVER)
+    names = tuple(node.id for node in plan.nodes)
+    everything = [*faults, *_deaths(manifest, plan, windows)]
+    too_slow = [(one.client, one.t) for info in journals.stripes for one in info.endings if one.code == TOO_SLOW]
     return World(
         subs=windows.subs,
         outages=outages,
-        faults=faults,
-        node_names=tuple(node.id for node in plan.nodes),
+        faults=everything,
+        injected=len(faults),
+        node_names=names,
         choice=choice,
         choices=[group.nodes for group in plan.groups],
-        gaps=np.array(gaps, np.int64).reshape(-1, 4),
-        drops=np.concatenate([np.zeros((0, 5), np.int64), *drops]),
-        heard=heard,
+        breaks=breaks_of(
+            {name: index for index, name in enumerate(plan.channels)}, journals.nodes, journals.redis, everything, names
+        ),
+        drops=_drops(journals),
+        traffic=traffic,
+        too_slow=np.array(too_slow, np.int64).reshape(-1, 2),
+        own=own_doing(journals.stripes, ping_timeout_ns, complete=manifest.get("status") == "complete"),
+        lateness_ns=lateness_ns,
         partial=partial,
     )
+
+
+def traffic_of(
+    manifest: Mapping[str, Any],
+    plan: Plan,
+    journals: Journals,
+    messages: Messages,
+    *,
+    handed: Bools,
+    received_ns: Mapping[int, Ints],
+) -> Traffic:
+    """`handed` as Handed.table, `received_ns` by node as hops.node_times has it; receivers are less the witness."""
+    channels = {name: index for index, name in enumerate(plan.channels)}
+    of_stream = np.array([channels[stream.channel] for stream in plan.streams], np.int64)
+    heard: dict[int, Ints] = {}
+    for node, journal in journals.nodes.items():
+        heard[node] = received_ns[node].copy()
+        at = messages.find(journal.drops[:, 0], journal.drops[:, 1])
+        at, told_ns = at[at >= 0], journal.drops[at >= 0, 2]
+        heard[node][at] = np.where(heard[node][at] > 0, heard[node][at], told_ns)
+    asked_for = bool((manifest["scenario"].get("evidence") or {}).get("witness"))
+    return Traffic(
+        messages=messages,
+        channel=of_stream[messages.stream],
+        handed=handed,
+        heard=heard,
+        journals=journals.nodes,
+        redis=journals.redis,
+        uncounted_witness=asked_for and journals.witness is None,
+    )
+
+
+def _deaths(manifest: Mapping[str, Any], plan: Plan, windows: Windows) -> Iterator[FaultAccount]:
+    """What ended by itself, as if it had been killed; a node is back when somebody asks it for a channel."""
+    zero_ns = (manifest.get("phases") or {}).get("zero_ns")
+    numbers = {node.id: node.index for node in plan.nodes}
+    for death in manifest.get("unplanned_exits") or ():
+        if zero_ns is None or death.get("t_s") is None:
+            continue
+        t_ns = zero_ns + round(death["t_s"] * NS_PER_S)
+        back = windows.subs["subscribing_ns"][windows.subs["node"] == numbers.get(death["unit"], NO_NODE)]
+        back_ns = int(back[back > t_ns].min(initial=NEVER))
+        healed_ns = None if back_ns == NEVER else back_ns
+        yield FaultAccount(-1, "crash", death["unit"], t_ns, t_ns, healed_ns, healed_ns)
+
+
+def _drops(journals: Journals) -> Drops:
+    lines, who, count = [np.zeros((0, 6), np.int64)], [np.zeros((0, 2), np.int64)], 0
+    for node, journal in journals.nodes.items():
+        lines.append(np.column_stack((np.full(len(journal.drops), node), journal.drops, journal.dropped)))
+        who.append(journal.who + np.array([count, 0]))
+        count += len(journal.drops)
+    return Drops(np.concatenate(lines), np.concatenate(who))
 
 
 def undecided_rows(owed: Debts, pairs: Pairs, messages: Messages) -> NDArray[Any]:
@@ -78,15 +146,13 @@ def undecided_rows(owed: Debts, pairs: Pairs, messages: Messages) -> NDArray[Any
     return rows[np.lexsort((rows["first"], rows["stream"], rows["client"]))]
 
 
-def loss_rows(owed: Debts, pairs: Pairs, messages: Messages, world: World) -> NDArray[Any]:
-    """A LOSS_DTYPE row for each loss, with its cause and fault; sorted by intended time, then client and stream."""
+def loss_rows(owed: Debts, pairs: Pairs, messages: Messages, world: World) -> tuple[NDArray[Any], list[str]]:
+    """A LOSS_DTYPE row for each loss, by intended time, client and stream; and what is coarse about them."""
     at, window = owed.message, pairs.window[owed.pair]
+    if not len(at):
+        return np.zeros(0, LOSS_DTYPE), []
     stream = pairs.stream[owed.pair]
-    following: Ints = (
-        np.where(owed.next_message >= 0, messages.sent_ns[np.maximum(owed.next_message, 0)], NEVER)
-        if len(at)
-        else np.zeros(0, np.int64)
-    )
+    following = np.where(owed.next_message >= 0, messages.sent_ns[np.maximum(owed.next_message, 0)], NEVER)
     losses = Losses(
         client=window["client"].astype(np.int64),
         channel=window["channel"].astype(np.int64),
@@ -96,13 +162,13 @@ def loss_rows(owed: Debts, pairs: Pairs, messages: Messages, world: World) -> ND
         sent_ns=messages.sent_ns[at],
         done_ns=messages.done_ns[at],
         status=messages.status[at],
-        receivers=messages.receivers[at],
         next_sent_ns=following,
     )
     facts = facts_of(losses, world)
-    cause, fault = explain(facts)
+    cause, fault, hop = explain(facts)
     rows = np.zeros(len(at), LOSS_DTYPE)
     rows["intended_ns"] = messages.intended_ns[at]
     rows["client"], rows["seq"], rows["stream"] = losses.client, losses.seq, stream
-    rows["node"], rows["cause"], rows["fault"] = facts.node, cause, fault
-    return rows[np.lexsort((rows["stream"], rows["client"], rows["intended_ns"]))]
+    rows["node"], rows["cause"], rows["fault"], rows["hop"] = facts.node, cause, fault, hop
+    order = np.lexsort((rows["stream"], rows["client"], rows["intended_ns"]))
+    return rows[order], coarse(world, facts, cause, hop)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,18 @@ from fanlab.rundir import RunDir
 from fanlab.scenario.plan import Plan
 
 CHUNK_RECORDS: Final = 1 << 19
+ABNORMAL: Final = 1006  # the code of a connection that ended without a close frame (RFC 6455, 7.1.5)
+NO_ANSWER: Final = "no answer to a ping"  # how the engine's own reason for that begins; see load.clients
 _AT: Final = {name: at for at, name in enumerate(NAMES)}
+
+
+class Ending(NamedTuple):
+    """How a client's connection ended at `t` (ns)."""
+
+    t: int
+    client: int
+    code: int  # of the node's close frame; 1006 without one
+    silent: bool  # the engine itself ended it: it had no answer to its ping
 
 
 @dataclass(slots=True)
@@ -47,6 +58,9 @@ class StripeInfo:
     probes: list[ProbeEvent] = field(default_factory=list)
     clients: set[int] = field(default_factory=set)
     foreign: int = 0  # frames with a token of another run; of a stripe without an orderly end, also damaged ones
+    # Corrupt frames: each held what came within (the heartbeat before it, the one after it); NEVER: there was none
+    unread: list[tuple[int, int]] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -102,6 +116,7 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
     for path in stripe_paths(rundir):
         info = StripeInfo(path)
         reader = StripeReader(path)
+        corrupt = 0
         for frame in reader:
             match frame.kind:
                 case Kind.START:
@@ -109,7 +124,10 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                 case Kind.END:
                     info.foreign = int(json.loads(frame.payload).get("foreign", 0))
                 case Kind.HEARTBEAT:
-                    info.heartbeat_ns = max(info.heartbeat_ns, heartbeat_ns(frame))
+                    before_ns, info.heartbeat_ns = info.heartbeat_ns, max(info.heartbeat_ns, heartbeat_ns(frame))
+                    if reader.corrupt > corrupt:
+                        info.unread.append((before_ns, info.heartbeat_ns))
+                        corrupt = reader.corrupt
                 case Kind.EVENTS:
                     events.append(_events(json_lines(frame), channels, info))
                 case Kind.INTENTS:
@@ -119,6 +137,8 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                 case Kind.READS:
                     reads.append(_records(frame.payload, READ_DTYPE))
         info.torn, info.corrupt, info.closed = reader.torn, reader.corrupt, reader.closed
+        if reader.corrupt > corrupt:
+            info.unread.append((info.heartbeat_ns, NEVER))
         stripes.append(info)
     stamps, torn = json_objects(rundir.faults)
     nodes = {
@@ -176,12 +196,20 @@ def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], inf
                 client, node = int(line["client"]), int(line.get("node", NO_NODE))
                 rows.append((int(line["t"]), client, _AT[name], node, channel, bool(line.get("own"))))
                 info.clients.add(client)
+                if name == "closed":
+                    info.endings.append(_ending(line))
         except (KeyError, TypeError, ValueError) as error:
             raise MeasurementError(
                 f"{info.path.name} holds an event that is none: {line} ({type(error).__name__}: {error})",
                 hint="it was written by another version of fanlab; report it with the version in manifest.json",
             ) from None
     return np.array(rows, EVENT_DTYPE)
+
+
+def _ending(line: Mapping[str, Any]) -> Ending:
+    code = int(line.get("code", ABNORMAL))
+    silent = code == ABNORMAL and str(line.get("reason", "")).startswith(NO_ANSWER)
+    return Ending(int(line["t"]), int(line["client"]), code, silent)
 
 
 def _records(payload: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -1,0 +1,242 @@
+"""When each node was without a subscription at Redis: by its own journal, else by what Redis listed.
+
+A node that keeps a journal is asked for its gaps, and for what it says of its connection and its channels:
+
+    gap                                          a gap, as wide as it says
+    subscribed, and again subscribed             renewed in silence: what came between is not known, a gap up to there
+    redis down, later subscribed, and no gap     a gap
+    redis down, never subscribed again           deaf from there on
+    unsubscribed, or not yet subscribed          deaf until subscribed
+
+Of one that keeps none, Redis' list of subscribers tells when its connection went and when the next one subscribed. A
+connection that Redis still lists when the next one comes was given up by the node alone: the link was silent. What
+ended with the node's process is no break: its clients went with it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlab.clock import NS_PER_MS
+from fanlab.ledger.faultlog import IN_FLIGHT_NS, REDIS, window_ns
+from fanlab.ledger.histogram import Ints
+from fanlab.ledger.lookups import around
+from fanlab.ledger.nodejournal import NodeJournal
+from fanlab.ledger.received import Bools
+from fanlab.ledger.redisjournal import RedisJournal
+from fanlab.ledger.result import FaultAccount
+from fanlab.ledger.windows import NEVER
+
+PARTITION: Final = "partition"  # the kind of a fault that cuts a node's link to Redis
+POLL_NS: Final = 100 * NS_PER_MS  # Redis' log and list are read this late at most
+ENDS_NODES: Final = ("crash", "stop")
+
+
+class Kind(IntEnum):
+    """What kind of break."""
+
+    GAP = 0  # renewed
+    KILLED = 1  # Redis closed the connection for its output buffer
+    SILENT = 2  # the link went silent; Redis knew nothing of it
+    DEAF = 3  # never renewed, or told to nobody
+
+
+# One break of one channel on one node, in ns. A message that the node did not have, published in [from, to], was lost
+# to it; surely so in [sure_from, sure_to].
+BREAK_DTYPE = np.dtype([
+    ("node", "<i8"), ("channel", "<i8"), ("from_ns", "<i8"), ("to_ns", "<i8"),
+    ("sure_from", "<i8"), ("sure_to", "<i8"), ("kind", "u1"), ("listed", "?"),
+])  # fmt: skip
+
+
+class _Break(NamedTuple):
+    node: int
+    channel: int
+    from_ns: int
+    to_ns: int
+    sure_from: int
+    sure_to: int
+    kind: Kind
+    listed: bool  # by Redis' list; False: by the node's journal
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What helps to tell one kind of break from another."""
+
+    faults: Sequence[FaultAccount]
+    node_names: Sequence[str]
+    kills: Mapping[int, Sequence[int]]  # by node: when Redis closed its connection for its buffer
+
+    def fault(self, target: str, kinds: Sequence[str] | None, from_ns: int, to_ns: int) -> bool:
+        """Whether such a fault (None: any but a partition) was under way at any time in [from_ns, to_ns]."""
+        return any(
+            fault.target == target
+            and (fault.kind in kinds if kinds is not None else fault.kind != PARTITION)
+            and (window := window_ns(fault)) is not None
+            and window[0] <= to_ns
+            and window[1] >= from_ns
+            for fault in self.faults
+        )
+
+    def killed(self, node: int, from_ns: int, to_ns: int) -> bool:
+        """Whether Redis closed the node's connection for its buffer in [from_ns, to_ns]."""
+        return any(from_ns - POLL_NS <= t_ns <= to_ns + POLL_NS for t_ns in self.kills.get(node, ()))
+
+    def died(self, node: int, from_ns: int, to_ns: int) -> bool:
+        """Whether the node's process ended in [from_ns, to_ns], by a fault or by itself."""
+        return self.fault(self.node_names[node], ENDS_NODES, from_ns, to_ns)
+
+
+def breaks_of(
+    channels: Mapping[str, int],
+    journals: Mapping[int, NodeJournal],
+    redis: RedisJournal | None,
+    faults: Sequence[FaultAccount],
+    node_names: Sequence[str],
+) -> NDArray[Any]:
+    """All breaks, sorted by node, channel and time. Nodes without a journal are judged by what Redis listed."""
+    kills: dict[int, list[int]] = {}
+    for kill in redis.buffer_kills if redis is not None else ():
+        if kill.node is not None:
+            kills.setdefault(kill.node, []).append(kill.t)
+    known = _Known(faults, node_names, kills)
+    rows: list[_Break] = []
+    for node, journal in journals.items():
+        rows += _journaled(node, journal, channels, known)
+    for node in sorted(set(range(len(node_names))) - journals.keys()):
+        listed = [] if redis is None else list(_listed(node, redis, known))
+        rows += (one._replace(channel=channel) for one in listed for channel in channels.values())
+    table = np.array(rows, BREAK_DTYPE)
+    return table[np.lexsort((table["from_ns"], table["channel"], table["node"]))]
+
+
+def _journaled(node: int, journal: NodeJournal, channels: Mapping[str, int], known: _Known) -> Iterator[_Break]:
+    for name, from_ns, to_ns in journal.gaps:
+        if name in channels:
+            kind = _kind(node, journal, from_ns, to_ns, known)
+            yield _Break(node, channels[name], from_ns, to_ns, from_ns, to_ns, kind, listed=False)
+    lines: list[tuple[int, int, str, str | None]] = [(t, 0, "start", None) for t in journal.starts]
+    lines += [(line.t, 1, "down", None) for line in journal.redis if line.state == "down"]
+    lines += [(line.t, 2, line.state, line.channel) for line in journal.subscriptions]
+    lines.sort(key=lambda line: line[:2])
+    of_channel = {name: [line[::2] for line in lines if line[3] in (None, name)] for name in channels}
+    for name, channel in channels.items():
+        told = [(from_ns, to_ns) for of, from_ns, to_ns in journal.gaps if of == name]
+        if not any(state in ("subscribed", "unsubscribed") for _, state in of_channel[name]):
+            continue  # it may subscribe by a pattern, or say nothing of its subscriptions
+        for from_ns, to_ns, kind in _unsubscribed(of_channel[name]):
+            if not any(start <= to_ns and from_ns <= end for start, end in told):
+                if kind is Kind.GAP and known.killed(node, from_ns, to_ns):
+                    kind = Kind.KILLED  # noqa: PLW2901 - the same break, better known
+                yield _Break(node, channel, from_ns, to_ns, from_ns, to_ns, kind, listed=False)
+
+
+def _unsubscribed(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int, Kind]]:
+    """When a channel was not subscribed, from one node's lines that bear on it, in order: (from, to, kind)."""
+    since: int | None = None  # not subscribed since then
+    on = broke = False
+    for t_ns, state in lines:
+        match state:
+            case "subscribed":
+                if since is not None:
+                    yield since, t_ns, Kind.GAP if broke else Kind.DEAF
+                elif on:
+                    yield t_ns, t_ns, Kind.GAP
+                since, on, broke = None, True, False
+            case "start":
+                since, on, broke = t_ns, False, False
+            case "down" if on:
+                since, on, broke = t_ns, False, True
+            case "unsubscribed":
+                since, on, broke = t_ns, False, False
+    if since is not None:
+        yield since, NEVER, Kind.DEAF
+
+
+def _kind(node: int, journal: NodeJournal, from_ns: int, to_ns: int, known: _Known) -> Kind:
+    """Of a gap in a node's journal."""
+    if known.killed(node, from_ns, to_ns):
+        return Kind.KILLED
+    name = known.node_names[node]
+    if known.fault(name, (PARTITION,), from_ns, to_ns):
+        return Kind.SILENT
+    if known.fault(name, None, from_ns, to_ns) or known.fault(REDIS, None, from_ns, to_ns):
+        return Kind.GAP
+    noticed = [line for line in journal.redis if line.state == "down" and from_ns <= line.t <= to_ns]
+    if any(line.why == "timeout" for line in noticed):
+        return Kind.SILENT
+    late = any(line.why is None and line.t - from_ns > IN_FLIGHT_NS for line in noticed[:1])
+    return Kind.SILENT if late else Kind.GAP
+
+
+def _listed(node: int, redis: RedisJournal, known: _Known) -> Iterator[_Break]:
+    """Of a black box, for channel 0: what Redis listed says nothing of channels."""
+    spans = redis.subscribed(node)
+    last_ns = int(redis.watched[-1, 1]) if len(redis.watched) else 0
+    kills = set(known.kills.get(node, ()))
+    for index, (sure_from, maybe_from, until, maybe_until) in enumerate(spans.tolist()):
+        others = np.delete(spans, index, axis=0)
+        if ((others[:, 0] < maybe_from) & (others[:, 2] > sure_from)).any():
+            yield _Break(node, 0, maybe_from, sure_from, 0, -1, Kind.SILENT, listed=True)
+        if maybe_until >= last_ns or ((others[:, 0] <= until) & (others[:, 2] > maybe_until)).any():
+            continue  # it was never seen to go, or not the last one
+        if known.died(node, until, maybe_until + POLL_NS):
+            continue
+        later = others[others[:, 0] > until]
+        following = later[np.argmin(later[:, 0])] if len(later) else (NEVER, last_ns)
+        kind = Kind.GAP if len(later) else Kind.DEAF
+        if known.killed(node, until, maybe_until):
+            kind = Kind.KILLED
+            kills -= {t_ns for t_ns in kills if until - POLL_NS <= t_ns <= maybe_until + POLL_NS}
+        elif known.fault(known.node_names[node], (PARTITION,), until, maybe_until):
+            kind = Kind.SILENT
+        yield _Break(node, 0, until, int(following[0]), maybe_until, int(following[1]), kind, listed=True)
+    for t_ns in kills:  # its list was not read in time to see the connection
+        later = spans[spans[:, 0] > t_ns]
+        to_ns = int(later[:, 0].min()) if len(later) else NEVER
+        yield _Break(node, 0, t_ns - POLL_NS, to_ns, 0, -1, Kind.KILLED, listed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a loss is held against breaks by: equally long arrays."""
+
+    node: Ints  # -1: of no node
+    channel: Ints
+    sent_ns: Ints
+    done_ns: Ints
+    closed_ns: Ints  # the end of the client's connection
+    next_ns: Ints  # when the next message that came over that way was sent; NEVER: none
+    patient: Bools  # its node was not reading, so that it may have waited for long
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The break that each loss falls into: its row in the table, -1 for none."""
+
+    row: Ints
+    ahead: Bools  # it was published before the break, and on its way when that began
+
+
+def breaks_met(table: NDArray[Any], way: Way, *, patient: bool = False) -> Met:
+    """Find it. `patient`: all of them may have waited for long.
+
+    What was published shortly before a break that began on the same connection, with nothing later having come before
+    it, was in Redis' buffer or the socket when the subscription went; what a full buffer or a cut link took has waited
+    for as long as it may.
+    """
+    if not len(table) or not len(way.node):
+        return Met(np.full(len(way.node), -1), np.zeros(len(way.node), np.bool_))
+    span = 1 + int(max(table["channel"].max(), way.channel.max()))
+    group, from_ns, to_ns = table["node"] * span + table["channel"], table["from_ns"], table["to_ns"]
+    before, after = around(group, from_ns, way.node * span + way.channel, way.done_ns)
+    inside = (before >= 0) & (way.sent_ns <= to_ns[before])
+    waits = table["listed"] & np.isin(table["kind"], (Kind.KILLED, Kind.SILENT))
+    ahead = ~inside & (after >= 0) & (way.next_ns >= from_ns[after]) & (from_ns[after] <= way.closed_ns)
+    ahead &= patient | way.patient | waits[after] | (from_ns[after] <= way.done_ns + IN_FLIGHT_NS)
+    return Met(np.where(inside, before, np.where(ahead, after, -1)), ahead)

@@ -1,0 +1,98 @@
+"""What is known of each loss: all that the table in `causes` decides on, looked up for all losses at once. Pure."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlab.ledger.breaks import ENDS_NODES, Kind
+from fanlab.ledger.causes import CLOSING, SLOW, WRITE_FAILED, Facts, Hop
+from fanlab.ledger.connection import PAUSE, End, Place, closed_as_slow, end_of, no_node_up, outages_of, place_of
+from fanlab.ledger.cutoff import NO_BREAK, Cut, cut_of
+from fanlab.ledger.faultlog import AFTERMATH_NS, REDIS
+from fanlab.ledger.histogram import Ints
+from fanlab.ledger.lookups import fault_at
+from fanlab.ledger.lost import Losses, World
+from fanlab.ledger.received import Bools
+from fanlab.ledger.records import Status
+from fanlab.ledger.redisjournal import RedisJournal
+from fanlab.ledger.whereabouts import Whereabouts, carried, whereabouts
+from fanlab.ledger.windows import NEVER
+
+
+def facts_of(losses: Losses, world: World) -> Facts:
+    """All facts; what needs a loop loops over faults and nodes, which are few."""
+    place = place_of(losses, world)
+    end = end_of(losses, world, place)
+    seen = whereabouts(
+        world.traffic, place.node, losses.message, closed_ns=place.closed_ns, live=place.live, gone=end.gone
+    )
+    cut = cut_of(losses, world, place, seen, end)
+    dropped = world.drops.reasons(place.node, losses.stream, losses.seq, losses.client, place.live)
+    outage_over, outage_from_ns, outage_fault = outages_of(losses, world)
+    own_end = world.own.ended(losses.client, np.where(place.live, place.closed_ns, outage_from_ns))
+    redis = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
+    strictly = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
+    in_dark = ~np.isin(place.node, list(world.traffic.heard)) & ~_watched(world.traffic.redis, losses.sent_ns)
+    unread = world.own.unread_at(losses.client, losses.sent_ns, losses.sent_ns + world.lateness_ns)
+    return Facts(
+        node=place.node,
+        hop=_hop(losses, world, place, seen=seen, end=end, cut=cut),
+        failed=losses.status == Status.FAILED,
+        redis_away=(redis >= 0) | _silent(world.traffic.redis, losses.sent_ns),
+        away=place.away,
+        joining=place.joining,
+        live=place.live,
+        confirmed_later=place.confirmed_ns < NEVER,
+        outage_over=outage_over | world.partial,
+        no_node_up=no_node_up(world, losses.client, place.node, losses.sent_ns),
+        own_end=own_end & np.where(place.live, end.last & (end.fault < 0), outage_fault < 0),
+        dropped_slow=dropped == SLOW,
+        dropped_closing=dropped == CLOSING,
+        dropped_write=dropped == WRITE_FAILED,
+        unread=place.live & ~seen.missed & unread,
+        cut_off=cut.kind == Kind.SILENT,
+        buffer_killed=cut.kind == Kind.KILLED,
+        in_gap=cut.kind == Kind.GAP,
+        deaf=cut.kind == Kind.DEAF,
+        gap_likely=place.live & ~seen.had & ~seen.all_counted & (strictly >= 0) & in_dark,
+        uncounted=place.live & seen.uncounted,
+        returned=cut.returned,
+        node_frozen=end.caught & (end.kind == PAUSE) & ~seen.had,
+        node_died=end.caught & np.isin(end.kind, ENDS_NODES),
+        closed_slow=end.last & ~seen.missed & closed_as_slow(losses, world, place),
+        redis_fault=world.injected_only(redis),
+        outage_fault=outage_fault,
+        end_fault=np.where(end.fault < world.injected, end.fault, world.injected_only(redis)),
+        break_fault=world.injected_only(cut.fault),
+        silence_fault=world.injected_only(cut.silence_fault),
+    )
+
+
+def _hop(losses: Losses, world: World, place: Place, *, seen: Whereabouts, end: End, cut: Cut) -> NDArray[np.uint8]:
+    """Where a live client's message was lost, as far as that is proven; see `whereabouts`."""
+    journals = np.isin(place.node, list(world.traffic.heard))
+    missed = seen.missed | (cut.surely & ~seen.had)
+    # by its clients: several were owed it, none had it, and the node was cut off from Redis, or hung
+    missed |= seen.alike & ~seen.had & np.where(journals, end.hung & end.caught, cut.listed | (end.hung & end.caught))
+    open_ = place.live & ~journals & ~seen.had & ~missed & (cut.kind == NO_BREAK)
+    had = seen.had.copy()
+    had[open_] = carried(world.traffic, place.node[open_], losses.message[open_], seen.after_ns[open_])
+    hop = np.where(missed, Hop.REDIS_NODE, np.where(had, Hop.NODE_SOCKET, Hop.UNKNOWN))
+    return hop.astype(np.uint8)
+
+
+def _watched(redis: RedisJournal | None, t_ns: Ints) -> Bools:
+    """Whether Redis' list of subscribers was read before and after each time."""
+    if redis is None or not len(redis.watched):
+        return np.zeros(len(t_ns), np.bool_)
+    from_ns, until_ns = redis.watched[:, 0], redis.watched[:, 1]
+    at = np.searchsorted(from_ns, t_ns, side="right") - 1
+    watched: Bools = (at >= 0) & (t_ns <= until_ns[np.maximum(at, 0)])
+    return watched
+
+
+def _silent(redis: RedisJournal | None, t_ns: Ints) -> Bools:
+    """Whether Redis did not answer those who watched it, before it did again."""
+    if redis is None or not len(redis.watched):
+        return np.zeros(len(t_ns), np.bool_)
+    silent: Bools = ~_watched(redis, t_ns) & (t_ns > redis.watched[0, 0]) & (t_ns < redis.watched[-1, 0])
+    return silent
