@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format lock wheel gallery clean
+.PHONY: demo test selftest lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -19,6 +19,9 @@ demo: $(READY)  ## three nodes, one Redis, one crash, one report
 
 test: $(READY)  ## every test that this machine can run; the others say why not
 	$(BIN)/python -m pytest $(ARGS)
+
+selftest: $(READY)  ## plant faults whose truth is known, and see every checker find them; QUICK=1: some minutes
+	$(BIN)/python tests/selftest/selftest.py $(if $(QUICK),--quick) $(ARGS)
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

@@ -1,0 +1,146 @@
+"""Each saboteur is caught every time, and what it did is told by its right name.
+
+`tests/selftest/scenarios/<name>.yaml` triggers the fault of `nodes/saboteurs/<name>`; here stands what fanlab must say:
+which alarms (fields of summary.json above 0), and of what is lost, which causes and hops, of copies, which causes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from lines import Line
+from observe import LENIENT, Observed, observe
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+SEEDS = range(1, 21)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What must be said, and beside it nothing but what may be."""
+
+    alarms: frozenset[str]  # all of these counts of the ledger are above 0 …
+    also: frozenset[str] = frozenset()  # … and of these may be; the other alarms must be 0
+    causes: tuple[str, ...] = ()  # of what is lost: where it must be lost the first must be there; the others may
+    hops: frozenset[str] = frozenset()
+    copies: frozenset[str] = frozenset()
+    late: bool = False  # its alarm is a gate on latency
+    stale: bool = False  # its alarm is entries left wrong in a cache
+
+
+ALARMS = frozenset({"lost", "duplicated", "reordered", "unexpected", "disagreed", "corrupted"})
+
+
+def _lost(first: str, *others: str, hops: Sequence[str]) -> Expected:
+    return Expected(frozenset({"lost"}), causes=(first, *others), hops=frozenset(hops))
+
+
+def _odd(alarm: str, *, also: Sequence[str] = (), copies: Sequence[str] = ()) -> Expected:
+    causes = ("client_reconnecting", "node_down") if "lost" in also else ()
+    hops = frozenset({"client", "redis_node"} if causes else ())
+    return Expected(frozenset({alarm}), frozenset(also), causes, hops, frozenset(copies))
+
+
+_BREAK = ("resubscribe_gap",)  # the short one that the good node has, too
+_AWAY = ("node_down", "node_crash_in_flight", "client_reconnecting")
+EXPECTED: Mapping[str, Expected] = {
+    "acknowledges-early": _lost("no_subscriber", hops=["redis_node"]),
+    "closes-without-goodbye": _lost("client_reconnecting", *_BREAK, hops=["client", "redis_node"]),
+    "corrupts-a-byte": _odd("corrupted"),
+    "crosstalk": _odd("unexpected"),
+    "cut-link": _lost("partition", hops=["redis_node"]),
+    "deaf-after-restart": _lost("unexplained", "redis_down", *_BREAK, hops=["redis_node", "publisher_redis"]),
+    "drops-oldest-when-full": _lost("unexplained", hops=["redis_node"]),
+    "drops-others-on-leave": _lost("no_subscriber", *_AWAY, hops=["redis_node", "client"]),
+    "duplicates-on-reconnect": _odd("duplicated", also=["lost", "reordered"], copies=["replay"]),
+    "forgets-a-client": _lost("unexplained", hops=["node_socket"]),
+    "forgets-to-resubscribe": _lost("no_subscriber", *_BREAK, hops=["redis_node"]),
+    "head-of-line": Expected(frozenset(), late=True),
+    "leaves-zombies": _odd("duplicated", also=["lost"], copies=["double_subscription"]),
+    "lying-proxy": _lost("unexplained", hops=["node_socket"]),
+    "never-confirms": _lost("never_subscribed", "never_returned", *_AWAY, hops=["client", "redis_node", "unknown"]),
+    "partial-resubscribe": _lost("no_subscriber", *_BREAK, hops=["redis_node"]),
+    "reorders-across-channels": _odd("disagreed"),
+    "reorders-within-channel": _odd("reordered"),
+    "skips-during-fragmented-send": _lost("unexplained", hops=["node_socket"]),
+    "spins-after-keepalive-death": _lost("no_subscriber", *_BREAK, hops=["redis_node"]),
+    "stale-cache": Expected(frozenset(), stale=True),
+    "stops-listener-with-last-unsubscribe": _lost(
+        "unexplained", *_AWAY, hops=["redis_node", "client", "node_socket", "unknown"]
+    ),
+    "subscribes-twice": _odd("duplicated", copies=["double_subscription"]),
+    "write-fails": _lost("write_error", hops=["node_socket"]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """One saboteur, one seed."""
+
+    saboteur: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """`saboteurs crosstalk seed 3`."""
+        return f"saboteurs {self.saboteur} seed {self.seed}"
+
+    def run(self, out: Path) -> Sequence[Line]:
+        """One run, one line."""
+        scenario = yaml.safe_load((SCENARIOS / f"{self.saboteur}.yaml").read_text(encoding="utf-8"))
+        seen = observe({**scenario, "seed": self.seed, "limits": LENIENT}, out)
+        wrong = list(_amiss(seen, EXPECTED[self.saboteur]))
+        if not seen.agrees:
+            wrong.append(f"SQL differs: {seen.disputes[:3]}")
+        return [Line(self.name, not wrong, "; ".join(wrong) or _told(seen), seen.agrees)]
+
+
+def _amiss(seen: Observed, expected: Expected) -> Iterator[str]:
+    """What is not as it must be."""
+    summary = seen.summary
+    if summary["verdict"] != "fail":
+        yield f"the verdict is {summary['verdict']}: {'; '.join(summary['reasons'][:2])}"
+    for alarm in sorted(ALARMS):
+        count = summary["ledger"][alarm]
+        if alarm in expected.alarms and count == 0:
+            yield f"nothing is {alarm}"
+        elif count and alarm not in expected.alarms | expected.also:
+            yield f"{count} {alarm}"
+    causes, hops = _positive(summary["loss"]["by_cause"]), _positive(summary["loss"]["by_hop"])
+    copies = _positive(summary["duplicates"]["by_cause"])
+    if "lost" in expected.alarms and not causes.get(expected.causes[0]):
+        yield f"nothing is lost by {expected.causes[0]}"
+    for what, found, allowed in (
+        ("lost by", causes, set(expected.causes)),
+        ("lost on the hop", hops, expected.hops),
+        ("copies by", copies, expected.copies),
+    ):
+        yield from (f"{found[name]} {what} {name}" for name in sorted(found.keys() - allowed))
+    gates = [gate["expr"] for gate in summary["gates"] if not gate["ok"]]
+    if expected.late and not any(gate.startswith("latency") for gate in gates):
+        yield "no gate on latency fails"
+    if expected.stale and not (summary["cache"] and summary["cache"]["wrong_for_good"]):
+        yield "no cache is wrong for good"
+
+
+def _positive(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
+
+
+def _told(seen: Observed) -> str:
+    summary = seen.summary
+    parts = [f"{summary['ledger'][alarm]} {alarm}" for alarm in sorted(ALARMS) if summary["ledger"][alarm]]
+    for what in (summary["loss"]["by_cause"], summary["loss"]["by_hop"], summary["duplicates"]["by_cause"]):
+        parts += [f"{count} {name}" for name, count in _positive(what).items()]
+    if summary["cache"] and summary["cache"]["wrong_for_good"]:
+        parts.append(f"{summary['cache']['wrong_for_good']} cache entries wrong for good")
+    failed = [f"{gate['expr']} is {gate['actual']:.4g}" for gate in summary["gates"] if gate["expr"][:7] == "latency"]
+    return ", ".join(parts + failed)
+
+
+def batches(*, quick: bool) -> list[Caught]:
+    """All of them, 20 seeds each; quick: each once."""
+    names = sorted(path.stem for path in SCENARIOS.glob("*.yaml"))
+    assert set(names) == set(EXPECTED), set(names) ^ set(EXPECTED)
+    return [Caught(name, seed) for name in names for seed in (SEEDS[:1] if quick else SEEDS)]
