@@ -85,7 +85,7 @@ def render(dryrun: DryRun) -> str:
     cell = "".join(f", {path}={value}" for path, value in loaded.cell.items())
     lines.append(f"{loaded.source}, seed {scenario.seed}{cell}, sha256 {loaded.sha256[:12]}")
     for title, section in (
-        ("Processes", _processes(dryrun.plan)),
+        ("Processes", _processes(scenario, dryrun.plan)),
         ("Clients", _table([_group(dryrun, spec) for spec in dryrun.plan.groups])),
         ("Streams", _table([_stream(scenario, each, dryrun.plan) for each in dryrun.expected])),
         *((("Readers", _table([_reader(each) for each in scenario.readers])),) if scenario.readers else ()),
@@ -129,12 +129,14 @@ def _timeline(scenario: Scenario, faults: Sequence[PlannedFault]) -> list[Step]:
     return sorted(steps, key=lambda step: step.at_ns)
 
 
-def _processes(plan: Plan) -> list[str]:
+def _processes(scenario: Scenario, plan: Plan) -> list[str]:
     rows = [["redis", "1 process"]]
     rows += [
         [node.id, f"kind {node.kind}" + _settings(node.env) + ("" if node.journal else ", no journal")]
         for node in plan.nodes
     ]
+    if scenario.evidence.witness:
+        rows.append(["witness", "a subscriber of fanlab's own, for the account"])
     rows.append(["load", "Locust workers (one unless --workers says more) and their engines"])
     return _table(rows)
 

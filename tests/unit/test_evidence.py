@@ -220,6 +220,8 @@ def test_what_a_node_says_of_itself(tmp_path: Path) -> None:
         {"t": 4, "ev": "drop", "mark": mark(7), "n": 1, "why": "slow", "who": 3},
         {"ev": "start"},
         {"t": 3, "ev": "subscribed"},
+        {"t": 3, "ev": "redis", "state": "sideways"},
+        {"t": 3, "ev": "redis"},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *bad]) + '{"t":13,"ev":"ms')
     found = read_node_journal(path, RUN_TAG)
@@ -247,6 +249,17 @@ def test_the_witness_is_no_stripe_of_the_load_and_its_death_does_not_spoil_the_r
     assert (found.evidence.stripes, found.evidence.unclosed, found.partial) == (2, 0, whole.partial)
     assert (whole.evidence.witness, whole.evidence.redis_watch) == (False, False)
     assert (found.evidence.witness, found.evidence.redis_watch) == (True, True)
+
+
+def test_what_is_missing_in_the_middle_spoils_the_run(tmp_path: Path) -> None:
+    rundir = History(clients=1, nodes=1).subscribe(0).publish(1, 10).deliver(0, 1, 12).write(tmp_path / "run")
+    path = witness_stripe(rundir.witness, copies=[(0, 1)], changes=[up(1)], good=2)
+    data = bytearray(path.read_bytes())
+    data[data.index(WITNESS.pack(0, 0, 1, 0, 0)) + 3] ^= 1
+    path.write_bytes(data)
+    rundir.redis_journal.write_text("no JSON\n" + json.dumps(watch(5, "up")) + "\n")
+    evidence = account(rundir).evidence
+    assert (evidence.corrupt, evidence.torn) == (1, 1)
 
 
 def test_foreign_frames_are_those_that_the_engines_count(tmp_path: Path) -> None:

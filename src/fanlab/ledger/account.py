@@ -207,8 +207,11 @@ def _evidence(journals: Journals, plan: Plan) -> Evidence:
         stripes=len(journals.stripes),
         torn=sum(stripe.torn for stripe in journals.stripes)
         + sum(node.torn for node in journals.nodes.values())
-        + journals.torn_stamps,
-        corrupt=sum(stripe.corrupt for stripe in journals.stripes),
+        + journals.torn_stamps
+        + (journals.redis.torn if journals.redis else 0),
+        # A torn end of the witness's is its death, which costs sharpness and no more.
+        corrupt=sum(stripe.corrupt for stripe in journals.stripes)
+        + (journals.witness.corrupt if journals.witness else 0),
         unclosed=len(open_ended),
         complete_until_ns=min((stripe.heartbeat_ns for stripe in open_ended), default=None),
         node_journals=[names[index] for index in sorted(journals.nodes)],

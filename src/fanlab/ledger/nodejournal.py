@@ -100,7 +100,8 @@ def _note(journal: NodeJournal, event: object, line: Mapping[str, Any]) -> None:
             journal.stops.append(int(line["t"]))
         case "redis":
             why = line.get("why")
-            state: Literal["up", "down"] = "up" if line["state"] == "up" else "down"
+            if (state := line["state"]) not in ("up", "down"):
+                raise ValueError(state)
             journal.redis.append(RedisLine(int(line["t"]), state, why if why in DOWN_WHYS else None))
         case "subscribed" | "unsubscribed" as state_:
             journal.subscriptions.append(SubscriptionLine(int(line["t"]), str(line["ch"]), state_))
