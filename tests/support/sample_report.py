@@ -12,7 +12,7 @@ import numpy as np
 
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.recovery import RecoveryBlock
-from fanlab.analysis.series import FaultWindow, HopLoss, Recovery, Series
+from fanlab.analysis.series import CacheLine, FaultWindow, HopLoss, Recovery, Series
 from fanlab.report.schema import CacheBlock, CacheNodeBlock, LedgerBlock, LossExample, Summary
 
 NODES = ("node-1", "node-2", "node-3")
@@ -99,6 +99,7 @@ def sample_series(seed: int = 7) -> Series:
             Recovery(KILL, 40, 1.4, 1.4, 96.0, 131.0),
         ],
         hop_losses=_hop_losses(heatmap),
+        caches=[_cache_line(node, index, left) for index, node in enumerate(NODES)],
         notes={
             "clients": len(heatmap),
             "clients_hit": int((heatmap.sum(axis=1) > 0).sum()),
@@ -107,6 +108,16 @@ def sample_series(seed: int = 7) -> Series:
         },
         samples=_samples(rng, times),
     )
+
+
+def _cache_line(node: str, index: int, left: np.ndarray) -> CacheLine:
+    """A cache that went wrong with the kill: 30 entries, and more at the later nodes; 4 of them for good."""
+    wrong = np.interp(left, [KILL_S, KILL_S + 0.4, KILL_S + 1.2], [0, 30 + 5 * index, 4])
+    wrong[left < KILL_S] = 0
+    cut = (left >= KILL_S) & (left < KILL_S + 0.4)
+    refresh_ms = np.where(cut, np.nan, 1.2 + 0.2 * index + 0.3 * np.sin(left))
+    n = np.where(cut, 0.0, 5.0)
+    return CacheLine(node, wrong, n, refresh_ms, 3 * refresh_ms, int(n.sum()), int(5 * cut.sum()), 4)
 
 
 def _hop_losses(heatmap: np.ndarray) -> list[HopLoss]:

@@ -16,7 +16,7 @@ from fanlab.analysis.series import FaultWindow, HopLoss, Recovery
 from fanlab.errors import EnvironmentFailure
 from fanlab.report import words
 from fanlab.report.charts import FIGURES, draw_all, table_csv
-from fanlab.report.figures import heatmap, hops, latency, recovery, resources, style, svg, traffic
+from fanlab.report.figures import cache, heatmap, hops, latency, recovery, resources, style, svg, traffic
 from support.sample_report import NODES, empty_series, quiet_series, sample_series
 
 HOSTILE = [
@@ -57,6 +57,7 @@ def hostile_series():
         faults=[FaultWindow(name, float(i) / 2, None) for i, name in enumerate(HOSTILE)],
         recoveries=[Recovery(name, 3, 1.0, 2.0, None, None) for name in HOSTILE],
         hop_losses=[HopLoss("client", name, name, 1 + i) for i, name in enumerate(HOSTILE)],
+        caches=[replace(series.caches[0], node=name) for name in HOSTILE],
         samples={metric: dict.fromkeys(HOSTILE, samples) for metric in series.samples},
     )
 
@@ -288,6 +289,52 @@ def test_recovery_says_who_never_came_back():
     drawing = recovery.figure_recovery(replace(sample_series(), recoveries=[one]))
     assert "not all came back" in all_text(drawing.figure)
     assert "not all came back" in drawing.alt
+
+
+def test_the_caches_chart_shows_wrong_entries_over_refreshes_node_by_node():
+    series = sample_series()
+    drawing = cache.figure_caches(series)
+    wrong, refresh = drawing.figure.axes
+    for one in series.caches:
+        values, edges, _ = artist(wrong, one.node).get_data()
+        assert_array_equal(values, one.wrong)
+        assert_array_equal(edges, series.edges_s)
+        assert_array_equal(artist(refresh, one.node).get_ydata(), one.refresh_p50_ms)
+        assert_array_equal(artist(refresh, f"_max {one.node}").get_ydata(), one.refresh_max_ms)
+        assert f"{one.node}: 4" in all_text(drawing.figure)
+    missed = sum(one.missed for one in series.caches)
+    due = missed + sum(one.refreshed for one in series.caches)
+    assert f"n = {due:,} updates due, {missed:,} missed · 12 entries stay wrong" in drawing.subtitle
+    assert "at most 40 entries wrong at a time, 4 for good" in drawing.alt
+    rows = list(csv.DictReader(io.StringIO(table_csv(drawing))))
+    assert len(rows) == len(NODES) * len(series.lost)
+    assert_allclose([float(row["wrong_entries"]) for row in rows], np.concatenate([one.wrong for one in series.caches]))
+
+
+def test_caches_that_nobody_timed_have_no_second_panel():
+    nobody = [
+        replace(one, refresh_max_ms=np.full_like(one.wrong, np.nan), refresh_p50_ms=np.full_like(one.wrong, np.nan))
+        for one in sample_series().caches
+    ]
+    drawing = cache.figure_caches(replace(sample_series(), caches=nobody))
+    assert len(drawing.figure.axes) == 1
+    assert "refreshes not timed" in drawing.alt
+
+
+def test_of_many_caches_the_worst_are_named():
+    line = sample_series().caches[0]
+    many = [replace(line, node=f"node-{i}", wrong=line.wrong * i) for i in range(40)]
+    drawing = cache.figure_caches(replace(sample_series(), caches=many))
+    named = {patch.get_label() for patch in drawing.figure.axes[0].patches} - {"_other", "_fill"}
+    assert {name for name in named if name.startswith("node")} == {f"node-{i}" for i in range(34, 40)}
+    assert "the 6 worst of 40 nodes are named" in drawing.subtitle
+    assert len(drawing.figure.axes[0].patches) < 60
+
+
+def test_without_caches_the_chart_says_so():
+    drawing = cache.figure_caches(replace(sample_series(), caches=[]))
+    assert drawing.figure is None
+    assert drawing.missing == cache.NONE
 
 
 def test_resources_have_a_panel_per_metric_and_break_where_a_unit_was_gone():

@@ -43,6 +43,15 @@ def test_losses_stand_in_the_row_of_their_client_and_the_bin_of_their_message():
     assert series.edges_s[np.flatnonzero(series.lost)].tolist() == [2.0]
 
 
+def test_caches_stand_in_the_plan_s_order_over_the_same_bins():
+    series = build_series(make_account(), make_manifest())
+    assert [(one.node, one.missed, one.wrong_for_good) for one in series.caches] == [("node-1", 0, 0), ("node-2", 3, 2)]
+    assert all(len(one.wrong) == len(one.refresh_p50_ms) == len(series.offered) for one in series.caches)
+    assert series.caches[1].wrong.max() == 2
+    assert series.caches[0].refresh_max_ms.tolist() == [1.0] * 25
+    assert build_series(make_account(caches=None), make_manifest()).caches == []
+
+
 def test_rows_stand_for_neighbours_on_one_node_where_there_are_too_many_clients():
     account = make_account()
     heatmap, rows, per_row = loss_heatmap(account, many(1001), max_rows=100)

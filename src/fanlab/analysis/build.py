@@ -14,7 +14,7 @@ import numpy as np
 from fanlab.analysis.latency import ecdf_ms, over_time_ms, spectrum_ms
 from fanlab.analysis.names import Names, deed, names_of
 from fanlab.analysis.recovery import bite_ns, recoveries
-from fanlab.analysis.series import FaultWindow, Floats, HopLoss, Series
+from fanlab.analysis.series import CacheLine, FaultWindow, Floats, HopLoss, Series
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.records import NO_NODE
@@ -74,6 +74,7 @@ def build_series(account: Account, manifest: Mapping[str, Any], samples: Iterabl
         faults=fault_windows(account),
         recoveries=recoveries(account, names),
         hop_losses=hop_losses(account, names),
+        caches=cache_lines(account),
         samples=sample_lines(samples),
         notes={
             "partial": account.partial,
@@ -137,6 +138,28 @@ def hop_losses(account: Account, names: Names) -> list[HopLoss]:
     ]
     way = [hop.label for hop in sorted(Hop, key=lambda hop: (hop is Hop.UNKNOWN, hop))]
     return sorted(found, key=lambda one: (way.index(one.hop), -one.lost, one.cause, one.fault))
+
+
+def cache_lines(account: Account) -> list[CacheLine]:
+    """Each node's cache over the account's bins."""
+    if account.caches is None:
+        return []
+    lines = []
+    for name, node in account.caches.nodes.items():
+        refresh = over_time_ms(node.refresh_over_time)
+        lines.append(
+            CacheLine(
+                node=name,
+                wrong=node.wrong_over_time,
+                refresh_n=np.array([one.n for one in node.refresh_over_time], dtype=np.float64),
+                refresh_p50_ms=refresh["p50"],
+                refresh_max_ms=refresh["max"],
+                refreshed=node.tally.refreshed,
+                missed=node.tally.missed,
+                wrong_for_good=node.tally.wrong_for_good,
+            )
+        )
+    return lines
 
 
 def fault_windows(account: Account) -> list[FaultWindow]:

@@ -40,6 +40,20 @@ class HopLoss:
     lost: int
 
 
+@dataclass(frozen=True, slots=True)
+class CacheLine:
+    """One node's cache over the bins. NaN where a bin has too few refreshes for the figure."""
+
+    node: str
+    wrong: Floats  # entries that were wrong, on average over each bin
+    refresh_n: Floats  # refreshes of which somebody knows how long they took, by intended send
+    refresh_p50_ms: Floats
+    refresh_max_ms: Floats
+    refreshed: int
+    missed: int
+    wrong_for_good: int
+
+
 @dataclass(slots=True)
 class Series:
     """All figures over time share `edges_s` (n + 1 bin edges, seconds from time 0)."""
@@ -59,6 +73,7 @@ class Series:
     faults: list[FaultWindow]
     recoveries: list[Recovery]
     hop_losses: list[HopLoss] = field(default_factory=list)  # in the order of the hops, the most first
+    caches: list[CacheLine] = field(default_factory=list)  # in the plan's order; empty: none was measured
     samples: dict[str, dict[str, tuple[Floats, Floats]]] = field(default_factory=dict)
     # metric ("cpu", "rss_mb", "redis_buffer_kb", "numsub") -> unit or channel -> (seconds, value)
     notes: dict[str, Any] = field(default_factory=dict)

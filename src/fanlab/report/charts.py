@@ -11,7 +11,7 @@ from typing import Any
 
 from fanlab.analysis.series import Series
 from fanlab.errors import EnvironmentFailure
-from fanlab.report.figures import heatmap, hops, latency, recovery, resources, style, svg, traffic
+from fanlab.report.figures import cache, heatmap, hops, latency, recovery, resources, style, svg, traffic
 from fanlab.report.figures.style import Drawing
 
 PNG_DPI = 150
@@ -24,6 +24,7 @@ FIGURES: dict[str, Callable[[Series], Drawing]] = {
     "spectrum": latency.figure_spectrum,
     "ecdf": latency.figure_ecdf,
     "recovery": recovery.figure_recovery,
+    "caches": cache.figure_caches,
     "resources": resources.figure_resources,
 }
 
