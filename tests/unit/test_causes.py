@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fanlab.ledger.account import account
-from fanlab.ledger.causes import RULES, Cause, Hop, explain
+from fanlab.ledger.causes import OTHERWISE, RULES, Cause, Hop, explain, why
 from fanlab.ledger.lookups import latest
 from fanlab.ledger.records import NO_NODE, Status
 from support.histories import History, mark
@@ -266,11 +266,14 @@ def test_every_rule_has_a_reason_and_the_first_that_holds_decides():
 
     assert all(rule.why for rule in RULES)
     assert {rule.cause for rule in RULES} == set(Cause) - {Cause.UNEXPLAINED}
-    cause, fault, hop = explain(Everything())  # type: ignore[arg-type]
+    cause, fault, hop, rule = explain(Everything())  # type: ignore[arg-type]
     assert cause.tolist() == [RULES[0].cause] * 3
     assert fault.tolist() == [5] * 3
     assert hop.tolist() == [Hop.PUBLISHER_REDIS] * 3
-    cause, fault, hop = explain(Everything(), ())  # type: ignore[arg-type]
+    assert rule.tolist() == [0] * 3
+    assert why(0) == RULES[0].why
+    assert why(len(RULES)) == OTHERWISE.why
+    cause, fault, hop, _ = explain(Everything(), ())  # type: ignore[arg-type]
     assert cause.tolist() == [Cause.UNEXPLAINED] * 3
     assert fault.tolist() == [-1] * 3
     assert hop.tolist() == [1] * 3  # as the facts have it

@@ -165,10 +165,11 @@ def loss_rows(owed: Debts, pairs: Pairs, messages: Messages, world: World) -> tu
         next_sent_ns=following,
     )
     facts = facts_of(losses, world)
-    cause, fault, hop = explain(facts)
+    cause, fault, hop, decided = explain(facts)
     rows = np.zeros(len(at), LOSS_DTYPE)
     rows["intended_ns"] = messages.intended_ns[at]
     rows["client"], rows["seq"], rows["stream"] = losses.client, losses.seq, stream
     rows["node"], rows["cause"], rows["fault"], rows["hop"] = facts.node, cause, fault, hop
+    rows["rule"] = decided
     order = np.lexsort((rows["stream"], rows["client"], rows["intended_ns"]))
     return rows[order], coarse(world, facts, cause, hop)

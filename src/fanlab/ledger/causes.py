@@ -181,19 +181,25 @@ OTHERWISE: Final = Rule(Cause.UNEXPLAINED, None, "nothing that is known explains
 
 def explain(
     facts: Facts, rules: Sequence[Rule] = RULES
-) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.uint8]]:
-    """Of each loss the Cause, the index of the fault it goes back to or -1, and the Hop."""
+) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Of each loss the Cause, the index of the fault it goes back to or -1, the Hop, and which rule decided."""
     count = len(facts.node)
+    decided = np.full(count, len(rules), np.uint8)
     cause = np.full(count, OTHERWISE.cause, np.uint8)
     fault = np.full(count, -1, np.int16)
     hop = np.where(facts.live, facts.hop, Hop.UNKNOWN).astype(np.uint8)
     unsettled = np.ones(count, np.bool_)
-    for rule in rules:
+    for place, rule in enumerate(rules):
         hit = unsettled & rule.holds(facts)
-        cause[hit] = rule.cause
+        cause[hit], decided[hit] = rule.cause, place
         if rule.hop is not None:
             hop[hit] = rule.hop
         if rule.fault is not None:
             fault[hit] = getattr(facts, rule.fault)[hit]
         unsettled &= ~hit
-    return cause, fault, hop
+    return cause, fault, hop, decided
+
+
+def why(rule: int) -> str:
+    """The sentence of the rule at a place in RULES; past its end, that none held."""
+    return (RULES[rule] if rule < len(RULES) else OTHERWISE).why

@@ -23,6 +23,7 @@ LOSS_DTYPE = np.dtype(
         ("cause", "u1"),  # a causes.Cause
         ("fault", "<i2"),  # index into Account.faults, or -1
         ("hop", "u1"),  # a causes.Hop: between which two it was lost
+        ("rule", "u1"),  # which of causes.RULES decided: `causes.why` has its sentence
     ]
 )
 

@@ -8,12 +8,11 @@ import numpy as np
 
 from fanlab.analysis.names import Names
 from fanlab.clock import NS_PER_MS, NS_PER_S
-from fanlab.ledger.causes import Cause, Hop
+from fanlab.ledger.causes import Cause, Hop, why
 from fanlab.ledger.closeup import CloseUp
 from fanlab.ledger.faultlog import AFTERMATH_NS, window_ns
 from fanlab.ledger.records import NO_NODE, Status
 from fanlab.ledger.result import Account, FaultAccount
-from fanlab.report import words
 from fanlab.scenario.plan import StreamSpec
 
 Outcome = Literal["delivered", "lost", "indeterminate", "not_owed", "warm_up"]
@@ -80,7 +79,7 @@ class Case:
     @property
     def why(self) -> str:
         """The sentence of the rule that decided; empty for what was not lost."""
-        return "" if self.cause is None else words.cause(self.cause.label)
+        return "" if self.loss is None else why(int(self.loss["rule"]))
 
     @property
     def latency_ms(self) -> float | None:

@@ -1,5 +1,6 @@
 """How the story of a message and a client ends, in sentences: what was decided, why, and what led there. Pure."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -70,14 +71,23 @@ def chain_of(case: Case, told: Sequence[Moment]) -> tuple[str, ...]:
 def _loss(case: Case, chain: Sequence[str]) -> Iterator[str]:
     if case.hop is None or case.cause is None:
         return
-    where = "it is not known where" if case.hop is Hop.UNKNOWN else f"at {words.hop(case.hop.label)}"
+    where = ", nobody can tell where" if case.hop is Hop.UNKNOWN else f" at {words.hop(case.hop.label)}"
     known = case.cause is not Cause.UNEXPLAINED
-    yield f"LOST {where}, {'because of ' if known else ''}{text.label(case.cause.label)}: {case.why}."
+    yield f"LOST{where}, {'because of ' if known else ''}{text.label(case.cause.label)}: {case.why}."
     if case.fault is not None:
         yield f"It goes back: {' ⇒ '.join(chain)}."
     elif known:
         yield "It goes back to no fault of the scenario."
-    yield from (f"The evidence is coarse: {text.clean(one, 400)}" for one in case.account.evidence.coarse)
+    if case.hop is Hop.UNKNOWN or not known:
+        yield from (f"The evidence is coarse: {sentence}" for sentence in _coarse(case))
+
+
+def _coarse(case: Case) -> Iterator[str]:
+    """What the evidence lacks, less what it lacks of other nodes."""
+    others = {node.id for node in case.names.plan.nodes} - {case.node_id}
+    for sentence in case.account.evidence.coarse:
+        if not others.intersection(re.findall(r"[\w-]+", sentence)):
+            yield text.sentence(sentence, 400)
 
 
 def _silence(case: Case) -> Iterator[str]:

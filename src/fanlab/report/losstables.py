@@ -51,7 +51,7 @@ def example(of: Mapping[str, Any]) -> str:
 
 def coarse(summary: Mapping[str, Any]) -> list[str]:
     """What the attribution lacks, and what follows from that."""
-    sentences = [text.clean(sentence, 300) for sentence in summary["evidence"]["coarse"]]
+    sentences = [text.sentence(sentence) for sentence in summary["evidence"]["coarse"]]
     more = len(sentences) - _COARSE_AT_MOST
     return sentences[:_COARSE_AT_MOST] + ([f"And {more} more reservations in summary.json."] if more > 0 else [])
 

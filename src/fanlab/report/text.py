@@ -29,6 +29,12 @@ def clean(value: object, limit: int = 160) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def sentence(value: object, limit: int = 300) -> str:
+    """`value` as `clean` has it, ending in a full stop."""
+    line = clean(value, limit)
+    return line if line.endswith((".", "…")) else f"{line}."
+
+
 def clean_block(value: str) -> str:
     """The same for text of several lines, whose line breaks and indentation stay; of any length."""
     return "\n".join("".join(char for char in line if _shown(char)) for line in value.splitlines())
