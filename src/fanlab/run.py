@@ -20,8 +20,8 @@ from fanlab.ledger.events import FaultStamp
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
 from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
-from fanlab.rundir import RunDir, write_json
 from fanlab.rediswatch import RedisWatch
+from fanlab.rundir import RunDir, write_json
 from fanlab.sampler import Sampler
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Scenario
@@ -183,14 +183,11 @@ async def _gathering(this: _Run, redis: RedisEndpoint) -> AsyncIterator[Witnessi
     """The evidence beside the load's and the nodes' own journals, for as long as the block lasts."""
     asked = this.scenario.evidence
     async with AsyncExitStack() as stack:
+        if asked.redis_watch:
+            await stack.enter_async_context(_redis_watch(this, redis))
         yield await stack.enter_async_context(_witness(this, redis)) if asked.witness else None
 
 
-        if asked.redis_watch:
-            await stack.enter_async_context(_redis_watch(this, redis))
-def _witness(this: _Run, redis: RedisEndpoint) -> Witnessing:
-    return Witnessing(
-        this.backend,
 def _redis_watch(this: _Run, redis: RedisEndpoint) -> RedisWatch:
     return RedisWatch(
         this.request.rundir.redis_journal,
@@ -200,6 +197,9 @@ def _redis_watch(this: _Run, redis: RedisEndpoint) -> RedisWatch:
     )
 
 
+def _witness(this: _Run, redis: RedisEndpoint) -> Witnessing:
+    return Witnessing(
+        this.backend,
         this.request.rundir,
         redis_url=redis.url,
         channels=this.plan.channels,
