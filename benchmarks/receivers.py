@@ -100,6 +100,7 @@ async def send(clients: int, rate: float, seconds: float) -> None:
     from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
     from fanlab.ledger.records import TOKEN_LENGTH, Token, encode_token
+    from fanlab.load.payload import filler
 
     subscribed: list[WSTransport] = []
 
@@ -120,12 +121,12 @@ async def send(clients: int, rate: float, seconds: float) -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     if len(subscribed) != clients:
         raise SystemExit(f"{len(subscribed)} of {clients} clients are subscribed")
-    filler = b"x" * (PAYLOAD_BYTES - TOKEN_LENGTH)
+    rest = filler(PAYLOAD_BYTES - TOKEN_LENGTH)
     start_ns = now_ns() + NS_PER_S // 10
     for k in range(round(rate * seconds)):
         intended_ns = start_ns + round(k * NS_PER_S / rate)
         await until_ns(intended_ns)
-        payload = encode_token(Token(RUN_TAG, 0, k + 1, intended_ns, 0)) + filler
+        payload = encode_token(Token(RUN_TAG, 0, k + 1, intended_ns, 0)) + rest
         for transport in subscribed:
             transport.send(WSMsgType.TEXT, payload)
     say(done=True)

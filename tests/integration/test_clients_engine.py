@@ -15,7 +15,10 @@ from fanlab.ledger.records import DELIVERY_DTYPE, Token, encode_token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter, json_lines
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import Backoff, ClientsConfig, LoadConfig, NodeTarget, PublishersConfig
+from fanlab.load.payload import Payload
 from fanlab.scenario.model import ConstantRate
+
+PAYLOAD = Payload("p-1", 128, None)
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
@@ -88,7 +91,7 @@ async def test_messages_are_read_from_any_frame(tmp_path: Path) -> None:
 
     async def handler(connection: ServerConnection) -> None:
         await accept(connection)
-        await connection.send((token(1) + b"filler").decode())
+        await connection.send((token(1) + b"taken apart").decode())
         await connection.send(token(2))  # a binary frame
         await connection.send(b'42["event","' + token(3) + b'"]')
         await connection.send([token(4)[:20], token(4)[20:], b"filler"])  # one message in three frames
@@ -97,15 +100,37 @@ async def test_messages_are_read_from_any_frame(tmp_path: Path) -> None:
         await connection.send(token(7)[:-1] + b"?")
         await connection.send(token(8, stream=9))
         await connection.send('{"type":"notice"}')
+        await connection.send('{"type":"notice","of":"' + token(9).decode().replace("fl1", "xl1") + '"}')
+        await connection.send("x" + (token(10) + PAYLOAD.around(10)[1])[1:].decode())
+        await connection.send((token(11) + PAYLOAD.around(11)[1]).decode())
+        await connection.send((token(12) + PAYLOAD.around(12)[1])[:-1].decode() + "!")
         await connection.wait_closed()
 
     async with running(handler, path) as engine:
-        await until(lambda: engine.reader.damaged == 2)
+
+        def all_there() -> bool:
+            engine.flush()
+            return engine.buffer.count == 8
+
+        await until(all_there)
         assert engine.counts()["connected"] == 1
-        assert engine.reader.foreign == 1
-        assert engine.missed == 3
-    assert seqs(path) == [1, 2, 3, 4, 5, 6]
-    assert [event["ev"] for event in history(path)] == [
+        assert (engine.foreign, engine.damaged) == (1, 3)
+        assert engine.missed == 1
+    assert seqs(path) == [1, 2, 3, 4, 5, 6, 11, 12]
+    damaged = [event for event in history(path) if event["ev"] == "damaged"]
+    assert [event.get("bytes", "")[:94] for event in damaged] == [
+        (token(7)[:-1] + b"?").hex(),
+        token(8, stream=9).hex(),
+        (b"x" + token(10)[1:]).hex(),
+        "",
+    ]
+    assert {name: damaged[3][name] for name in ("client", "node", "stream", "seq")} == {
+        "client": 0,
+        "node": 0,
+        "stream": 0,
+        "seq": 12,
+    }
+    assert [event["ev"] for event in history(path) if event["ev"] != "damaged"] == [
         "connecting",
         "open",
         "subscribing",

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from fanlab.ledger.records import DELIVERY, Status
 from fanlab.ledger.result import Account
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import plan_from_json
-from support.histories import History
+from support.histories import History, ns
 from support.reference import TERMS, reckon
 
 CASES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,6 +62,8 @@ def histories(draw: st.DrawFn) -> History:
         random.shuffle(history.deliveries)
     else:
         history.deliveries.sort()
+    if random.random() < 0.4:
+        damage(history, random)
     if random.random() < 0.3:  # what nobody asked for: no such client, no such stream, no such number
         history.deliver(random.choice((0, 99)), random.choice((0, 1, 77)), 5, stream=random.choice((0, 9)))
     return history
@@ -101,6 +104,22 @@ def receive(history: History, client: int, seq: int, stream: int, random: Random
     for _ in range(random.choice((0, 1, 1, 1, 1, 1, 2, 3))):
         node = random.choice((0, 0, 0, 1))
         history.deliver(client, seq, sent + random.randint(0, 400) + random.random(), stream=stream, node=node)
+
+
+def damage(history: History, random: Random) -> None:
+    """Some deliveries came with a byte changed, or several, or behind the token."""
+    for delivery in random.sample(history.deliveries, min(len(history.deliveries), random.choice((1, 1, 2, 5)))):
+        recv, _, seq, client, stream, node = delivery
+        history.deliveries.remove(delivery)
+        at = (recv - ns(0)) / 1e6
+        hits = random.choice((0, 1, 1, 1, 3, 20))
+        if hits == 0:
+            history.spoiled(client, seq, at, stream=stream, node=node)
+            continue
+        text = bytearray(history.token(seq, stream))
+        for place in random.sample(range(len(text)), hits):
+            text[place] = random.choice([byte for byte in b"0123456789abcdefX" if byte != text[place]])
+        history.damaged(client, at, bytes(text), node=node)
 
 
 def see(history: History, random: Random) -> None:
@@ -220,6 +239,25 @@ def test_removing_a_delivery_moves_one_count(history, data):
         {(phase, "delivered"): -1, (phase, "lost"): 1},
         {(phase, "delivered"): -1, (phase, "indeterminate"): 1},
     ), gone
+
+
+@FEW
+@given(histories(), st.data())
+def test_removing_a_damaged_one_moves_its_count_too(history, data):
+    history.status, history.drain_ended_by, history.close_stripes = "complete", "quiet", True
+    before = reckoned(history)
+    damaged = [event for event in history.events if "bytes" in event]
+    if not damaged:
+        return
+    history.events.remove(data.draw(st.sampled_from(damaged)))
+    after = reckoned(history)
+    coherent(after)
+    moved = Counter[str]()
+    for term in TERMS:
+        moved[term] = sum(getattr(phase, term) for phase in (after.measure, after.warm_up))
+        moved[term] -= sum(getattr(phase, term) for phase in (before.measure, before.warm_up))
+    assert moved["owed"] == moved["delivered"] + moved["lost"] + moved["indeterminate"] == 0
+    assert moved["corrupted"] == -1
 
 
 @FEW

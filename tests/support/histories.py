@@ -74,6 +74,11 @@ class History:
     stamps: list[dict[str, Any]] = field(default_factory=list)
     witness: list[tuple[int, int, int, int]] | None = None  # recv_ns, intended_ns, seq, stream; None: there was none
     witness_up_ms: tuple[float, float] = (-2000, 5000)
+    redis_lines: list[dict[str, Any]] | None = None  # journal/redis.jsonl; None: nobody watched Redis
+    exits: list[dict[str, Any]] = field(default_factory=list)  # unplanned ones
+    unreadable: list[tuple[float, float]] = field(default_factory=list)  # whose deliveries, in ms, are in a bad frame
+    ping_timeout_ms: float = 20_000
+    evidence: dict[str, Any] = field(default_factory=dict)  # the scenario's
     objects: int | None = None  # of every stream's publisher
     caching: Sequence[int] = ()  # the nodes that have a cache
     reads: list[bytes] = field(default_factory=list)  # records.READ
@@ -136,6 +141,46 @@ class History:
         self.witness.append((ns(at), self.intended_ns(seq, stream), seq, stream))
         return self
 
+    def watched(self, at: float, until: float) -> Self:
+        """Redis' subscribers are listed from `at` to `until`."""
+        self.redis_line(at, "watch", state="up")
+        return self.redis_line(until, "watch", state="down", before=ns(until))
+
+    def redis_line(self, at: float, event: str, **more: Any) -> Self:
+        """What Redis said of its subscribers."""
+        self.redis_lines = self.redis_lines or []
+        self.redis_lines.append({"t": ns(at), "ev": event, **more})
+        return self
+
+    def listed(
+        self, node: int, id_: int, at: float, gone: float | None = None, *, poll: float = 1, sub: int = 1
+    ) -> Self:
+        """Redis lists a connection of a node from `at` to `gone`, as polls show that are `poll` ms apart."""
+        name = f"node-{node + 1}"
+        who = {"id": id_, "node": name}
+        self.redis_line(
+            at, "subscriber", before=ns(at - poll), name=name, addr=f"127.0.0.1:{id_}", sub=sub, psub=0, **who
+        )
+        return self if gone is None else self.redis_line(gone, "gone", before=ns(gone - poll), **who)
+
+    def buffer_kill(self, node: int, id_: int, at: float) -> Self:
+        """Redis logs that it closed a node's connection for its output buffer."""
+        more = {"name": f"node-{node + 1}", "addr": f"127.0.0.1:{id_}", "node": f"node-{node + 1}"}
+        return self.redis_line(at, "buffer_kill", id=id_, omem=9_000_000, **more)
+
+    def token(self, seq: int, stream: int = 0) -> bytes:
+        """The token in a message."""
+        return encode_token(Token(RUN_TAG, stream, seq, self.intended_ns(seq, stream), 0))
+
+    def damaged(self, client: int, at: float, kept: bytes, *, node: int = 0) -> Self:
+        """The client receives a frame whose token does not check, and keeps these bytes."""
+        return self.event(at, "damaged", client, node=node, bytes=kept.hex())
+
+    def spoiled(self, client: int, seq: int, at: float, *, stream: int = 0, node: int = 0) -> Self:
+        """The client receives a message whose token is good, and the rest not."""
+        self.event(at, "damaged", client, node=node, stream=stream, seq=seq)
+        return self.deliver(client, seq, at, stream=stream, node=node)
+
     # Nodes and faults
 
     def node_line(self, node: int, at: float, name: str, **more: Any) -> Self:
@@ -162,6 +207,16 @@ class History:
         """A reader asks for an object at `at` and gets version `seq`."""
         times = ns(at), ns(at), ns(at + took)
         self.reads.append(READ.pack(*times, seq, number, stream, node, status, sweep, 0))
+        return self
+
+    def drop(self, node: int, seq: int, at: float, why: str, *, n: int = 1, who: Sequence[int] | None = None) -> Self:
+        """The node journals that it did not hand a message to some clients."""
+        more = {} if who is None else {"who": list(who)}
+        return self.node_line(node, at, "drop", ch=self.streams[0], mark=mark(seq), n=n, why=why, **more)
+
+    def died(self, node: int, at: float, status: int = -9) -> Self:
+        """A node ends though no fault ended it."""
+        self.exits.append({"unit": f"node-{node + 1}", "t_s": at / 1000, "status": status})
         return self
 
     def gap(self, node: int, start: float, end: float, channel: str | None = None) -> Self:
@@ -204,8 +259,11 @@ class History:
             "plan": asdict(self.plan()),
             "scenario": {
                 "name": "by-hand",
-                "clients": [{"group": "readers", "failover": self.failover}],
+                "clients": [
+                    {"group": "readers", "failover": self.failover, "ping_timeout_ns": round(self.ping_timeout_ms * MS)}
+                ],
                 "publishers": [{"name": "publisher", "objects": self.objects}],
+                "evidence": self.evidence,
                 "phases": {
                     "warm_up_ns": round(self.warm_up_ms * MS),
                     "measure_ns": round(self.measure_ms * MS),
@@ -213,6 +271,7 @@ class History:
                 },
             },
             "caching_nodes": [f"node-{node + 1}" for node in self.caching],
+            "unplanned_exits": self.exits,
             "predictions": self.predictions,
             "faults": self.faults,
             "phases": {
@@ -248,6 +307,8 @@ def write_run(history: History, path: Path, *, frame_records: int = 1000, client
         with StripeWriter(rundir.journal / "readers.stripe", {"role": "readers", "worker": 0, "pid": 1}) as stripe:
             for part in _parts(history.reads, frame_records):
                 stripe.write(Kind.READS, b"".join(part))
+    if history.redis_lines is not None:
+        write_lines(rundir.redis_journal, sorted(history.redis_lines, key=lambda line: line["t"]))
     for node, lines in history.node_lines.items():
         write_lines(rundir.journal / f"node-{node + 1}.jsonl", lines)
     write_lines(rundir.faults, history.stamps)
@@ -260,9 +321,15 @@ def write_client_stripe(history: History, rundir: RunDir, number: int, of: int, 
     stripe = StripeWriter(path, {"role": "clients", "worker": number, "pid": 1})
     for events in _parts([event for event in history.events if event.get("client", 0) % of == number], 1000):
         stripe.events(events)
-    mine = [DELIVERY.pack(*delivery, 100) for delivery in history.deliveries if delivery[3] % of == number]
-    for part in _parts(mine, frame_records):
-        stripe.write(Kind.DELIVERIES, b"".join(part))
+    mine = [delivery for delivery in history.deliveries if delivery[3] % of == number]
+    for start, end in sorted(history.unreadable):
+        before, mine = [one for one in mine if one[0] <= ns(start)], [one for one in mine if one[0] > ns(start)]
+        held, mine = [one for one in mine if one[0] <= ns(end)], [one for one in mine if one[0] > ns(end)]
+        write_deliveries(stripe, before, frame_records)
+        stripe.heartbeat(ns(start))
+        spoil(path, stripe, held)
+        stripe.heartbeat(ns(end))
+    write_deliveries(stripe, mine, frame_records)
     if history.heartbeat_ms is not None:
         stripe.heartbeat(ns(history.heartbeat_ms))
     if history.close_stripes:
@@ -278,6 +345,22 @@ def write_witness(history: History, rundir: RunDir) -> None:
         stripe.events([{"t": up_ns, "ev": "witness", "state": "up"}])
         stripe.write(Kind.WITNESS, b"".join(WITNESS.pack(*row, 0) for row in history.witness or ()))
         stripe.heartbeat(until_ns)
+
+
+def write_deliveries(stripe: StripeWriter, deliveries: Sequence[Delivery], frame_records: int) -> None:
+    """In the order given."""
+    for part in _parts([DELIVERY.pack(*delivery, 100) for delivery in deliveries], frame_records):
+        stripe.write(Kind.DELIVERIES, b"".join(part))
+
+
+def spoil(path: Path, stripe: StripeWriter, deliveries: Sequence[Delivery]) -> None:
+    """One frame of deliveries, with one bit wrong."""
+    stripe.write(Kind.DELIVERIES, b"".join(DELIVERY.pack(*delivery, 100) for delivery in deliveries))
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
 
 
 def abandon(stripe: StripeWriter) -> None:

@@ -4,13 +4,23 @@ It shares nothing with fanlab.ledger but the numbers of records.Status, so that 
 """
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fanlab.ledger.records import Status
-from support.histories import History, ns
+from support.histories import Delivery, History, ns
 
 FOREVER = float("inf")
-TERMS = ("owed", "delivered", "lost", "indeterminate", "duplicated", "reordered", "unexpected", "disagreed")
+TERMS = (
+    "owed",
+    "delivered",
+    "lost",
+    "indeterminate",
+    "duplicated",
+    "reordered",
+    "unexpected",
+    "disagreed",
+    "corrupted",
+)
 
 
 @dataclass
@@ -50,6 +60,7 @@ def reckon(history: History) -> Reference:
     """Account for a history."""
     result = Reference()
     messages, asked = _messages(history), _asked(history)
+    history = replace(history, deliveries=history.deliveries + _mended(history, result, messages, asked))
     good = _count_received(history, result, messages, asked)
     _count_owed(history, result, messages, asked, good)
     late = _count_reordered(history, result, messages, good)
@@ -70,6 +81,67 @@ def _odd(result: Reference, at: float, kind: str, key: tuple[int, int, int], *re
     _phase(result, at)[kind] += len(received)
     if at >= ns(0):
         result.odd += [(kind, *key, recv) for recv in received]
+
+
+def _mended(history: History, result: Reference, messages: Messages, asked: Windows) -> list[Delivery]:
+    """Count what came damaged; return the deliveries that it was, as far as it can be told."""
+    mended: list[Delivery] = []
+    unknown: list[tuple[int, int, int]] = []
+    for event in history.events:
+        if event["ev"] != "damaged":
+            continue
+        at, client, node = event["t"], event["client"], event["node"]
+        if "bytes" not in event:
+            message = messages.get((event["stream"], event["seq"]))
+            key = (client, event["stream"], event["seq"])
+            _odd(result, message.intended if message else at, "corrupted", key, at)
+            continue
+        text = bytes.fromhex(event["bytes"])
+        fits = [
+            (stream, seq)
+            for (stream, seq), message in messages.items()
+            if sum(a != b for a, b in zip(text, history.token(seq, stream), strict=True)) == 1
+            and _may_be(message, asked.get((client, _channel(history, stream))), at)
+        ]
+        if len(fits) == 1:
+            mended.append((at, messages[fits[0]].intended, fits[0][1], client, fits[0][0], node))
+        else:
+            unknown.append((at, client, node))
+    mended += _between_neighbours(history, messages, asked, mended, unknown)
+    for recv, intended, seq, client, stream, _ in mended:
+        _odd(result, intended, "corrupted", (client, stream, seq), recv)
+    left = Counter(unknown) - Counter((recv, client, node) for recv, _, _, client, _, node in mended)
+    for recv, client, _ in left.elements():
+        _odd(result, recv, "corrupted", (client, 0xFFFF, 0), recv)
+    return mended
+
+
+def _between_neighbours(
+    history: History, messages: Messages, asked: Windows, mended: list[Delivery],
+    unknown: list[tuple[int, int, int]],
+) -> list[Delivery]:  # fmt: skip
+    came = history.deliveries + mended
+    claims: list[Delivery] = []
+    for at, client, node in unknown:
+        fits: list[Delivery] = []
+        for stream in range(len(history.streams)):
+            mine = [(recv, q, n) for recv, _, q, c, s, n in came if (c, s) == (client, stream) and (s, q) in messages]
+            before, after = [one for one in mine if one[0] < at], [one for one in mine if one[0] >= at]
+            if not before or not after:
+                continue
+            (_, low, left), (_, high, right) = max(before), min(after)
+            message = messages.get((stream, low + 1))
+            if high != low + 2 or left != node or right != node or message is None:
+                continue
+            missing = all(q != low + 1 for _, q, _ in mine)
+            if missing and _may_be(message, asked.get((client, _channel(history, stream))), at):
+                fits.append((at, message.intended, low + 1, client, stream, node))
+        claims += fits if len(fits) == 1 else []
+    return [one for one in claims if sum(other[2:5] == one[2:5] for other in claims) == 1]
+
+
+def _may_be(message: Message, window: Asked | None, at: float) -> bool:
+    return window is not None and _wanted(message, window) and message.sent <= at
 
 
 def _count_received(history: History, result: Reference, messages: Messages, asked: Windows) -> Keys:

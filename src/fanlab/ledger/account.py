@@ -5,7 +5,9 @@ and held in memory. In order:
 
     events      -> windows: who was owed which channel from when to when, connections, outages
     publishers  -> messages: what was published, when at the earliest and when at the latest
+    damage      -> mending: which messages came with other bytes than those published
     deliveries  -> fold: first copies, duplicates, disorder, what nobody was owed, latency
+                -> oddity: why messages came twice, and who disagrees with Redis' order
     the rest    -> debts: what was owed and did not come, lost or indeterminate; causes: why
 """
 
@@ -28,6 +30,7 @@ from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.hops import message_hops, node_times
 from fanlab.ledger.journals import Journals, read_deliveries, read_journals
 from fanlab.ledger.latency import LatencyTable
+from fanlab.ledger.mending import Owed, mend, with_mended
 from fanlab.ledger.messages import NO_MESSAGE, Messages, collect_messages
 from fanlab.ledger.missing import Cut, PhaseDebt, debts
 from fanlab.ledger.oddity import OddWorld, odd_deliveries
@@ -87,10 +90,13 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         node_done_ns={index: done_ns for index, (_, done_ns) in nodes.items()},
         outages=outages,
     )
+    mended = mend(journals.damaged, chunks, Owed(messages, pairs, manifest.get("run_tag")))
+    chunks = with_mended(chunks, mended.deliveries)
     handed = Handed(messages, len(plan.nodes))
     settled = deliveries_settled(handed.noting(chunks), context)
     odd, coarse = odd_deliveries(
         settled,
+        mended,
         chunks,
         OddWorld(messages, zero_ns, clients, context.node_names, journals.witness, journals.events, journals.nodes),
     )

@@ -12,6 +12,8 @@ Client events, in the stripes of load engines:
 | closed       | client, node, code, reason, own | the connection ended; `own` if the client meant it |
 | left         | client                          | the client leaves of its own will: owed nothing from here on |
 | health       | cpu_s, lags_ms, missed, …       | the engine's own, every second: see load.health |
+| damaged      | client, node, bytes             | its token does not check: up to 64 bytes from there, in hex |
+| damaged      | client, node, stream, seq       | its token is good, and the rest is not what was published |
 | probe        | delays_us, inferred_us          | of its probes, every second: how much later than the kernel |
 
 Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
@@ -32,7 +34,7 @@ Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 from typing import Literal, NotRequired, TypedDict
 
 ClientEventName = Literal[
-    "connecting", "failed", "open", "subscribing", "subscribed", "closed", "left", "health", "probe"
+    "connecting", "failed", "open", "subscribing", "subscribed", "closed", "left", "health", "probe", "damaged"
 ]
 
 
@@ -59,6 +61,9 @@ class ClientEvent(TypedDict):
     cpus: NotRequired[int]
     delays_us: NotRequired[list[int]]
     inferred_us: NotRequired[list[int]]
+    bytes: NotRequired[str]
+    stream: NotRequired[int]
+    seq: NotRequired[int]
 
 
 StampName = Literal["requested", "confirmed", "heal_requested", "heal_confirmed"]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.errors import MeasurementError
+from fanlab.ledger.damage import DAMAGE_DTYPE, damage_row, damage_table
 from fanlab.ledger.health import HealthEvent, health_event
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.lines import json_objects
@@ -57,6 +58,7 @@ class StripeInfo:
     health: list[HealthEvent] = field(default_factory=list)
     probes: list[ProbeEvent] = field(default_factory=list)
     clients: set[int] = field(default_factory=set)
+    damage: list[tuple[Any, ...]] = field(default_factory=list)  # see damage.damage_row
     foreign: int = 0  # frames with a token of another run; of a stripe without an orderly end, also damaged ones
     # Corrupt frames: each held what came within (the heartbeat before it, the one after it); NEVER: there was none
     unread: list[tuple[int, int]] = field(default_factory=list)
@@ -82,6 +84,12 @@ class Journals:
     def foreign(self) -> int:
         """Frames that clients received with a token of another run."""
         return sum(stripe.foreign for stripe in self.stripes)
+
+    @property
+    def damaged(self) -> NDArray[Any]:
+        """Messages that came with other bytes than those published: damage.DAMAGE_DTYPE."""
+        tables = [damage_table(stripe.damage, number) for number, stripe in enumerate(self.stripes)]
+        return np.concatenate([np.zeros(0, DAMAGE_DTYPE), *tables])
 
     @property
     def corrupt(self) -> bool:
@@ -191,6 +199,8 @@ def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], inf
                 info.foreign = int(line.get("missed", 0))
             elif name == "probe":
                 info.probes.append(probe_event(line))
+            elif name == "damaged":
+                info.damage.append(damage_row(line))
             elif name in _AT:
                 channel = channels.get(line.get("channel", ""), NO_CHANNEL)
                 client, node = int(line["client"]), int(line.get("node", NO_NODE))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fanlab.ledger.arrival import Chunks, in_order
 from fanlab.ledger.copies import CopyWorld, copy_causes
 from fanlab.ledger.fold import Settled
+from fanlab.ledger.mending import Mended
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.nodejournal import NodeJournal
 from fanlab.ledger.odd import Odd, sorted_odd
@@ -30,10 +31,10 @@ class OddWorld:
     journals: Mapping[int, NodeJournal]  # by node index
 
 
-def odd_deliveries(settled: Settled, chunks: Chunks, world: OddWorld) -> tuple[NDArray[Any], list[str]]:
+def odd_deliveries(settled: Settled, mended: Mended, chunks: Chunks, world: OddWorld) -> tuple[NDArray[Any], list[str]]:
     """The measure phase's rows (ODD_DTYPE, sorted by time), and a sentence for each thing that could not be told well.
 
-    Disagreements are counted here, into both phases of `settled`.
+    Disagreements and damage are counted here, into both phases of `settled`. `chunks` have what was mended in them.
     """
     coarse: list[str] = []
     rows = sorted_odd(settled.odd)
@@ -47,7 +48,15 @@ def odd_deliveries(settled: Settled, chunks: Chunks, world: OddWorld) -> tuple[N
     measure = _intended_ns(disagreed, world.messages) >= world.zero_ns
     settled.measure.disagreed += int(np.count_nonzero(measure))
     settled.warm_up.disagreed += int(np.count_nonzero(~measure))
-    return sorted_odd([rows, disagreed[measure]]), coarse
+    measured = mended.intended_ns >= world.zero_ns
+    settled.measure.corrupted += int(np.count_nonzero(measured))
+    settled.warm_up.corrupted += int(np.count_nonzero(~measured))
+    if mended.unnamed:
+        coarse.append(
+            f"{mended.unnamed} deliveries were damaged beyond telling which message they were: what they were is among"
+            " the lost"
+        )
+    return sorted_odd([rows, disagreed[measure], mended.corrupted[measured]]), coarse
 
 
 def _disagreed(

@@ -115,11 +115,10 @@ def encode_token(token: Token) -> bytes:
 
 def decode_token(text: bytes) -> Token | None:
     """The token at the start of `text`; None where it is cut short or damaged."""
-    if len(text) < TOKEN_LENGTH:
+    if len(text) < TOKEN_LENGTH or not text[:43].islower():  # unhexlify would take a digit whose case was changed
         return None
     try:
         fields = binascii.unhexlify(text[3:43])
-        crc = int(text[43:47], 16)
     except ValueError:  # binascii.Error is one
         return None
-    return Token(*_FIELDS.unpack(fields)) if binascii.crc_hqx(fields, 0) == crc else None
+    return Token(*_FIELDS.unpack(fields)) if b"%04x" % binascii.crc_hqx(fields, 0) == text[43:47] else None

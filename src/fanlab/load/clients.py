@@ -17,9 +17,10 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.ledger.events import ClientEvent
-from fanlab.ledger.records import TOKEN_LENGTH
 from fanlab.ledger.stripe import StripeWriter
 from fanlab.load.config import LoadConfig
+from fanlab.load.intact import FrameReader
+from fanlab.load.payload import payloads
 from fanlab.load.probe import Probes
 from fanlab.load.protocols import protocol
 from fanlab.load.receiving import DeliveryBuffer, TokenReader
@@ -49,8 +50,7 @@ class Link(WSListener):
         self.verdict: str | None = None  # why the engine itself ended the connection
         self._parts: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._read = engine.reader.read
-        self._find = engine.reader.find
+        self._one = engine.frames.one
         self._add = engine.buffer.add
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -72,17 +72,11 @@ class Link(WSListener):
                     return
                 payload = b"".join(self._parts)
                 self._parts = []
-            at = self._find(payload)
-            if at < 0:
-                self.engine.control(self, recv_ns, payload)
-            while at >= 0:  # a server may put several messages into one frame
-                token = self._read(payload, at)
-                if token is not None:
-                    self._add(recv_ns, token, self.client, self.node)
-                    at = self._find(payload, at + TOKEN_LENGTH)
-                else:
-                    self.engine.unread(self, recv_ns, payload, at)
-                    at = self._find(payload, at + 1)
+            token = self._one(payload)
+            if token is not None:
+                self._add(recv_ns, token, self.client, self.node)
+            else:
+                self.engine.other(self, recv_ns, payload)
         elif kind == _CLOSE:
             transport.send_close(frame.get_close_code())
             transport.disconnect()
@@ -151,6 +145,9 @@ class ClientsEngine:
         self.allowed = allowed
         self.loop = loop
         self.reader = TokenReader(config.run_tag, config.stream_count)
+        self.frames = FrameReader(self.reader, payloads(config))
+        self.foreign = 0  # messages of another run
+        self.damaged = 0  # messages whose token cannot be read
         self.buffer = DeliveryBuffer(stripe, config.stream_channels(), len(config.channels))
         self.probes = Probes(config, self.reader, loop)
         self._stripe = stripe
@@ -206,16 +203,21 @@ class ClientsEngine:
                 case Close() if link is not None:
                     link.close()
 
-    def control(self, link: Link, t_ns: int, payload: bytes) -> bool:
-        """A frame without a message in it; whether it was a confirmation."""
-        outcome = link.subscriber.frame(t_ns, payload)
-        self.apply(link, outcome)
-        return bool(outcome.events)
-
-    def unread(self, link: Link, t_ns: int, payload: bytes, at: int) -> None:
-        """A frame in which something looks like a token and is not one of ours: a channel's name, or damage."""
-        if not self.control(link, t_ns, payload):
-            self.reader.count_unread(payload, at)
+    def other(self, link: Link, t_ns: int, payload: bytes) -> None:
+        """A frame that does not hold exactly one intact message: the node's own, several messages, or damage."""
+        found = self.frames.read(payload)
+        if not found.messages:
+            self.apply(link, link.subscriber.frame(t_ns, payload))
+            if self._protocols[link.node].answers(payload):
+                return  # what looks like a token in it is a channel's name
+        self.foreign += found.foreign
+        self.damaged += len(found.damaged)
+        who: ClientEvent = {"t": t_ns, "ev": "damaged", "client": link.client, "node": link.node}
+        for token, intact in found.messages:
+            self.buffer.add(t_ns, token, link.client, link.node)
+            if not intact:
+                self._events.append({**who, "stream": token.stream, "seq": token.seq})
+        self._events.extend({**who, "bytes": damaged.hex()} for damaged in found.damaged)
 
     def gone(self, link: Link, code: int, reason: str) -> None:
         """A connection that was open has ended."""
@@ -249,8 +251,8 @@ class ClientsEngine:
             "deliveries": self.buffer.count,
             "last_delivery_ns": self.buffer.last_recv_ns,
             "entitled": dict(entitled),
-            "foreign": self.reader.foreign,
-            "damaged": self.reader.damaged,
+            "foreign": self.foreign,
+            "damaged": self.damaged,
             "error": self._error,
         }
 
@@ -263,8 +265,8 @@ class ClientsEngine:
 
     @property
     def missed(self) -> int:
-        """Messages that came and could not be counted as this run's: damaged or foreign."""
-        return self.reader.damaged + self.reader.foreign
+        """Messages that came and were another run's. Damaged ones have an event each."""
+        return self.foreign
 
     async def finish(self) -> Mapping[str, Any]:
         """All clients leave; connections that do not end are cut. Returns the footer of the stripe."""
@@ -281,8 +283,8 @@ class ClientsEngine:
         self.flush()
         return {
             "deliveries": self.buffer.count,
-            "foreign": self.reader.foreign,
-            "damaged": self.reader.damaged,
+            "foreign": self.foreign,
+            "damaged": self.damaged,
             "clients": len(self._subscribers),
         }
 

@@ -12,6 +12,8 @@ from fanlab.scenario.plan import object_key
 
 _ALPHABET = b"abcdeghijkmnopqrstuvwxyzABCDEGHIJKMNOPQRSTUVWXYZ0123456789"  # no f and no l: no second token by chance
 
+_PAD_OPEN, _PAD_CLOSE = b'","pad":"', b'"}'
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:
@@ -26,8 +28,13 @@ class Payload:
         if self.objects is None:
             return b"", filler(self.size - TOKEN_LENGTH)
         head = b'{"id":"%b","token":"' % object_key(self.publisher, seq, self.objects).encode()
-        open_, close = b'","pad":"', b'"}'
-        return head, open_ + filler(self.size - TOKEN_LENGTH - len(head) - len(open_) - len(close)) + close
+        room = self.size - TOKEN_LENGTH - len(head) - len(_PAD_OPEN) - len(_PAD_CLOSE)
+        return head, _PAD_OPEN + filler(room) + _PAD_CLOSE
+
+    def pad(self, seq: int) -> bytes:
+        """The filler in message `seq`, which stands in any envelope as it is."""
+        tail = self.around(seq)[1]
+        return tail if self.objects is None else tail[len(_PAD_OPEN) : -len(_PAD_CLOSE)]
 
 
 def filler(size: int) -> bytes:

@@ -14,18 +14,16 @@ BUFFER_RECORDS = 8192
 class TokenReader:
     """Finds and decodes the token in a frame. One message comes to many clients in a row, so the last one is kept."""
 
-    __slots__ = ("_text", "_token", "damaged", "foreign", "run_tag", "streams")
+    __slots__ = ("_text", "_token", "run_tag", "streams")
 
     def __init__(self, run_tag: int, streams: int) -> None:
         self.run_tag = run_tag
         self.streams = streams
-        self.foreign = 0  # tokens of another run
-        self.damaged = 0  # tokens cut short, with a wrong checksum, or of a stream that does not exist
         self._text = b""
         self._token: Token | None = None
 
     def read(self, frame: bytes, at: int) -> Token | None:
-        """The token at offset `at` of `frame`; None where it is not one of this run's (see `count_unread`)."""
+        """The token at offset `at` of `frame`; None where it is not one of this run's."""
         text = frame[at : at + TOKEN_LENGTH]
         if text == self._text:
             return self._token
@@ -34,14 +32,6 @@ class TokenReader:
             return None
         self._text, self._token = text, token
         return token
-
-    def count_unread(self, frame: bytes, at: int) -> None:
-        """Count what `read` refused as another run's message or as damage."""
-        token = decode_token(frame[at : at + TOKEN_LENGTH])
-        if token is not None and token.run != self.run_tag:
-            self.foreign += 1
-        else:
-            self.damaged += 1
 
     @staticmethod
     def find(frame: bytes, start: int = 0) -> int:

@@ -19,6 +19,9 @@ class ClientProtocol(Protocol):
     def confirmed(self, frame: bytes) -> Iterable[str]:
         """The channels that this frame confirms; none if it says something else or cannot be read."""
 
+    def answers(self, frame: bytes) -> bool:
+        """Whether this frame is the server's own, a confirmation or anything else, and no message."""
+
 
 def protocol(name: str) -> ClientProtocol:
     """The protocol of that name, as node.yaml gives it. EnvironmentFailure for one that fanlab does not speak."""

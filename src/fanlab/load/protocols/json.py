@@ -6,6 +6,7 @@ Published messages arrive as they are.
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class JsonProtocol:
@@ -17,11 +18,18 @@ class JsonProtocol:
 
     def confirmed(self, frame: bytes) -> Iterable[str]:
         """The channels that this frame confirms; none if it says something else or cannot be read."""
-        try:
-            message = json.loads(frame)
-        except ValueError:
-            return ()
-        if not isinstance(message, dict) or message.get("type") != "subscribed":
-            return ()
-        channel = message.get("channel")
+        message = _answer(frame)
+        channel = message.get("channel") if message.get("type") == "subscribed" else None
         return (channel,) if isinstance(channel, str) else ()
+
+    def answers(self, frame: bytes) -> bool:
+        """Whether this frame is a JSON object with a `type`: all that a node says for itself is."""
+        return isinstance(_answer(frame).get("type"), str)
+
+
+def _answer(frame: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(frame)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
