@@ -141,3 +141,47 @@ def test_faults(faults: list[dict[str, Any]], keys: list[str]) -> None:
 )
 def test_planned_messages(rate: Any, messages: float) -> None:
     assert planned_messages(rate, 10 * S) == pytest.approx(messages)
+
+
+def with_readers(**changes: Any) -> dict[str, Any]:
+    return {
+        "publishers": publisher(objects=4),
+        "readers": [{"name": "apps", "channel": "news", "rate": "10/s", **changes}],
+    }
+
+
+def test_readers_need_nodes_with_a_cache() -> None:
+    data = {
+        "name": "t",
+        "question": "?",
+        "topology": {"nodes": [{"kind": "plain", "count": 2}, {"kind": "websockets"}]},
+        "channels": ["news"],
+        "clients": group(),
+        "phases": {"warm_up": "1s", "measure": "10s"},
+    }
+
+    def of(**changes: Any) -> list[tuple[str, str]]:
+        scenario = Scenario.model_validate(data | with_readers(**changes))
+        found = check(scenario, ["plain", "websockets"], {"websockets"})
+        return [(".".join(map(str, each.keys)), each.what) for each in found]
+
+    ((keys, what),) = of()
+    assert keys == "readers.0"
+    assert what.startswith("node-1 is of kind 'plain', which has no cache to read")
+    assert of(nodes=["node-3"]) == []
+    ((keys, what),) = of(nodes=["node-3", "node-2"])
+    assert keys == "readers.0.nodes.1"
+    assert "name those that have one" not in what
+
+
+def test_objects_of_publishers_may_not_share_their_ids() -> None:
+    both = [*publisher(objects=2, count=2), *publisher(name="p-1", objects=2)]
+    assert found(publishers=both) == ["publishers.1.name"]
+    assert found(publishers=[*publisher(objects=2, count=2), *publisher(name="p-1")]) == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "keys"), [(78, ["publishers.0.payload"]), (79, []), (46, ["publishers.0.payload"])]
+)
+def test_the_least_object(payload: int, keys: list[str]) -> None:
+    assert found(publishers=publisher(objects=1, payload=payload)) == keys

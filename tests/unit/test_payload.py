@@ -6,6 +6,7 @@ import pytest
 
 from fanlab.ledger.records import TOKEN_LENGTH, Token, encode_token
 from fanlab.load.payload import Payload, filler
+from fanlab.scenario.check import MIN_PAYLOAD_BYTES, OBJECT_BYTES
 
 TOKEN = encode_token(Token(1, 2, 3, 4, 5))
 
@@ -20,6 +21,10 @@ def test_a_plain_payload_begins_with_its_token_and_has_its_size(size: int) -> No
     made = whole(Payload("ticker", size, None), 7)
     assert (len(made), made[:TOKEN_LENGTH]) == (size, TOKEN)
     assert made == whole(Payload("ticker", size, None), 8)
+
+
+def test_the_least_object_that_a_scenario_may_have_has_its_size() -> None:
+    assert len(whole(Payload("p", OBJECT_BYTES + MIN_PAYLOAD_BYTES + len("p-0"), 1), 1)) == 79
 
 
 @pytest.mark.parametrize("size", [100, 128, 4096])
