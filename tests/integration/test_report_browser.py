@@ -49,6 +49,16 @@ def test_it_shows_fits_and_keeps_to_itself(chromium_page, page_watch, report, tm
     assert page_watch.requests == [report.as_uri()], "no request but the page itself"
 
 
+def test_where_and_why_read_on_a_narrow_screen_without_scrolling(chromium_page, report):
+    page = chromium_page
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.goto(report.as_uri())
+    for words in ("769 lost", "client reconnecting", "280 lost", "the node had lost its subscription"):
+        box = page.locator("#chart-hops svg text", has_text=words).first.bounding_box()
+        assert box["x"] >= 0, words
+        assert box["x"] + box["width"] <= 400, words
+
+
 def test_dark_and_light_colour_the_charts_differently(chromium_page, report):
     page = chromium_page
     fills = {}

@@ -72,7 +72,7 @@ def _totals(block: Mapping[str, Any]) -> Table:
         (Cell(label), Cell(text.count(block[key]), _bad(block[key]) if wrong else "" if block[key] else "muted"))
         for key, label, wrong in _COUNTS
     )
-    return Table("Caches", (("Count", False), ("n", True)), rows)
+    return Table("Over all nodes", (("Count", False), ("n", True)), rows)
 
 
 def _misses(block: Mapping[str, Any], key: str, title: str) -> Table:
