@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 import numpy as np
 import pytest
 
-from fanlab.ledger.causes import Cause
+from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.odd import ODD_DTYPE, Odd, odd_rows
 from fanlab.ledger.result import Tally
 from fanlab.report.schema import Summary
@@ -69,6 +69,26 @@ def test_the_summary_of_a_known_run_is_the_golden_one():
     if os.environ.get("FANLAB_RENEW_GOLDEN"):
         GOLDEN.write_text(text + "\n", encoding="utf-8")
     assert text + "\n" == GOLDEN.read_text(encoding="utf-8"), "as meant? FANLAB_RENEW_GOLDEN=1 writes it anew"
+
+
+def test_losses_come_to_the_same_however_they_are_counted():
+    account = make_account()
+    account.losses["hop"][:30], account.losses["cause"][:30] = Hop.NODE_SOCKET, Cause.NODE_CRASH_IN_FLIGHT
+    account.losses["hop"][30:], account.losses["fault"][80:] = Hop.CLIENT, -1
+    account = replace(account, faults=[crash(measured=80)])
+    loss = make_summary(account, make_manifest())["loss"]
+    counts = [sum(loss[by].values()) for by in ("by_hop", "by_cause", "by_node", "by_channel")]
+    counts.append(sum(kind["lost"] for kind in loss["by_hop_and_cause"]))
+    counts.append(sum(fault["measured"] for fault in loss["by_fault"]) + loss["outside_faults"])
+    assert counts == [account.measure.lost] * 6
+    assert [(kind["hop"], kind["cause"], kind["lost"]) for kind in loss["by_hop_and_cause"]] == [
+        ("node_socket", "node_crash_in_flight", 30),
+        ("client", "client_reconnecting", 60),
+    ]
+    first = account.losses[0]
+    assert loss["by_hop_and_cause"][0]["example"] == {
+        "client": int(first["client"]), "publisher": "ticker", "channel": "news", "seq": int(first["seq"])
+    }  # fmt: skip
 
 
 def test_figures_of_a_known_run():
