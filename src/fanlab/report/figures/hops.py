@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path
+from matplotlib.patches import Rectangle
 
 from fanlab.analysis.series import HopLoss, Series
 from fanlab.report import text, words
-from fanlab.report.figures import style
+from fanlab.report.figures import bands, style
 from fanlab.report.figures.style import LIGHT, Drawing
 
 _RAIL_X = 1.5  # all places in inches: x from the left, y down from under the header
@@ -40,21 +39,6 @@ class Branch:
     cause: str
     lost: int
     parts: tuple[tuple[str, int], ...]
-
-
-@dataclass(slots=True)
-class _Band:
-    """A span of y, and how much of it has been given away."""
-
-    top: float
-    tall: float
-    used: float = 0.0
-
-    def take(self, tall: float) -> tuple[float, float]:
-        """The next part from above: its two edges."""
-        first = self.top + self.used
-        self.used += tall
-        return first, first + tall
 
 
 @style.styled
@@ -155,9 +139,9 @@ def _draw_path(
         axes.plot(
             [_RAIL_X], [y], "o", color=LIGHT["surface"], ms=8, mec=LIGHT["ink"], mew=1.6, zorder=4, label="_station"
         )
-        _label(axes, _RAIL_X - 0.16, y, name, weight="bold", ha="right")
-    _label(axes, _RAIL_X + 0.16, stations[0][1], f"{owed:,} deliveries owed", size=style.SMALL_PT, color="muted")
-    _label(axes, _RAIL_X + 0.16, stations[-1][1], f"{delivered:,} delivered", weight="bold", color="green")
+        bands.label(axes, _RAIL_X - 0.16, y, name, weight="bold", ha="right")
+    bands.label(axes, _RAIL_X + 0.16, stations[0][1], f"{owed:,} deliveries owed", size=style.SMALL_PT, color="muted")
+    bands.label(axes, _RAIL_X + 0.16, stations[-1][1], f"{delivered:,} delivered", weight="bold", color="green")
     for hop, (top, tall) in places.items():
         n = totals[hop]
         unknown = hop == words.UNKNOWN_HOP
@@ -167,11 +151,11 @@ def _draw_path(
                 [_RAIL_X, _RAIL_X], [top + 0.03, top + tall - 0.03], color=LIGHT["axis"], linewidth=3.5,
                 linestyle=(0, (0.5, 1.2)), zorder=1, label="_unknown",
             )  # fmt: skip
-            _label(axes, _RAIL_X - 0.16, y + 0.08, words.hop(hop), size=style.SMALL_PT, color="muted", ha="right")
+            bands.label(axes, _RAIL_X - 0.16, y + 0.08, words.hop(hop), size=style.SMALL_PT, color="muted", ha="right")
         told = f"{n:,} lost" if n else "none lost"
         color = ("ink" if unknown else "red") if n else "faint"
         size = style.TEXT_PT + 1.5 if n else style.SMALL_PT
-        _label(
+        bands.label(
             axes, _RAIL_X - 0.16, y - (0.07 if unknown else 0), told,
             size=size, weight="bold" if n else "normal", color=color, ha="right",
         )  # fmt: skip
@@ -191,20 +175,20 @@ def _draw_branches(
         talls = [max(_ROW_IN, _thick(b.lost, lost)) for b in of_hop]
         at = top + (tall - sum(talls) - _ROW_GAP_IN * max(0, len(talls) - 1)) / 2
         whole = sum(_thick(b.lost, lost) for b in of_hop)
-        leaving = _Band(top + tall / 2 - whole / 2, whole)
+        leaving = bands.Band(top + tall / 2 - whole / 2, whole)
         for branch, row_tall in zip(of_hop, talls, strict=True):
             middle, thick = at + row_tall / 2, _thick(branch.lost, lost)
             color = _tone(branch)
             near = leaving.take(thick)
-            _ribbon(axes, (_LEAVE_X, near), (_CAUSE_X, _around(middle, thick)), LIGHT[color], alpha=0.3)
-            _bar(axes, _CAUSE_X, _around(middle, thick), LIGHT[color])
+            bands.ribbon(axes, (_LEAVE_X, near), (_CAUSE_X, bands.around(middle, thick)), LIGHT[color], alpha=0.3)
+            bands.bar(axes, _CAUSE_X, bands.around(middle, thick), LIGHT[color])
             if thick >= _ROW_IN:  # the label stands on its band
-                under = ((_CAUSE_X, _around(middle, thick)), (_text_end(branch), _around(middle, thick)))
-                _ribbon(axes, *under, LIGHT[color], alpha=0.1)
+                under = ((_CAUSE_X, bands.around(middle, thick)), (_text_end(branch), bands.around(middle, thick)))
+                bands.ribbon(axes, *under, LIGHT[color], alpha=0.1)
             known = words.cause(branch.cause)
-            _label(axes, _CAUSE_X + _TEXT_GAP, middle - (0.075 if known else 0), _name(branch), weight="bold")
+            bands.label(axes, _CAUSE_X + _TEXT_GAP, middle - (0.075 if known else 0), _name(branch), weight="bold")
             if known:
-                _label(axes, _CAUSE_X + _TEXT_GAP, middle + 0.085, known, size=style.SMALL_PT, color="muted")
+                bands.label(axes, _CAUSE_X + _TEXT_GAP, middle + 0.085, known, size=style.SMALL_PT, color="muted")
             rows.append((branch, middle))
             at += row_tall + _ROW_GAP_IN
         if of_hop:
@@ -231,26 +215,30 @@ def _draw_faults(axes: Axes, rows: Sequence[tuple[Branch, float]], faults: dict[
     order = sorted(faults, key=lambda name: level[name])
     bottom = axes.get_ylim()[0]
     talls = {name: max(_ROW_IN, _thick(faults[name], lost)) for name in faults}
-    tops = _stacked([level[name] for name in order], [talls[name] for name in order], 0.04, bottom - 0.04)
-    blocks: dict[str, _Band] = {}
+    tops = bands.stacked(
+        [level[name] for name in order], [talls[name] for name in order], 0.04, bottom - 0.04, _ROW_GAP_IN
+    )
+    blocks: dict[str, bands.Band] = {}
     for name, top in zip(order, tops, strict=True):
         thick = sum(_thick(n, lost) for b, _ in rows for f, n in b.parts if block_of(f) == name)
         middle = top + talls[name] / 2
-        blocks[name] = _Band(middle - thick / 2, thick)
+        blocks[name] = bands.Band(middle - thick / 2, thick)
         color = "amber" if name else "slate"
-        _bar(axes, _FAULT_X, (middle - thick / 2, middle + thick / 2), LIGHT[color])
-        _label(
+        bands.bar(axes, _FAULT_X, (middle - thick / 2, middle + thick / 2), LIGHT[color])
+        bands.label(
             axes, _FAULT_X + _TEXT_GAP, middle - 0.075, text.clean(name, 28) if name else NO_FAULT,
             weight="bold", color=color if name else "muted",
         )  # fmt: skip
-        _label(axes, _FAULT_X + _TEXT_GAP, middle + 0.085, f"{faults[name]:,} lost", size=style.SMALL_PT, color="muted")
+        bands.label(
+            axes, _FAULT_X + _TEXT_GAP, middle + 0.085, f"{faults[name]:,} lost", size=style.SMALL_PT, color="muted"
+        )
     for branch, middle in rows:
         thick = sum(_thick(n, lost) for _, n in branch.parts)
-        leaving = _Band(middle - thick / 2, thick)
+        leaving = bands.Band(middle - thick / 2, thick)
         for fault, n in sorted(branch.parts, key=lambda part: order.index(block_of(part[0]))):
             near, far = leaving.take(_thick(n, lost)), blocks[block_of(fault)].take(_thick(n, lost))
             color = LIGHT["fault" if fault else "slate"]
-            _ribbon(axes, (_TURN_X, near), (_FAULT_X, far), color, alpha=0.28, since=_text_end(branch))
+            bands.ribbon(axes, (_TURN_X, near), (_FAULT_X, far), color, alpha=0.28, since=_text_end(branch))
 
 
 def _text_end(branch: Branch) -> float:
@@ -266,57 +254,6 @@ def _name(branch: Branch) -> str:
 
 def _tone(branch: Branch) -> str:
     return "slate" if branch.hop == words.UNKNOWN_HOP else "red"
-
-
-def _around(middle: float, thick: float) -> tuple[float, float]:
-    return middle - thick / 2, middle + thick / 2
-
-
-def _stacked(wanted: Sequence[float], talls: Sequence[float], low: float, high: float) -> list[float]:
-    """Tops of blocks near the wanted middles, in that order, without touching, within low..high if they fit."""
-    tops: list[float] = []
-    at = low
-    for middle, tall in zip(wanted, talls, strict=True):
-        at = max(at, middle - tall / 2)
-        tops.append(at)
-        at += tall + _ROW_GAP_IN
-    limit = high
-    for number in reversed(range(len(tops))):
-        tops[number] = max(low, min(tops[number], limit - talls[number]))
-        limit = tops[number] - _ROW_GAP_IN
-    return tops
-
-
-def _ribbon(
-    axes: Axes,
-    near: tuple[float, tuple[float, float]],
-    far: tuple[float, tuple[float, float]],
-    color: str,
-    *,
-    alpha: float,
-    since: float | None = None,
-) -> None:
-    """A band that swings from one upright edge to another; from x = `since` it runs straight to the first."""
-    (x0, (top0, low0)), (x1, (top1, low1)) = near, far
-    start, bend = x0 if since is None else since, (x0 + x1) / 2
-    corners = [
-        (start, top0), (x0, top0), (bend, top0), (bend, top1), (x1, top1),
-        (x1, low1), (bend, low1), (bend, low0), (x0, low0), (start, low0), (start, top0),
-    ]  # fmt: skip
-    swing = [Path.LINETO, *[Path.CURVE4] * 3]
-    path = Path(corners, [Path.MOVETO, *swing, *swing, Path.LINETO, Path.CLOSEPOLY])
-    axes.add_patch(PathPatch(path, facecolor=color, edgecolor="none", alpha=alpha, zorder=2))
-
-
-def _bar(axes: Axes, x: float, span: tuple[float, float], color: str) -> None:
-    axes.add_patch(Rectangle((x, span[0]), 0.045, span[1] - span[0], facecolor=color, edgecolor="none", zorder=3))
-
-
-def _label(
-    axes: Axes, x: float, y: float, words_: str, *, size: float = style.TEXT_PT, color: str = "ink",
-    weight: str = "normal", ha: str = "left",
-) -> None:  # fmt: skip
-    axes.text(x, y, words_, size=size, color=LIGHT[color], weight=weight, ha=ha, va="center_baseline", zorder=5)
 
 
 def _alt(branches: Sequence[Branch], totals: dict[str, int], lost: int) -> str:
