@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from fanlab.ledger.records import TOKEN_LENGTH
-from fanlab.scenario.check import MIN_PAYLOAD_BYTES, check, planned_messages
+from fanlab.scenario.check import check, planned_messages
+from fanlab.scenario.findings import MIN_PAYLOAD_BYTES
 from fanlab.scenario.model import BurstRate, ConstantRate, PoissonRate, RampRate, Scenario, Step, StepRate
 
 S = 1_000_000_000

@@ -6,7 +6,8 @@ import pytest
 
 from fanlab.ledger.records import TOKEN_LENGTH, Token, encode_token
 from fanlab.load.payload import Payload, filler
-from fanlab.scenario.check import MIN_PAYLOAD_BYTES, OBJECT_BYTES
+from fanlab.scenario.cachechecks import OBJECT_BYTES
+from fanlab.scenario.findings import MIN_PAYLOAD_BYTES
 
 TOKEN = encode_token(Token(1, 2, 3, 4, 5))
 

@@ -14,8 +14,9 @@ from pydantic_core import ErrorDetails
 
 from fanlab import resources
 from fanlab.errors import Problem, ScenarioError
-from fanlab.scenario.check import Keys, check, nearest
+from fanlab.scenario.check import check
 from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table, parse, plain
+from fanlab.scenario.findings import Keys, nearest
 from fanlab.scenario.kinds import caching_kinds
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.problems import from_error, from_finding, keys_of

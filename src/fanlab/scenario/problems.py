@@ -6,8 +6,8 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from fanlab.errors import Problem
-from fanlab.scenario.check import Finding, Keys, nearest
 from fanlab.scenario.document import Node, Scalar, Table
+from fanlab.scenario.findings import Finding, Keys, nearest
 from fanlab.scenario.shape import LOADER_KEYS, Choice, Items, Leaf, Record, Shape, Texts
 from fanlab.scenario.tree import dotted, find, place_of
 

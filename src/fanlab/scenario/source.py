@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from fanlab.errors import Problem, ScenarioError
-from fanlab.scenario.check import nearest
+from fanlab.scenario.findings import nearest
 from fanlab.units import format_bytes
 
 MAX_BYTES = 256_000

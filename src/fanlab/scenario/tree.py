@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from fanlab.scenario.check import Keys, nearest
 from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table
+from fanlab.scenario.findings import Keys, nearest
 from fanlab.scenario.shape import Choice, Items, Leaf, Record, Shape, Slot, Texts, called_by
 
 _MAX_PATH = 300
