@@ -37,13 +37,12 @@ class Reading:
 class FrameReader:
     """Reads frames. One message comes to many clients in a row, so the last frame with one is kept."""
 
-    __slots__ = ("_expected", "_sizes", "_tails", "_tokens", "frame", "token")
+    __slots__ = ("_expected", "_tails", "_tokens", "frame", "token")
 
     def __init__(self, tokens: TokenReader, payloads: Sequence[Payload]) -> None:
         """`payloads` are those of the streams, in their order."""
         self._tokens = tokens
         self._expected = payloads
-        self._sizes = [payload.size for payload in payloads]
         self._tails = [payload.around(1)[1] if payload.objects is None else None for payload in payloads]
         self.frame: bytes | None = None  # the last frame that held one intact message and no more
         self.token: Token | None = None  # of that message
@@ -56,13 +55,11 @@ class FrameReader:
         if at < 0:
             return None
         token = self._tokens.read(frame, at)
-        if token is None or not self._intact(frame, at, token):
+        if token is None:
             return None
-        behind = at + TOKEN_LENGTH
-        if frame.find(TOKEN_PREFIX, behind) >= 0:
+        end = self._end(frame, at, token)
+        if end < 0 or frame.find(TOKEN_PREFIX, end) >= 0 or _digits_at(frame, end) >= 0:
             return None
-        if len(frame) - self._sizes[token.stream] >= TOKEN_LENGTH and _digits_at(frame, behind) >= 0:
-            return None  # room for another message, whose beginning was hit
         self.frame, self.token = frame, token
         return token
 
@@ -73,8 +70,9 @@ class FrameReader:
         while at >= 0:  # a server may put several messages into one frame
             token = self._tokens.read(frame, at)
             if token is not None:
-                found.messages.append((token, self._intact(frame, at, token)))
-                behind = at + TOKEN_LENGTH
+                end = self._end(frame, at, token)
+                found.messages.append((token, end >= 0))
+                behind = max(end, at + TOKEN_LENGTH)
             else:
                 behind = max(behind, self._unread(frame, at, found))
             at = frame.find(TOKEN_PREFIX, max(behind, at + 1))
@@ -98,29 +96,35 @@ class FrameReader:
         found.damaged.append(frame[at : at + KEPT_BYTES])
         return at + TOKEN_LENGTH
 
-    def _intact(self, frame: bytes, at: int, token: Token) -> bool:
+    def _end(self, frame: bytes, at: int, token: Token) -> int:
+        """Where the message with the token at `at` ends, as far as its rest is known; -1: it is damaged."""
         tail = self._tails[token.stream]
         if tail is None:
-            return self._intact_object(frame, at, token)
+            return self._end_of_object(frame, at, token)
         behind = at + TOKEN_LENGTH
         if frame.startswith(tail, behind):
-            return True
-        if len(frame) >= TOKEN_LENGTH + len(tail):
-            return False
+            return behind + len(tail)
         cut_short = at == 0 and behind < len(frame) and tail.startswith(frame[behind:])
-        return not cut_short
+        return -1 if cut_short or len(frame) >= TOKEN_LENGTH + len(tail) else behind
 
-    def _intact_object(self, frame: bytes, at: int, token: Token) -> bool:
+    def _end_of_object(self, frame: bytes, at: int, token: Token) -> int:
         payload = self._expected[token.stream]
         head, tail = payload.around(token.seq)
-        size = len(head) + TOKEN_LENGTH + len(tail)
+        behind, size = at + TOKEN_LENGTH, len(head) + TOKEN_LENGTH + len(tail)
         if at == len(head) and len(frame) == size:
-            return frame.startswith(head) and frame.endswith(tail)
-        return len(frame) < size or payload.pad(token.seq) in frame
+            return size if frame.startswith(head) and frame.endswith(tail) else -1
+        if len(frame) < size:
+            return behind
+        pad = payload.pad(token.seq)
+        place = frame.find(pad, behind)
+        return place if place < 0 else place + len(pad)
 
 
 def _digits_at(frame: bytes, start: int) -> int:
-    """Where a token begins whose beginning was hit, known by its digits; or a little before that. Else -1."""
+    """Where a token begins whose beginning was hit, known by its digits; or a little before that. Else -1.
+
+    A frame that ends less than a token's length behind `start` has room for none, as most have.
+    """
     if len(frame) - start < TOKEN_LENGTH:
         return -1
     digits = _HEX[np.frombuffer(frame, np.uint8, offset=start)]
