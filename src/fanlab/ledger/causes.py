@@ -89,7 +89,8 @@ class Facts:
     dropped_slow: Bools  # the node says that it dropped the message for this client, whose buffer was full
     dropped_closing: Bools  # ... whose connection was ending
     dropped_write: Bools  # ... to which the write failed
-    unread: Bools  # the node had it or may have had it, and a frame of the client's journal of that time is corrupt
+    unread: Bools  # nothing so far tells of it, and a frame of the client's journal of that time cannot be read
+    surely_unread: Bools  # ... which held as many deliveries as are missing
 
     cut_off: Bools  # the node's link to Redis was cut: a fault of that kind, or silence on a link that Redis held open
     buffer_killed: Bools  # it was in the output buffer for which Redis closed the node's connection, or came after that
@@ -147,6 +148,8 @@ RULES: Final[tuple[Rule, ...]] = (
          lambda f: f.dropped_slow),
     Rule(Cause.WRITE_ERROR, None, "the node had it and could not write it to the client",
          lambda f: f.dropped_write, "end_fault"),
+    Rule(Cause.NOT_OPEN, None, "the node had it and skipped the client: its connection was ending",
+         lambda f: f.dropped_closing & ~f.node_died),
     Rule(Cause.OUTPUT_BUFFER_KILL, None, "Redis had closed the node's connection for its output buffer",
          lambda f: f.buffer_killed, "break_fault"),
     Rule(Cause.PARTITION, None, "the node's link to Redis was silent, and Redis held it open",
@@ -155,9 +158,9 @@ RULES: Final[tuple[Rule, ...]] = (
          lambda f: f.in_gap, "break_fault"),
     Rule(Cause.NO_SUBSCRIBER, None, "the node had no subscription, and did not renew it",
          lambda f: f.deaf, "break_fault"),
-    Rule(Cause.GENERATOR_FAULT, Hop.CLIENT, "the node had it; what the client's engine journaled then cannot be read",
-         lambda f: f.unread & (f.hop == Hop.NODE_SOCKET)),
-    Rule(Cause.GENERATOR_FAULT, None, "what the client's engine journaled at that time cannot be read",
+    Rule(Cause.GENERATOR_FAULT, Hop.CLIENT, "it came: the client's engine journaled it in a frame that cannot be read",
+         lambda f: f.surely_unread),
+    Rule(Cause.GENERATOR_FAULT, Hop.UNKNOWN, "what the client's engine journaled at that time cannot be read",
          lambda f: f.unread),
     Rule(Cause.NODE_DOWN, None, "the node was paused, and the connection ended before it could say anything",
          lambda f: f.node_frozen, "end_fault"),
@@ -169,8 +172,6 @@ RULES: Final[tuple[Rule, ...]] = (
          lambda f: f.uncounted & f.returned, "silence_fault"),
     Rule(Cause.NO_SUBSCRIBER, None, "Redis did not count the node, though the client was subscribed there",
          lambda f: f.uncounted, "silence_fault"),
-    Rule(Cause.NOT_OPEN, None, "the node had it and skipped the client: its connection was ending",
-         lambda f: f.dropped_closing),
     Rule(Cause.SLOW_CLIENT_DROP, None, "the node gave the client up as too slow, and nothing came after this",
          lambda f: f.closed_slow),
     Rule(Cause.RESUBSCRIBE_GAP, None, "Redis was at fault, and nobody knows of the node's subscription",

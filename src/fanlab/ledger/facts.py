@@ -7,6 +7,7 @@ from fanlab.ledger.breaks import ENDS_NODES, Kind
 from fanlab.ledger.causes import CLOSING, SLOW, WRITE_FAILED, Facts, Hop
 from fanlab.ledger.connection import PAUSE, End, Place, closed_as_slow, end_of, no_node_up, outages_of, place_of
 from fanlab.ledger.cutoff import NO_BREAK, Cut, cut_of
+from fanlab.ledger.drops import NO_DROP
 from fanlab.ledger.faultlog import AFTERMATH_NS, REDIS
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.lookups import fault_at
@@ -32,10 +33,12 @@ def facts_of(losses: Losses, world: World) -> Facts:
     redis = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
     strictly = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
     in_dark = ~np.isin(place.node, list(world.traffic.heard)) & ~_watched(world.traffic.redis, losses.sent_ns)
-    unread = world.own.unread_at(losses.client, losses.sent_ns, losses.sent_ns + world.lateness_ns)
+    untold = place.live & ~seen.missed & (dropped == NO_DROP) & (cut.kind == NO_BREAK)
+    until_ns = losses.sent_ns + world.lateness_ns
+    unread, surely_unread = world.own.unread_at(losses.client, losses.sent_ns, until_ns, untold)
     return Facts(
         node=place.node,
-        hop=_hop(losses, world, place, seen=seen, end=end, cut=cut),
+        hop=_hop(losses, world, place, seen=seen, end=end, cut=cut, unread=unread),
         failed=losses.status == Status.FAILED,
         redis_away=(redis >= 0) | _silent(world.traffic.redis, losses.sent_ns),
         away=place.away,
@@ -48,7 +51,8 @@ def facts_of(losses: Losses, world: World) -> Facts:
         dropped_slow=dropped == SLOW,
         dropped_closing=dropped == CLOSING,
         dropped_write=dropped == WRITE_FAILED,
-        unread=place.live & ~seen.missed & unread,
+        unread=unread,
+        surely_unread=surely_unread,
         cut_off=cut.kind == Kind.SILENT,
         buffer_killed=cut.kind == Kind.KILLED,
         in_gap=cut.kind == Kind.GAP,
@@ -67,12 +71,15 @@ def facts_of(losses: Losses, world: World) -> Facts:
     )
 
 
-def _hop(losses: Losses, world: World, place: Place, *, seen: Whereabouts, end: End, cut: Cut) -> NDArray[np.uint8]:
+def _hop(
+    losses: Losses, world: World, place: Place, *, seen: Whereabouts, end: End, cut: Cut, unread: Bools
+) -> NDArray[np.uint8]:
     """Where a live client's message was lost, as far as that is proven; see `whereabouts`."""
     journals = np.isin(place.node, list(world.traffic.heard))
     missed = seen.missed | (cut.surely & ~seen.had)
-    # by its clients: several were owed it, none had it, and the node was cut off from Redis, or hung
-    missed |= seen.alike & ~seen.had & np.where(journals, end.hung & end.caught, cut.listed | (end.hung & end.caught))
+    # by its clients: several were owed it, none had it as far as can be read, and the node was cut off, or hung
+    hung = end.hung & end.caught
+    missed |= seen.alike & ~seen.had & ~unread & np.where(journals, hung, cut.listed | hung)
     open_ = place.live & ~journals & ~seen.had & ~missed & (cut.kind == NO_BREAK)
     had = seen.had.copy()
     had[open_] = carried(world.traffic, place.node[open_], losses.message[open_], seen.after_ns[open_])

@@ -45,6 +45,14 @@ class Ending(NamedTuple):
     silent: bool  # the engine itself ended it: it had no answer to its ping
 
 
+class Unread(NamedTuple):
+    """Corrupt frames: they held what came between the heartbeats before and after them (ns; NEVER: there was none)."""
+
+    from_ns: int
+    to_ns: int
+    deliveries: int | None  # that they held; None: nobody can tell
+
+
 @dataclass(slots=True)
 class StripeInfo:
     """One stripe, less its records."""
@@ -60,8 +68,7 @@ class StripeInfo:
     clients: set[int] = field(default_factory=set)
     damage: list[tuple[Any, ...]] = field(default_factory=list)  # see damage.damage_row
     foreign: int = 0  # frames with a token of another run; of a stripe without an orderly end, also damaged ones
-    # Corrupt frames: each held what came within (the heartbeat before it, the one after it); NEVER: there was none
-    unread: list[tuple[int, int]] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
 
 
@@ -124,7 +131,7 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
     for path in stripe_paths(rundir):
         info = StripeInfo(path)
         reader = StripeReader(path)
-        corrupt = 0
+        corrupt = skipped = 0
         for frame in reader:
             match frame.kind:
                 case Kind.START:
@@ -134,8 +141,9 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                 case Kind.HEARTBEAT:
                     before_ns, info.heartbeat_ns = info.heartbeat_ns, max(info.heartbeat_ns, heartbeat_ns(frame))
                     if reader.corrupt > corrupt:
-                        info.unread.append((before_ns, info.heartbeat_ns))
-                        corrupt = reader.corrupt
+                        held = sum(size for kind, size in reader.skipped[skipped:] if kind is Kind.DELIVERIES)
+                        info.unread.append(Unread(before_ns, info.heartbeat_ns, held // DELIVERY_DTYPE.itemsize))
+                        corrupt, skipped = reader.corrupt, len(reader.skipped)
                 case Kind.EVENTS:
                     events.append(_events(json_lines(frame), channels, info))
                 case Kind.INTENTS:
@@ -146,7 +154,7 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                     reads.append(_records(frame.payload, READ_DTYPE))
         info.torn, info.corrupt, info.closed = reader.torn, reader.corrupt, reader.closed
         if reader.corrupt > corrupt:
-            info.unread.append((info.heartbeat_ns, NEVER))
+            info.unread.append(Unread(info.heartbeat_ns, NEVER, None))
         stripes.append(info)
     stamps, torn = json_objects(rundir.faults)
     nodes = {

@@ -8,7 +8,7 @@ import numpy as np
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.health import Health
 from fanlab.ledger.histogram import Ints
-from fanlab.ledger.journals import StripeInfo
+from fanlab.ledger.journals import StripeInfo, Unread
 from fanlab.ledger.received import Bools
 from fanlab.ledger.windows import NEVER
 
@@ -20,17 +20,24 @@ class OwnDoing:
     """By stripe of a load engine, what is amiss with it."""
 
     stripe: Ints  # by client: the number of its stripe
-    unread: Mapping[int, Sequence[tuple[int, int]]]  # by stripe: what came within these times may not be in it
+    unread: Mapping[int, Sequence[Unread]]  # by stripe: what came within these times may not be in it
     ends: frozenset[tuple[int, int]]  # (client, t): an engine that had stood still gave that connection up then
 
-    def unread_at(self, client: Ints, from_ns: Ints, to_ns: Ints) -> Bools:
-        """Whether what was to come to each client within [from_ns, to_ns] may have been in what cannot be read."""
-        found = np.zeros(len(client), np.bool_)
+    def unread_at(self, client: Ints, from_ns: Ints, to_ns: Ints, candidates: Bools) -> tuple[Bools, Bools]:
+        """Which of the `candidates`, due to come within [from_ns, to_ns], may have been in what cannot be read.
+
+        And which of them surely were: a frame that held so many deliveries made so many losses, and if there are no
+        more that may be its doing, then they are.
+        """
+        found, surely = np.zeros(len(client), np.bool_), np.zeros(len(client), np.bool_)
         for number, windows in self.unread.items():
-            of_stripe = self.stripe[client] == number
-            for start_ns, end_ns in windows:
-                found |= of_stripe & (from_ns <= end_ns) & (to_ns >= start_ns)
-        return found
+            of_stripe = candidates & (self.stripe[client] == number)
+            for start_ns, end_ns, deliveries in windows:
+                hit = of_stripe & (from_ns <= end_ns) & (to_ns >= start_ns)
+                found |= hit
+                if deliveries is not None and np.count_nonzero(hit) <= deliveries:
+                    surely |= hit
+        return found, surely
 
     def ended(self, client: Ints, t_ns: Ints) -> Bools:
         """Whether each client's connection that ended at `t_ns` was given up by an engine that had stood still."""
@@ -43,13 +50,13 @@ class OwnDoing:
 def own_doing(stripes: Sequence[StripeInfo], ping_timeout_ns: Ints, *, complete: bool) -> OwnDoing:
     """`ping_timeout_ns` is by client. In a run that is `complete` a stripe without an end is an engine that died."""
     stripe = np.full(len(ping_timeout_ns), _NO_STRIPE)
-    unread: dict[int, list[tuple[int, int]]] = {}
+    unread: dict[int, list[Unread]] = {}
     ends: set[tuple[int, int]] = set()
     for number, info in enumerate(stripes):
         stripe[[client for client in info.clients if 0 <= client < len(stripe)]] = number
         windows = list(info.unread)
         if complete and not info.closed and info.clients:
-            windows.append((info.heartbeat_ns, NEVER))
+            windows.append(Unread(info.heartbeat_ns, NEVER, None))
         if windows:
             unread[number] = windows
         silent = [one for one in info.endings if one.silent and 0 <= one.client < len(stripe)]

@@ -97,13 +97,17 @@ class StripeWriter:
 
 
 class StripeReader:
-    """Iterates over the frames of a stripe; afterwards `torn`, `corrupt` and `closed` say how it ended."""
+    """Iterates over the frames of a stripe; afterwards `torn`, `corrupt` and `closed` say how it ended.
+
+    `skipped` has the kind and the length in bytes of each frame whose CRC failed, as far as its head can be trusted.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.torn = 0
         self.corrupt = 0
         self.closed = False
+        self.skipped: list[tuple[Kind, int]] = []
 
     def __iter__(self) -> Iterator[Frame]:
         with self.path.open("rb") as file:
@@ -121,6 +125,7 @@ class StripeReader:
                     return
                 if zlib.crc32(payload, zlib.crc32(kind)) != crc:
                     self.corrupt += 1
+                    self.skipped.append((Kind(kind.decode()), length))
                     continue
                 frame = Frame(Kind(kind.decode()), payload)
                 self.closed = frame.kind is Kind.END
