@@ -15,6 +15,7 @@ import numpy as np
 from observe import Actor, Observed, Stage
 from redis.asyncio import Redis
 
+from fanlab import clock
 from fanlab.clock import NS_PER_S
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.records import DELIVERY_DTYPE
@@ -25,6 +26,7 @@ from fanlab.rundir import RunDir
 EDGE_S = 0.06
 FOREVER_S = 1e9
 _DOWN_S = 1.2
+_CUT_OFF_S = 0.4
 _HEADER_BYTES = 12  # of a stripe's frame: magic, kind, zero, length, CRC
 
 
@@ -119,15 +121,17 @@ def _forbid_publishing(slot: Slot) -> Sequence[Actor]:
 
 
 def _cut_off(slot: Slot) -> Sequence[Actor]:
-    """CLIENT KILL of this one node's subscription."""
+    """CLIENT KILL of this one node's subscription, again and again for a while: it comes back within milliseconds."""
 
     async def act(stage: Stage) -> None:
+        killed = 0
         async with Redis.from_url(stage.redis_url, decode_responses=True) as connection:
             await stage.at(slot.at_s)
-            ids = [one["id"] for one in await connection.client_list(_type="pubsub") if one["name"] == slot.node]
-            assert ids, f"Redis lists no subscription of {slot.node}"
-            for id_ in ids:
-                await connection.execute_command("CLIENT", "KILL", "ID", id_)
+            while clock.now_ns() < stage.zero_ns + round((slot.at_s + _CUT_OFF_S) * NS_PER_S):
+                for one in await connection.client_list():
+                    if one["name"] == slot.node:
+                        killed += await connection.client_kill_filter(_id=one["id"])
+        assert killed, f"Redis lists no connection of {slot.node}"
 
     return [act]
 
@@ -147,7 +151,7 @@ def _freeze(before_s: float) -> Callable[[Slot], Sequence[Actor]]:
 
 def _mar_deliveries(rundir: RunDir) -> set[tuple[int, ...]]:
     """Flip a byte in the middle one of a stripe's frames of deliveries; the (client, stream, seq) that it held."""
-    path = rundir.journal / "clients-0.stripe"
+    path = min(rundir.journal.glob("clients-*.stripe"))
     data = bytearray(path.read_bytes())
     frames, at = [], 0
     while at < len(data):
@@ -209,7 +213,6 @@ _ALL = (
     Plant(
         "resubscribe_gap",
         _only(Cause.RESUBSCRIBE_GAP, until_s=1.0),
-        env=lambda _: {"REDIS_RETRY_MS": "400"},
         actors=_cut_off,
     ),
     Plant(
