@@ -119,6 +119,7 @@ def test_every_cause_node_and_channel_is_there_so_that_gates_on_a_zero_hold():
 def test_losses_of_nobody_and_of_no_node_are_counted():
     account = make_account()
     account.losses["fault"][:3] = -1
+    account.faults = [crash(measured=87)]
     account.losses["node"][:2] = 0xFFFF
     account.losses["cause"][:4] = Cause.UNEXPLAINED
     summary = make_summary(account, make_manifest())

@@ -40,6 +40,14 @@ def by_client(**changes):
     return {**make_account().by_client, **changes}
 
 
+def one_loss_otherwise(**fields):
+    """The losses, the last one with fields replaced."""
+    rows = make_account().losses
+    for name, value in fields.items():
+        rows[name][-1] = value
+    return rows
+
+
 def late():
     """Client 2 was owed 5 messages fewer than the other three."""
     return {
@@ -151,6 +159,60 @@ PLANTED = {
         {"by_client": by_client(delivered=np.array([1000, 950, 1000, 961]))},
         {},
         ["delivered is 3911 over the clients and 3910 in all"],
+    ),
+    "a loss of no hop": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(hop=9)},
+        {},
+        ["lost is 89 over the hops and 90 in all"],
+    ),
+    "a loss of no cause": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(cause=99)},
+        {},
+        ["lost is 89 over the causes and 90 in all"],
+    ),
+    "a loss of no node": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(node=2)},
+        {},
+        ["lost is 89 over the nodes and 90 in all"],
+    ),
+    "a loss of no channel": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(stream=7)},
+        {},
+        ["lost is 89 over the channels and 90 in all"],
+    ),
+    "a loss of no client": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(client=4)},
+        {},
+        ["lost is 89 over the clients and 90 in all"],
+    ),
+    "a loss of no fault": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(fault=1)},
+        {},
+        ["lost is 89 over the faults and none and 90 in all"],
+    ),
+    "a loss of another client": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(client=0)},
+        {},
+        ["client 0 has 1 losses listed and 0 counted"],
+    ),
+    "a loss of another fault": (
+        "identity_fails",
+        {"losses": one_loss_otherwise(fault=-1)},
+        {},
+        ["the fault crash node-2 @2s cost 90 and has 89 losses listed"],
+    ),
+    "a loss at no time": (
+        "identity_fails",
+        {"lost": make_account().lost[:0]},
+        {},
+        ["lost is 0 over the bins of time and 90 in all"],
     ),
     "a copy that is not listed": (
         "identity_fails",

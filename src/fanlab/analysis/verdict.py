@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from fanlab.analysis.bias import generator_bias
 from fanlab.analysis.cachechecks import cache_identity_fails, caches_unmeasured, caches_without_excuse
 from fanlab.analysis.case import BUG, UNKNOWABLE_SHARE, Case, Checker, GateOutcome
 from fanlab.analysis.expected import messages_due
+from fanlab.analysis.lossparts import parts_of_the_losses
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.odd import Odd
@@ -106,6 +108,8 @@ def identity_fails(case: Case) -> Iterator[str]:
     measure = case.account.measure
     if len(case.account.losses) != measure.lost:
         yield f"the ledger lists {len(case.account.losses)} losses and counts {measure.lost}; {BUG}"
+    else:
+        yield from islice(parts_of_the_losses(case), 1)  # a row that is wrong is wrong in more than one way
     for term in ("owed", "delivered", "lost"):
         over_clients, total = int(case.account.by_client[term].sum()), getattr(measure, term)
         if over_clients != total:
