@@ -267,3 +267,25 @@ def test_the_order_of_the_journals_lines_does_not_matter(tmp_path: Path) -> None
     assert np.array_equal(one.misses, other.misses)
     assert np.array_equal(one.stale, other.stale)
     assert np.array_equal(one.nodes["node-2"].wrong_over_time, other.nodes["node-2"].wrong_over_time)
+
+
+def test_what_a_restarted_node_held_before_is_forgotten_in_the_journals_account_of_the_end(tmp_path: Path) -> None:
+    """Object 0 was wrong when the node died; the new process holds nothing of it, and object 1 again."""
+    history = steady(nodes=1, updates=6, missed={0: {3, 5}}).fault("crash", "node-1", 510, 520)
+    history.node_line(0, -2000, "start", pid=1).node_line(0, 520.5, "start", pid=2)
+    history.node_line(0, 521, "subscribed", ch="news")
+    made = caches(history, tmp_path)
+    assert (made.tally.wrong_for_good, made.tally.empty_at_end) == (0, 1)
+
+
+def test_what_a_node_had_when_it_died_went_with_it(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {5, 6}}).fault("crash", "node-1", 501).fan_out(0, 5, 500.5, n=0)
+    assert rows(caches(history, tmp_path)) == [
+        (0, 5, "node_crash_in_flight", "unknown", 0),
+        (0, 6, "node_down", "redis_node", 0),
+    ]
+
+
+def test_a_gap_explains_what_was_published_in_it_and_nothing_before(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {2, 3, 4}}).gap(0, 290, 320)
+    assert [row[2] for row in rows(caches(history, tmp_path))] == ["unexplained", "resubscribe_gap", "unexplained"]
