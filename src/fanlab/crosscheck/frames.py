@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-LETTERS: Final = frozenset(b"SDIOWEHZ")  # start, deliveries, intents, outcomes, witness, events, heartbeat, end
+LETTERS: Final = frozenset(b"SDIOWREHZ")  # start, deliveries, intents, outcomes, witness, reads, events, heartbeat, end
 LONGEST: Final = 64 * 1024 * 1024
 
 # Times are u64 in the journals and signed here, as sqlite's integers are: no monotonic clock gets to 2^63 ns.
