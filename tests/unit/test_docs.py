@@ -27,7 +27,9 @@ def module_tables() -> str:
     folders: dict[str, list[Path]] = {}
     for root in (ROOT / "src" / "fanlab", ROOT / "nodes"):
         for path in sorted(root.rglob("*.py")):
-            folders.setdefault(str(path.parent.relative_to(ROOT)), []).append(path)
+            alone = len(list(path.parent.glob("*.py"))) == 1  # a row in the table of the folder above, not a table
+            folder = path.parent.parent if alone else path.parent
+            folders.setdefault(str(folder.relative_to(ROOT)), []).append(path)
     lines: list[str] = []
     for folder, paths in folders.items():
         package = [path for path in paths if path.name == "__init__.py"]
@@ -36,7 +38,10 @@ def module_tables() -> str:
         modules = [path for path in paths if path not in package]
         if modules:
             lines += ["| module | what it is for |", "| --- | --- |"]
-            lines += [f"| `{path.name}` | {first_sentence(path).replace('|', chr(92) + '|')} |" for path in modules]
+            lines += [
+                f"| `{path.relative_to(ROOT / folder)}` | {first_sentence(path).replace('|', chr(92) + '|')} |"
+                for path in modules
+            ]
             lines.append("")
     return "\n".join(lines)
 
