@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lines import Line
 from observe import LENIENT, Observed, look, observe
@@ -46,6 +46,7 @@ HOPS: Mapping[Cause, frozenset[Hop]] = {
 class Planted:
     """One or two plants in one run."""
 
+    alone: ClassVar[bool] = False
     plants: tuple[str, ...]  # names in PLANTS
     journal: bool
 

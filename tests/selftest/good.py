@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 from lines import Line
@@ -29,6 +30,7 @@ RUNS = 50
 class Good:
     """A bundled scenario, with its own gates and those that hold of all."""
 
+    alone: ClassVar[bool] = False
     scenario: str
     seed: int
 

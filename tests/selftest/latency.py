@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lines import Line
 from observe import LENIENT, observe
@@ -18,6 +19,7 @@ FREEZE_S, RATE_PER_S, MEASURE_S, FREEZE_SHARE = 2.0, 200, 10, 0.05
 class Delays:
     """One node per delay behind a proxy that holds every frame back for so long, and one that does not."""
 
+    alone: ClassVar[bool] = True
     repeat: int
 
     @property
@@ -62,6 +64,7 @@ class Delays:
 class Freeze:
     """A node frozen for F of T seconds: a message sent x before its end waits x, so p99 is at (F − p99) / T = 1 %."""
 
+    alone: ClassVar[bool] = True
     repeat: int
 
     @property

@@ -23,6 +23,10 @@ class Batch(Protocol):
     def name(self) -> str:
         """Names the batch in `--only` and in failures."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it measures times, so that nothing else may run beside it."""
+
     def run(self, out: Path) -> Sequence[Line]:
         """Do it, in a folder of its own. What it raises fails the whole batch, with the reason."""
 

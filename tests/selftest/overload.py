@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 from lines import Line
@@ -20,6 +20,7 @@ _STOPPED_S, _RUNNING_S = 0.2, 0.05
 class Overload:
     """Publishers asked for more than they can send, or a clients engine that gets a fifth of the time it needs."""
 
+    alone: ClassVar[bool] = True
     way: str
     repeat: int
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from lines import Line, same_ids
@@ -28,6 +28,7 @@ _ODD = {"duplicate": Odd.DUPLICATED, "reorder": Odd.REORDERED, "corrupt": Odd.CO
 class Lies:
     """One kind of lie, K of them at each of some nodes, whose proxies differ in their seeds."""
 
+    alone: ClassVar[bool] = False
     kind: str
     count: int
     seeds: tuple[int, ...]

@@ -7,6 +7,7 @@ which alarms (fields of summary.json above 0), and of what is lost, which causes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 from lines import Line
@@ -79,6 +80,7 @@ EXPECTED: Mapping[str, Expected] = {
 class Caught:
     """One saboteur, one seed."""
 
+    alone: ClassVar[bool] = False
     saboteur: str
     seed: int
 

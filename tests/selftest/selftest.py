@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -61,7 +62,10 @@ def main() -> int:
         ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
     ):
         outs = [(options.keep or Path(scratch)) / f"{number:04d}" for number in range(len(chosen))]
-        for found in pool.map(_run, chosen, outs):
+        jobs = list(zip(chosen, outs, strict=True))
+        together = pool.map(_run, *_columns([job for job in jobs if not job[0].alone]))
+        alone = (pool.submit(_run, *job).result() for job in jobs if job[0].alone)
+        for found in chain(together, alone):  # the latter begin when the former have ended
             lines += found
             for line in found:
                 print(f"{'ok  ' if line.ok else 'FAIL'}  {line.name:<46}  {line.told}", flush=True)
@@ -75,6 +79,10 @@ def main() -> int:
     )
     print(f"{len(lines) - failed} passed, {failed} failed")
     return 1 if failed or not lines else 0
+
+
+def _columns(jobs: Sequence[tuple[Batch, Path]]) -> tuple[list[Batch], list[Path]]:
+    return [batch for batch, _ in jobs], [out for _, out in jobs]
 
 
 def _run(batch: Batch, out: Path) -> Sequence[Line]:
@@ -93,7 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help="which parts; by default all")
     parser.add_argument("--quick", action="store_true", help="a subset of under five minutes")
     parser.add_argument("--only", default="", metavar="TEXT", help="batches whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time; some are alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the lines as JSON, too")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the run directories here")
     options = parser.parse_args()
