@@ -112,6 +112,16 @@ def test_of_one_client_nothing_is_concluded(reckon):
     assert causes(reckon(story(clients=1).deliver(0, 2, 40))) == [UNEXPLAINED]
 
 
+@pytest.mark.parametrize(("first", "second", "expected"), [(0, 1, UNEXPLAINED), (1, 0, UNEXPLAINED), (0, 0, DOUBLE)])
+def test_copies_of_one_instant_keep_their_nodes(reckon, first, second, expected):
+    history = story(1, 2)
+    history.deliveries = [one for one in history.deliveries if one[2] != 2]
+    history.fan_out(1, 2, 20.5).fan_out(1, 2, 20.6)
+    found = reckon(history.deliver(0, 2, 25, node=first).deliver(0, 2, 25, node=second))
+    assert causes(found) == [expected]
+    assert found.odd["node"].tolist()[:1] == [second]
+
+
 def test_copies_of_what_was_never_published_have_no_cause(reckon):
     assert causes(reckon(story().deliver(0, 77, 40).deliver(0, 77, 41))) == [UNEXPLAINED]
 

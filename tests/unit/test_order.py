@@ -1,9 +1,15 @@
 """Disagreement on Redis' order, planted: exactly those deliveries are found that come too late on their node."""
 
+from random import Random
+
+import numpy as np
 import pytest
 
 from fanlab.ledger.account import account
-from fanlab.ledger.odd import Odd
+from fanlab.ledger.messages import Messages
+from fanlab.ledger.odd import Odd, sorted_odd
+from fanlab.ledger.order import NOWHERE, Lanes, Reference, disagreements
+from fanlab.ledger.records import DELIVERY_DTYPE
 from support.histories import History, ns
 
 NEWS, JOBS = 0, 1
@@ -138,3 +144,34 @@ def test_a_doubling_client_is_not_the_one_who_received_most(reckon):
 def test_a_stream_alone_needs_no_reference(reckon):
     history = History().subscribe(0).publish(1, 10).publish(2, 20).deliver(0, 1, 11).deliver(0, 2, 21)
     assert reckon(history).evidence.coarse == []
+
+
+def table(streams: int, per_stream: int) -> Messages:
+    """Messages of which nothing but their numbers matters."""
+    count = streams * per_stream
+    times = np.zeros(count, np.int64)
+    base = np.arange(streams + 1) * per_stream
+    return Messages(base, times, times, times, np.zeros(count, np.uint8), np.ones(count, np.int64))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_each_lane_against_all_that_came_before_however_cut(seed):
+    random = Random(seed)  # noqa: S311 - a seeded choice
+    streams, per_stream = random.randint(2, 4), 6
+    messages, lanes = table(streams, per_stream), Lanes(2, 2)
+    order = random.sample(range(streams * per_stream), streams * per_stream)  # no order within a stream, either
+    order = [place if random.random() < 0.9 else NOWHERE for place in order]
+    came = np.zeros(random.randint(1, 60), DELIVERY_DTYPE)
+    for at in range(len(came)):  # times differ, so that each row of the result names one delivery
+        came[at] = (at, 0, random.randint(1, per_stream), random.randrange(2), random.randrange(streams),
+                    random.randrange(2), 0)  # fmt: skip
+    expected = []
+    for at, late in enumerate(came):
+        place = order[late["stream"] * per_stream + late["seq"] - 1]
+        before = came[:at][(came["client"][:at] == late["client"]) & (came["node"][:at] == late["node"])]
+        before = before[before["stream"] != late["stream"]]
+        if place != NOWHERE and any(order[one["stream"] * per_stream + one["seq"] - 1] > place for one in before):
+            expected.append(at)
+    cuts = sorted(random.choices(range(len(came) + 1), k=random.choice((0, 3, 60))))
+    found = disagreements(np.split(came, cuts), sorted_odd([]), Reference(np.array(order), None), messages, lanes)
+    assert sorted(found["recv_ns"].tolist()) == expected

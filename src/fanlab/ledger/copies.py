@@ -115,8 +115,9 @@ class _Keys:
 
 def _facts(copies: NDArray[Any], deliveries: Iterable[NDArray[Any]], world: CopyWorld) -> CopyFacts:
     keys = _Keys(copies, world)
-    first_ns, first_node, brought = _first_copies(keys, deliveries)
+    first_ns, nodes, brought = _all_copies(keys, deliveries)
     key, recv = keys.of(copies), copies["recv_ns"].astype(np.int64)
+    first_node = nodes - _sums(key, copies["node"], keys.count)  # what is left when those of the others are gone
     node = np.minimum(copies["node"].astype(np.int64), world.nodes)
     of_node = _rank(key * (world.nodes + 1) + node, recv) + (first_node[key] == copies["node"])
     message = _message(copies, world.messages)
@@ -133,23 +134,27 @@ def _facts(copies: NDArray[Any], deliveries: Iterable[NDArray[Any]], world: Copy
     )
 
 
-def _first_copies(keys: _Keys, deliveries: Iterable[NDArray[Any]]) -> tuple[Ints, Ints, Ints]:
-    """By key: when and through which node the first copy came. By (message, node): deliveries of it."""
+def _all_copies(keys: _Keys, deliveries: Iterable[NDArray[Any]]) -> tuple[Ints, Ints, Ints]:
+    """By key: when the first copy came, and the sum of all copies' node numbers. By (message, node): deliveries.
+
+    Nothing of that depends on the order in which deliveries are read.
+    """
     first_ns = np.full(keys.count, np.iinfo(np.int64).max)
-    first_node = np.full(keys.count, -1)
+    nodes = np.zeros(keys.count, np.int64)
     brought = np.zeros(keys.brought_count, np.int64)
     for records in deliveries:
         at = keys.brought(records)
         brought += np.bincount(at[at >= 0], minlength=len(brought))
         key = keys.of(records)
-        chosen = key >= 0
-        key, recv, node = key[chosen], records["recv_ns"][chosen].astype(np.int64), records["node"][chosen]
-        order = np.lexsort((node, recv, key))
-        order = order[np.append(True, key[order][1:] != key[order][:-1])[: len(order)]]
-        key, recv, node = key[order], recv[order], node[order].astype(np.int64)
-        earlier = (recv < first_ns[key]) | ((recv == first_ns[key]) & (node < first_node[key]))
-        first_ns[key[earlier]], first_node[key[earlier]] = recv[earlier], node[earlier]
-    return first_ns, first_node, brought
+        copied = key >= 0
+        np.minimum.at(first_ns, key[copied], records["recv_ns"][copied].astype(np.int64))
+        nodes += _sums(key[copied], records["node"][copied], keys.count)
+    return first_ns, nodes, brought
+
+
+def _sums(group: Ints, numbers: NDArray[Any], groups: int) -> Ints:
+    """By group, the sum of its numbers, which are 16 bits each: exact in floats."""
+    return np.bincount(group, numbers.astype(np.float64), groups).astype(np.int64)
 
 
 def _witnessed(message: Ints, world: CopyWorld) -> Ints:

@@ -138,7 +138,7 @@ class _Check:
         other = np.where(stream != of, place, NOWHERE)
         begins = turn & ~first
         other[begins] = np.maximum(other[begins], before[begins])
-        same = (of[first] == self._stream[carried_high]) | (carried_high < 0)
+        same = of[first] == self._stream[carried_high]
         other[first] = np.maximum(other[first], np.where(same, carried_other, carried_high))
         other = _running_maximum(np.cumsum(turn), other)
         other_before = np.append(NOWHERE, other[:-1])
