@@ -149,4 +149,5 @@ def closed_as_slow(losses: Losses, world: World, place: Place) -> Bools:
         told[rows] = [
             pair in pairs for pair in zip(losses.client[rows].tolist(), place.closed_ns[rows].tolist(), strict=True)
         ]
-    return ended & (told | world.drops.slow_since(place.node, losses.client, place.asked_ns, losses.done_ns))
+    dropped = world.drops.slow_since(place.node, losses.client, place.asked_ns, losses.done_ns, place.closed_ns)
+    return ended & (told | dropped)

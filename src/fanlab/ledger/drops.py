@@ -56,8 +56,11 @@ class Drops:
             served += count[of]
         return found
 
-    def slow_since(self, node: Ints, client: Ints, since_ns: Ints, until_ns: Ints) -> Bools:
-        """Whether each node dropped anything for that client as slow between the two times; unnamed, it may have."""
+    def slow_since(self, node: Ints, client: Ints, since_ns: Ints, until_ns: Ints, closed_ns: Ints) -> Bools:
+        """Whether each node dropped anything for that client as slow after `since_ns`, until `closed_ns`.
+
+        A drop that names nobody may have been for it if it was made until `until_ns`.
+        """
         slow = np.flatnonzero(self.lines[:, 4] == SLOW)
         nameless = np.setdiff1d(slow, self.who[:, 0])
         named = self.who[np.isin(self.who[:, 0], slow)]
@@ -68,8 +71,8 @@ class Drops:
         span = 2 + int(max(whom.max(), client.max(initial=0)))
         group, t_ns = self.lines[of, 0] * span + whom + 1, self.lines[of, 3]
         found = np.zeros(len(node), np.bool_)
-        for one in (client + 1, np.zeros(len(client), np.int64)):
-            at = latest(group, t_ns, node * span + one, until_ns)
+        for one, end_ns in ((client + 1, closed_ns), (np.zeros(len(client), np.int64), until_ns)):
+            at = latest(group, t_ns, node * span + one, end_ns)
             found |= (at >= 0) & (t_ns[at] >= since_ns)
         return found
 

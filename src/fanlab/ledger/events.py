@@ -31,7 +31,9 @@ Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 | stop         |                                 | an orderly end |
 """
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict
+
+NO_ANSWER: Final = "no answer to a ping"  # begins the reason of a `closed` that the engine itself brought about
 
 ClientEventName = Literal[
     "connecting", "failed", "open", "subscribing", "subscribed", "closed", "left", "health", "probe", "damaged"

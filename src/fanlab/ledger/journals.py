@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fanlab.errors import MeasurementError
 from fanlab.ledger.damage import DAMAGE_DTYPE, damage_row, damage_table
+from fanlab.ledger.events import NO_ANSWER
 from fanlab.ledger.health import HealthEvent, health_event
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.lines import json_objects
@@ -32,7 +33,6 @@ from fanlab.scenario.plan import Plan
 
 CHUNK_RECORDS: Final = 1 << 19
 ABNORMAL: Final = 1006  # the code of a connection that ended without a close frame (RFC 6455, 7.1.5)
-NO_ANSWER: Final = "no answer to a ping"  # how the engine's own reason for that begins; see load.clients
 _AT: Final = {name: at for at, name in enumerate(NAMES)}
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from fanlab.clock import NS_PER_S, now_ns
-from fanlab.ledger.events import ClientEvent
+from fanlab.ledger.events import NO_ANSWER, ClientEvent
 from fanlab.ledger.stripe import StripeWriter
 from fanlab.load.config import LoadConfig
 from fanlab.load.intact import FrameReader
@@ -131,7 +131,7 @@ class Link(WSListener):
             self._arm(self.subscriber.group.ping_interval_ns, self._ping)
         else:
             timeout_s = self.subscriber.group.ping_timeout_ns / NS_PER_S
-            self.abort(f"no answer to a ping within {timeout_s:g} s")
+            self.abort(f"{NO_ANSWER} within {timeout_s:g} s")
 
 
 class ClientsEngine:
