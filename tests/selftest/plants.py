@@ -89,13 +89,14 @@ def _death(after: Cause, *, frozen_s: float = 0.0, at_home: Cause | None = None)
     def bands(slot: Slot, seen: Observed) -> Sequence[Band]:
         fault = _fault(slot, seen)
         dead_s, back_s = _seconds(fault.requested_ns, seen), _seconds(fault.heal_confirmed_ns, seen)
+        started_s = _seconds(fault.heal_requested_ns, seen)  # clients may find it before the probe does
         in_flight = Band(dead_s - frozen_s - EDGE_S, dead_s + EDGE_S, frozenset({Cause.NODE_CRASH_IN_FLIGHT}))
         if at_home is None:
             return [in_flight, Band(dead_s - EDGE_S, FOREVER_S, frozenset({after}))]
         return [
             in_flight,
             Band(dead_s - EDGE_S, back_s + EDGE_S, frozenset({at_home})),
-            Band(back_s - EDGE_S, FOREVER_S, frozenset({after})),
+            Band(started_s, FOREVER_S, frozenset({after})),
         ]
 
     return bands
@@ -186,7 +187,7 @@ _STALL = {"LIE": "stall", "CLIENT_BUFFER_BYTES": "262144"}
 _ALL = (
     Plant(
         "publish_failed",
-        _only(Cause.PUBLISH_FAILED, until_s=0.6),
+        _only(Cause.PUBLISH_FAILED, until_s=0.9),
         actors=_forbid_publishing,
         wide=True,
     ),
@@ -199,7 +200,7 @@ _ALL = (
     ),
     Plant(
         "no_subscriber",
-        _only(Cause.NO_SUBSCRIBER, until_s=FOREVER_S),
+        _only(Cause.NO_SUBSCRIBER, before_s=FOREVER_S, until_s=FOREVER_S),
         kind="saboteurs/forgets-to-resubscribe",
         actors=_cut_off,
     ),

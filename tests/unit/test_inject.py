@@ -48,6 +48,7 @@ def run(
     monkeypatch.setitem(inject.FAULTS, "crash", made)
     monkeypatch.setattr(inject, "BITE_DEADLINE_S", 0.05)
     monkeypatch.setattr(inject, "HEAL_DEADLINE_S", 0.05)
+    monkeypatch.setattr(inject, "OWN_HEAL_DEADLINE_S", 0.05)
     told: list[FaultStamp] = []
     journal = inject.FaultJournal(tmp_path / "faults.jsonl", told.append)
     planned = PlannedFault(0, "crash", "node-1", at_ns=2_000_000, for_ns=for_ns)
@@ -87,6 +88,14 @@ def test_a_fault_that_shows_no_effect_is_a_failure_and_is_never_called_confirmed
 def test_a_fault_that_does_not_heal_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failures, told = run(Scripted(heals=False), tmp_path, monkeypatch)
     assert "did not heal" in failures[0].why
+    assert names(told) == ["requested", "confirmed", "heal_requested"]
+
+
+def test_what_the_system_never_mends_is_no_failure_of_the_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, told = run(Scripted(heals=False), tmp_path, monkeypatch, for_ns=0)
+    assert not failures
     assert names(told) == ["requested", "confirmed", "heal_requested"]
 
 

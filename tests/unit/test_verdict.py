@@ -302,7 +302,7 @@ PLANTED = {
         "generator_saturated",
         {"probes": ProbeDelays([Histogram.of([NS_PER_MS] * 197 + [61 * NS_PER_MS] * 3)])},
         {},
-        ["lay in the kernel before a client had them, p99 61.0 ms, limit 50 ms: use --workers"],
+        ["later than the kernel had them, p99 61.0 ms, limit 50 ms: use --workers"],
     ),
     "kept from its CPU": (
         "generator_saturated",
@@ -579,6 +579,14 @@ def test_a_fault_that_is_to_stay_needs_no_healing():
     fault = crash(heal_requested_ns=None, heal_confirmed_ns=None, heals=False)
     planned = {**make_manifest()["faults"][0], "for_ns": None}
     assert judge(make_account(faults=[fault]), make_manifest(faults=[planned]), []).verdict == "pass"
+
+
+def test_what_the_system_itself_is_to_mend_may_stay_broken():
+    fault = crash(kind="redis-kill-pubsub", target="redis", heal_confirmed_ns=None)
+    planned = {**make_manifest()["faults"][0], "kind": "redis-kill-pubsub", "target": "redis", "for_ns": 0}
+    assert judge(make_account(faults=[fault]), make_manifest(faults=[planned]), []).verdict == "pass"
+    never = replace(fault, confirmed_ns=None)
+    assert judge(make_account(faults=[never]), make_manifest(faults=[planned]), []).verdict == "invalid"
 
 
 def test_one_torn_record_per_kill_is_explained():

@@ -168,7 +168,7 @@ def faults_without_effect(case: Case) -> Iterator[str]:
             yield f"the fault {name} was never injected{why}: the run ended before its time"
         elif fault.confirmed_ns is None:
             yield f"the fault {name} did not take hold{why}: no probe saw its effect, see the log of its target"
-        elif plan["for_ns"] is not None and fault.heal_confirmed_ns is None:
+        elif plan["for_ns"] and fault.heal_confirmed_ns is None:  # 0: the system itself is to mend it, or not
             yield (
                 f"the fault {name} was to heal after {format_duration(plan['for_ns'])} and no probe saw it"
                 f" healed{why}: see the log of its target"

@@ -18,7 +18,7 @@ class PlannedFault:
     kind: str
     target: str
     at_ns: int
-    for_ns: int | None
+    for_ns: int | None  # None: it stays broken; 0: there is nothing to undo, the system itself is to mend it
 
     @property
     def name(self) -> str:
