@@ -98,18 +98,24 @@ def _row(row: Traced, loss: _Loss | None, names: Names, zero_ns: int) -> tuple[o
         names.node(loss.node) if loss else row.node,
         row.publisher,
         row.channel,
-        row.seq,
+        None if row.outcome == "unreadable" else row.seq,
         row.outcome,
         row.copy,
         int(row.corrupted),
         _seconds(row.intended_ns, zero_ns),
         _seconds(row.sent_ns, zero_ns),
-        _seconds(row.received_ns, zero_ns) if row.received_ns is not None else None,
-        f"{(row.received_ns - row.intended_ns) / NS_PER_MS:.6f}" if row.received_ns is not None else None,
+        _seconds(row.received_ns, zero_ns),
+        _latency_ms(row),
         Hop(loss.hop).label if loss else None,
         Cause(loss.cause).label if loss else None,
     )
 
 
-def _seconds(t_ns: int, zero_ns: int) -> str:
-    return f"{(t_ns - zero_ns) / NS_PER_S:.9f}"  # a float has these nine places for the first 50 days
+def _seconds(t_ns: int | None, zero_ns: int) -> str | None:
+    return None if t_ns is None else f"{(t_ns - zero_ns) / NS_PER_S:.9f}"  # a float has these places for 50 days
+
+
+def _latency_ms(row: Traced) -> str | None:
+    if row.received_ns is None or row.intended_ns is None:
+        return None
+    return f"{(row.received_ns - row.intended_ns) / NS_PER_MS:.6f}"

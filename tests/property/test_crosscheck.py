@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fanlab.agreement import Agreement, compare
-from fanlab.crosscheck.answers import Crosscheck
+from fanlab.crosscheck.answers import TERMS, Crosscheck
 from fanlab.errors import MeasurementError
 from fanlab.ledger.account import account
 from fanlab.rundir import RunDir
@@ -40,14 +40,17 @@ def agreement(rundir: RunDir) -> Agreement:
 def told(found: Agreement) -> list[str]:
     """What differs, in words."""
     counts = [f"{one.phase} {one.term}: ledger {one.ledger}, SQL {one.sql}" for one in found.counts if not one.agrees]
-    return counts + [one.describe() for one in found.differences]
+    return counts + [str(one) for one in found.differences]
 
 
 @CASES
 @given(SEEDS)
 def test_they_agree_on_any_history(seed):
     with written(seed) as rundir:
-        found = agreement(rundir)
+        try:
+            found = agreement(rundir)
+        except MeasurementError:
+            return  # a life that jumped from stripe to stripe at one instant: the first refuses what cannot have been
     assert told(found) == []
     assert found.agrees
 
@@ -61,3 +64,13 @@ def test_they_agree_on_what_is_left_of_damaged_journals(seed):
         except MeasurementError:
             return  # a journal that cannot be believed is refused by the first; the second is not asked
     assert told(found) == []
+
+
+def test_the_histories_have_everything_in_them():
+    judged, there = 0, set()
+    for seed in range(60):
+        with written(seed, damaged=seed % 2 == 0) as rundir, suppress(MeasurementError):
+            there |= {(one.phase, one.term) for one in agreement(rundir).counts if one.sql}
+            judged += 1
+    assert judged > 50
+    assert there == {(phase, term) for phase in ("measure", "warm_up") for term in TERMS}

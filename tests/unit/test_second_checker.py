@@ -9,7 +9,8 @@ import pytest
 from fanlab.crosscheck import answers
 from fanlab.crosscheck.answers import Crosscheck
 from fanlab.crosscheck.gather import NoRunError
-from fanlab.ledger.records import Status
+from fanlab.crosscheck.tokens import guesses
+from fanlab.ledger.records import Status, Token, encode_token
 from support.histories import History, ns
 
 ALL = range(1, 11)
@@ -122,6 +123,62 @@ def test_damaged_stripes_are_read_as_far_as_they_are_good(tmp_path, damage, expe
     path.write_bytes(damage(path.read_bytes()))
     with Crosscheck(rundir.path) as second:
         assert terms(second) == expected
+
+
+def hit(text: bytes, *places: int) -> bytes:
+    """The token, with bytes that no token has."""
+    return bytes(ord("x") if at in places else byte for at, byte in enumerate(text))
+
+
+@pytest.mark.parametrize("place", [0, 2, 3, 6, 7, 18, 30, 42, 43, 46])
+def test_a_damaged_token_is_named_by_its_other_bytes(check, place):
+    history = without(steady(), 1, 4)
+    second = check(history.damaged(1, 41, b"{..." + hit(history.token(4), place) + b"filler"))
+    assert terms(second) == (20, 20, 0, 0)
+    assert list(second.members("corrupted")) == [(1, 0, 4, ns(41))]
+    assert [row.corrupted for row in second.trace() if (row.client, row.seq) == (1, 4)] == [1]
+
+
+@pytest.mark.parametrize("place", range(3, 47))
+def test_a_digit_is_undone_whatever_it_became(place):
+    text = encode_token(Token(0xBEEF, 5, 77, 123_456_789_012_345, 99))
+    for letter in b"0123456789abcdefA/":
+        damaged = text[:place] + bytes([letter]) + text[place + 1 :]
+        named = {(0xBEEF, 5, 77, 123_456_789_012_345)}
+        assert guesses(damaged) == (named if damaged != text else set())
+
+
+def test_a_damaged_copy_is_named_by_its_neighbours_or_not_at_all(check):
+    history = without(steady(), 1, 4, 8, 10).damaged(1, 41, b"xx").damaged(1, 81, b"yy").damaged(1, 81.5, b"zz")
+    history.damaged(1, 101, b"xx").spoiled(0, 6, 200)
+    second = check(history)
+    assert terms(second) == (20, 18, 2, 0)  # two claim 8; after 10 nothing came
+    nobody_knows = [(1, 65535, 0, ns(at)) for at in (81, 81.5, 101)]
+    assert list(second.members("corrupted")) == [(0, 0, 6, ns(200)), (1, 0, 4, ns(41)), *nobody_knows]
+    unreadable = [row for row in second.trace() if row.outcome == "unreadable"]
+    assert [(row.received_ns, row.corrupted, row.copy, row.intended_ns) for row in unreadable] == [
+        (ns(at), 1, None, None) for at in (81, 81.5, 101)
+    ]
+
+
+def test_what_is_mended_stands_before_later_ones_of_its_frame(check):
+    history = without(steady(clients=1), 0, 4, 5).deliver(0, 5, 60).deliver(0, 1, 60)
+    second = check(history.damaged(0, 60, hit(history.token(4), 9)))
+    assert terms(second) == (10, 10, 0, 0)
+    assert list(second.members("reordered")) == []
+    assert list(second.members("duplicated")) == [(0, 0, 1, ns(60))]
+
+
+def test_without_a_witness_the_busiest_client_stands_for_the_order(check):
+    history = History(clients=2, channels=("news", "jobs"), streams=("news", "jobs")).subscribe(0).subscribe(1)
+    for seq in (1, 2, 3):
+        history.publish(seq, seq * 10).publish(seq, seq * 10 + 5, stream=1)
+        history.deliver(0, seq, seq * 10 + 1).deliver(0, seq, seq * 10 + 6, stream=1)
+    history.deliver(1, 1, 101, stream=1).deliver(1, 1, 102).deliver(1, 2, 103, node=1)
+    assert list(check(history).members("disagreed")) == [(1, 0, 1, ns(102))]
+    for seq, stream in ((1, 1), (1, 0), (2, 0), (2, 1), (3, 0), (3, 1)):
+        history.witnessed(seq, 0, stream=stream)
+    assert list(check(history).members("disagreed")) == [(0, 1, 1, ns(16))]
 
 
 @pytest.mark.parametrize("text", [None, "[]", "{", "{}", '{"phases": {"zero_ns": 5}}'])

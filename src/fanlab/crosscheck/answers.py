@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self
 
 from fanlab.crosscheck.gather import gather
 
-RULES: Final = ("messages", "windows", "deliveries", "outcomes", "order", "terms")
+RULES: Final = ("messages", "windows", "damage", "deliveries", "outcomes", "order", "terms")
 TERMS: Final = (
     "published",
     "owed",
@@ -20,6 +20,7 @@ TERMS: Final = (
     "reordered",
     "unexpected",
     "disagreed",
+    "corrupted",
 )
 SETS: Final = TERMS[3:]
 CACHE_KIB: Final = 128 * 1024  # what sqlite keeps of its tables in memory; the rest is in a file without a name
@@ -37,11 +38,11 @@ class Traced(NamedTuple):
     channel: str | None
     stream: int
     seq: int
-    outcome: str  # delivered, copy, unexpected, lost, indeterminate
-    copy: int | None  # 1, 2 … in the order received; None: did not come
+    outcome: str  # delivered, copy, unexpected, lost, indeterminate, unreadable
+    copy: int | None  # 1, 2 … in the order received; None: did not come, or nobody can tell of what
     corrupted: bool
-    intended_ns: int
-    sent_ns: int
+    intended_ns: int | None
+    sent_ns: int | None
     received_ns: int | None
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fanlab.crosscheck.frames import DELIVERY, HEARTBEAT, INTENT, OUTCOME, WITNESS_RECORD, Row, Stripe, objects, records
+from fanlab.crosscheck.tokens import guesses
 
 NEVER: Final = 1 << 62  # later than any time of a run
 WITNESS: Final = "witness.stripe"  # what Redis sent: no client's and no publisher's word
+NO_NODE: Final = 0xFFFF
+KEPT: Final = 64  # bytes of a damaged copy, at most
 LIFE: Final = frozenset({"connecting", "failed", "open", "subscribing", "subscribed", "closed", "left"})
 
 _INSERT: Final = {
@@ -29,10 +32,11 @@ class NoRunError(Exception):
 def gather(folder: Path, db: sqlite3.Connection) -> None:
     """Fill the tables of rules/tables.sql. Raises NoRunError; OSError where a journal cannot be read."""
     manifest = _manifest(folder / "manifest.json")
+    run_tag = manifest.get("run_tag")
     all_closed = True
     stripes = (folder / "journal").glob("*.stripe")
     for number, path in enumerate(sorted(path for path in stripes if path.name != WITNESS)):
-        all_closed &= _stripe(number, Stripe(path), db)
+        all_closed &= _stripe(number, Stripe(path), db, run_tag)
     for letter, payload in Stripe(folder / "journal" / WITNESS).frames():
         if letter == "W":
             insert = "INSERT INTO heard (recv, intended, seq, stream) VALUES (?, ?, ?, ?)"
@@ -70,19 +74,24 @@ def _plan(plan: Mapping[str, Any], db: sqlite3.Connection) -> None:
         db.executemany("INSERT INTO client VALUES (?, ?)", clients)
 
 
-def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection) -> bool:
+def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection, run_tag: int | None) -> bool:
     """Whether it was closed in order."""
-    heartbeat = 0
+    heartbeat, last_before = 0, _last_delivery(db)
     for letter, payload in stripe.frames():
         if letter in _INSERT:
             shape, insert = _INSERT[letter]
             db.executemany(insert, records(shape, payload))
         elif letter == "E":
+            lines = list(objects(payload))
             insert = "INSERT INTO event (stripe, t, client, name, channel, own) VALUES (?, ?, ?, ?, ?, ?)"
-            db.executemany(insert, _events(number, objects(payload)))
+            db.executemany(insert, _events(number, lines))
+            for line in lines:
+                if line.get("ev") == "damaged":
+                    _damaged(number, line, db, run_tag)
         elif letter == "H":
             heartbeat = max(heartbeat, *HEARTBEAT.unpack(payload))
-    db.execute("INSERT INTO stripe VALUES (?, ?, ?)", (number, stripe.closed, heartbeat))
+    row = (number, stripe.closed, heartbeat, last_before, _last_delivery(db))
+    db.execute("INSERT INTO stripe VALUES (?, ?, ?, ?, ?)", row)
     return stripe.closed
 
 
@@ -91,3 +100,18 @@ def _events(stripe: int, lines: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
         if line.get("ev") in LIFE:
             own = bool(line.get("own"))
             yield stripe, line["t"], line["client"], line["ev"], line.get("channel"), own
+
+
+def _damaged(stripe: int, line: Mapping[str, Any], db: sqlite3.Connection, run_tag: int | None) -> None:
+    row = (stripe, line["t"], line["client"], line.get("node", NO_NODE), line.get("stream"), line.get("seq"))
+    insert = "INSERT INTO damage (stripe, t, client, node, stream, seq) VALUES (?, ?, ?, ?, ?, ?)"
+    number = db.execute(insert, row).lastrowid
+    found = guesses(bytes.fromhex(line["bytes"])[:KEPT]) if "bytes" in line else ()
+    ours = (guess for guess in found if run_tag in (None, guess.run) and guess.intended < NEVER)
+    rows = [(number, guess.stream, guess.seq, guess.intended) for guess in ours]
+    db.executemany("INSERT INTO guess VALUES (?, ?, ?, ?)", rows)
+
+
+def _last_delivery(db: sqlite3.Connection) -> int:
+    """The number of the last delivery so far; 0: none."""
+    return int(db.execute("SELECT COALESCE(MAX(id), 0) FROM delivery").fetchone()[0])

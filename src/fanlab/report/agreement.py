@@ -28,8 +28,8 @@ def table(found: Agreement, names: Names, zero_ns: int) -> RenderableType:
     if found.agrees:
         parts.append(Text("The ledger and the SQL checker agree on every count, and on every message of every set."))
     else:
-        differing = f"{found.differing_counts} counts and {found.differing_messages} messages"
-        parts.append(Text(f"The ledger and the SQL checker differ in {differing}; {_BUG}."))
+        much = f"{found.differing_counts} counts and {found.differing_messages} messages"
+        parts.append(Text(f"The ledger and the SQL checker differ in {much}; {_BUG}."))
     return Group(*parts)
 
 

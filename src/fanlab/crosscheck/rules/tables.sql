@@ -10,7 +10,10 @@ CREATE TABLE run (
 CREATE TABLE stream (stream INTEGER PRIMARY KEY, publisher TEXT, channel TEXT);
 CREATE TABLE client (client INTEGER PRIMARY KEY, team TEXT);
 CREATE TABLE node (node INTEGER PRIMARY KEY, name TEXT);
-CREATE TABLE stripe (stripe INTEGER PRIMARY KEY, closed INTEGER, heartbeat INTEGER);
+CREATE TABLE stripe (
+  stripe INTEGER PRIMARY KEY, closed INTEGER, heartbeat INTEGER,
+  last_before INTEGER, last INTEGER  -- its deliveries are those after `last_before`, up to `last`
+);
 
 -- `id` rises in the order of reading: stripe by stripe by name, each from its beginning. It decides where times tie.
 CREATE TABLE event (id INTEGER PRIMARY KEY, stripe INTEGER, t INTEGER, client INTEGER, name TEXT, channel TEXT, own INTEGER);
@@ -23,3 +26,10 @@ CREATE TABLE delivery (
 );
 -- What Redis sent to fanlab's own subscriber, in Redis' own order.
 CREATE TABLE heard (id INTEGER PRIMARY KEY, recv INTEGER, intended INTEGER, seq INTEGER, stream INTEGER);
+
+-- Copies with other bytes than those published. `stream` and `seq` as the token has them, or NULL if it is damaged itself.
+CREATE TABLE damage (
+  id INTEGER PRIMARY KEY, stripe INTEGER, t INTEGER, client INTEGER, node INTEGER, stream INTEGER, seq INTEGER
+);
+-- What a damaged token may have been: all that is a single byte away from it.
+CREATE TABLE guess (damage INTEGER, stream INTEGER, seq INTEGER, intended INTEGER);

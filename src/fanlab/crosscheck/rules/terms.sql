@@ -7,7 +7,8 @@ UNION ALL SELECT 'indeterminate', client, stream, seq, 0, measured FROM missing 
 UNION ALL SELECT 'duplicated', client, stream, seq, recv, measured FROM copy WHERE n > 1
 UNION ALL SELECT 'reordered', client, stream, seq, recv, measured FROM got WHERE seq < top
 UNION ALL SELECT 'unexpected', client, stream, seq, recv, measured FROM copy WHERE n = 1 AND NOT owed
-UNION ALL SELECT 'disagreed', client, stream, seq, recv, measured FROM disagreement;
+UNION ALL SELECT 'disagreed', client, stream, seq, recv, measured FROM disagreement
+UNION ALL SELECT 'corrupted', client, stream, seq, recv, measured FROM corruption;
 
 CREATE TABLE term AS
 SELECT 'published' AS term, measured, COUNT(*) AS count FROM message WHERE exists_maybe GROUP BY measured
@@ -19,11 +20,18 @@ CREATE VIEW trace AS
 WITH
   came AS (
     SELECT client, node, stream, seq, CASE WHEN n > 1 THEN 'copy' WHEN owed THEN 'delivered' ELSE 'unexpected' END AS outcome,
-      n, 0 AS corrupted, intended, intended + lag_us * 1000 AS sent, recv
+      n, intended, intended + lag_us * 1000 AS sent, recv,
+      EXISTS (
+        SELECT 1 FROM corruption
+        WHERE corruption.client = copy.client AND corruption.stream = copy.stream AND corruption.seq = copy.seq
+          AND corruption.recv = copy.recv
+      ) AS corrupted
     FROM copy
     UNION ALL
-    SELECT client, NULL, stream, seq, CASE WHEN lost THEN 'lost' ELSE 'indeterminate' END, NULL, 0, intended, sent, NULL
+    SELECT client, NULL, stream, seq, CASE WHEN lost THEN 'lost' ELSE 'indeterminate' END, NULL, intended, sent, NULL, 0
     FROM missing
+    UNION ALL
+    SELECT client, node, stream, seq, 'unreadable', NULL, NULL, NULL, recv, 1 FROM corruption WHERE stream = 65535
   )
 SELECT came.client, team, node.name, publisher, channel, came.stream, came.seq, outcome, n, corrupted, came.intended,
   COALESCE(message.sent, came.sent), recv  -- the publisher knows it to the nanosecond, the token to the microsecond
