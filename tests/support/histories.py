@@ -329,6 +329,7 @@ def write_client_stripe(history: History, rundir: RunDir, number: int, of: int, 
         stripe.heartbeat(ns(start))
         spoil(path, stripe, held)
         stripe.heartbeat(ns(end))
+        stripe.heartbeat(ns(end))  # the one after it: what stands before the first came before this
     write_deliveries(stripe, mine, frame_records)
     if history.heartbeat_ms is not None:
         stripe.heartbeat(ns(history.heartbeat_ms))

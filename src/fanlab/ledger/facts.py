@@ -33,12 +33,13 @@ def facts_of(losses: Losses, world: World) -> Facts:
     redis = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
     strictly = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
     in_dark = ~np.isin(place.node, list(world.traffic.heard)) & ~_watched(world.traffic.redis, losses.sent_ns)
-    untold = place.live & ~seen.missed & (dropped == NO_DROP) & (cut.kind == NO_BREAK)
-    until_ns = losses.sent_ns + world.lateness_ns
-    unread, surely_unread = world.own.unread_at(losses.client, losses.sent_ns, until_ns, untold)
+    due_ns = losses.sent_ns, losses.sent_ns + world.lateness_ns
+    untold = place.live & ~seen.missed & (dropped == NO_DROP)
+    doubtful, _ = world.own.unread_at(losses.client, *due_ns, untold)
+    unread, surely_unread = world.own.unread_at(losses.client, *due_ns, untold & (cut.kind == NO_BREAK))
     return Facts(
         node=place.node,
-        hop=_hop(losses, world, place, seen=seen, end=end, cut=cut, unread=unread),
+        hop=_hop(losses, world, place, seen=seen, end=end, cut=cut, doubtful=doubtful),
         failed=losses.status == Status.FAILED,
         redis_away=(redis >= 0) | _silent(world.traffic.redis, losses.sent_ns),
         away=place.away,
@@ -72,14 +73,14 @@ def facts_of(losses: Losses, world: World) -> Facts:
 
 
 def _hop(
-    losses: Losses, world: World, place: Place, *, seen: Whereabouts, end: End, cut: Cut, unread: Bools
+    losses: Losses, world: World, place: Place, *, seen: Whereabouts, end: End, cut: Cut, doubtful: Bools
 ) -> NDArray[np.uint8]:
     """Where a live client's message was lost, as far as that is proven; see `whereabouts`."""
     journals = np.isin(place.node, list(world.traffic.heard))
     missed = seen.missed | (cut.surely & ~seen.had)
     # by its clients: several were owed it, none had it as far as can be read, and the node was cut off, or hung
     hung = end.hung & end.caught
-    missed |= seen.alike & ~seen.had & ~unread & np.where(journals, hung, cut.listed | hung)
+    missed |= seen.alike & ~seen.had & ~doubtful & np.where(journals, hung, cut.listed | hung)
     open_ = place.live & ~journals & ~seen.had & ~missed & (cut.kind == NO_BREAK)
     had = seen.had.copy()
     had[open_] = carried(world.traffic, place.node[open_], losses.message[open_], seen.after_ns[open_])

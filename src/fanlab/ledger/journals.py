@@ -46,10 +46,14 @@ class Ending(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """Corrupt frames: they held what came between the heartbeats before and after them (ns; NEVER: there was none)."""
+    """Corrupt frames between two heartbeats, and what they can have held. Times in ns.
 
-    from_ns: int
-    to_ns: int
+    A heartbeat says that all before it is there, and not that nothing after it is: what stands before it came before
+    the one after it.
+    """
+
+    from_ns: int  # the heartbeat before them
+    to_ns: int  # the second one after them; NEVER: there was none
     deliveries: int | None  # that they held; None: nobody can tell
 
 
@@ -131,7 +135,6 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
     for path in stripe_paths(rundir):
         info = StripeInfo(path)
         reader = StripeReader(path)
-        corrupt = skipped = 0
         for frame in reader:
             match frame.kind:
                 case Kind.START:
@@ -139,11 +142,7 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                 case Kind.END:
                     info.foreign = int(json.loads(frame.payload).get("foreign", 0))
                 case Kind.HEARTBEAT:
-                    before_ns, info.heartbeat_ns = info.heartbeat_ns, max(info.heartbeat_ns, heartbeat_ns(frame))
-                    if reader.corrupt > corrupt:
-                        held = sum(size for kind, size in reader.skipped[skipped:] if kind is Kind.DELIVERIES)
-                        info.unread.append(Unread(before_ns, info.heartbeat_ns, held // DELIVERY_DTYPE.itemsize))
-                        corrupt, skipped = reader.corrupt, len(reader.skipped)
+                    _heartbeat(info, heartbeat_ns(frame), reader)
                 case Kind.EVENTS:
                     events.append(_events(json_lines(frame), channels, info))
                 case Kind.INTENTS:
@@ -152,9 +151,9 @@ def read_journals(rundir: RunDir, plan: Plan, run_tag: int | None) -> Journals:
                     outcomes.append(_records(frame.payload, OUTCOME_DTYPE))
                 case Kind.READS:
                     reads.append(_records(frame.payload, READ_DTYPE))
-        info.torn, info.corrupt, info.closed = reader.torn, reader.corrupt, reader.closed
-        if reader.corrupt > corrupt:
+        if reader.corrupt > info.corrupt:
             info.unread.append(Unread(info.heartbeat_ns, NEVER, None))
+        info.torn, info.corrupt, info.closed = reader.torn, reader.corrupt, reader.closed
         stripes.append(info)
     stamps, torn = json_objects(rundir.faults)
     nodes = {
@@ -195,6 +194,16 @@ def read_deliveries(paths: Sequence[Path], chunk_records: int = CHUNK_RECORDS) -
                 pending, size = [], 0
         if pending:
             yield number, _records(b"".join(pending), DELIVERY_DTYPE)
+
+
+def _heartbeat(info: StripeInfo, t_ns: int, reader: StripeReader) -> None:
+    before_ns, info.heartbeat_ns = info.heartbeat_ns, max(info.heartbeat_ns, t_ns)
+    if info.unread and info.unread[-1].to_ns == NEVER:
+        info.unread[-1] = info.unread[-1]._replace(to_ns=info.heartbeat_ns)
+    if reader.corrupt > info.corrupt:
+        held = sum(size for kind, size in reader.skipped[info.corrupt :] if kind is Kind.DELIVERIES)
+        info.unread.append(Unread(before_ns, NEVER, held // DELIVERY_DTYPE.itemsize))
+        info.corrupt = reader.corrupt
 
 
 def _events(lines: Sequence[Mapping[str, Any]], channels: Mapping[str, int], info: StripeInfo) -> NDArray[Any]:
