@@ -27,6 +27,7 @@ EDGE_S = 0.06
 FOREVER_S = 1e9
 _DOWN_S = 1.2
 _CUT_OFF_S = 0.4
+_BACK_OFF_S = 0.4  # of a client that has to try again, at most, with the time to connect
 _HEADER_BYTES = 12  # of a stripe's frame: magic, kind, zero, length, CRC
 
 
@@ -95,7 +96,7 @@ def _death(after: Cause, *, frozen_s: float = 0.0, at_home: Cause | None = None)
             return [in_flight, Band(dead_s - EDGE_S, FOREVER_S, frozenset({after}))]
         return [
             in_flight,
-            Band(dead_s - EDGE_S, back_s + EDGE_S, frozenset({at_home})),
+            Band(dead_s - EDGE_S, back_s + _BACK_OFF_S, frozenset({at_home})),
             Band(started_s, FOREVER_S, frozenset({after})),
         ]
 
