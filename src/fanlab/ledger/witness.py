@@ -58,13 +58,14 @@ class Witness:
 def receivers_less_witness(messages: Messages, witness: Witness | None) -> Messages:
     """The messages with receivers that are nodes: Redis counts the witness, too.
 
-    NO_RECEIVERS where nobody can tell whether Redis counted it: it had no copy, and may have been cut off.
+    One reply counts it once, however many copies a retried publish made. NO_RECEIVERS where nobody can tell whether
+    Redis counted it: it had no copy, and may have been cut off.
     """
     if witness is None:
         return messages
     copies = witness.copies(messages)
     unsure = (copies == 0) & (messages.receivers > 0) & ~witness.surely_saw(messages.sent_ns, messages.done_ns)
-    receivers = np.where(messages.receivers >= 0, np.maximum(messages.receivers - copies, 0), NO_RECEIVERS)
+    receivers = np.where(messages.receivers >= 0, np.maximum(messages.receivers - (copies > 0), 0), NO_RECEIVERS)
     return replace(messages, receivers=np.where(unsure, NO_RECEIVERS, receivers))
 
 
