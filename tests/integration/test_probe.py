@@ -111,7 +111,7 @@ async def stamping(server: Server, engine: ClientsEngine) -> None:
 
 async def sent_and_measured(server: Server, engine: ClientsEngine, count: int) -> ClientEvent:
     await server.send(count)
-    await until(lambda: len(engine.probes._stamped_ns) + len(engine.probes._inferred_ns) >= 2 * count)
+    await until(lambda: len(engine.probes._delays_ns) >= 2 * count)
     event = engine.probes.event(now_ns())
     assert event is not None
     return event
@@ -126,8 +126,9 @@ async def test_probes_measure_and_stand_in_no_ledger(tmp_path: Path) -> None:
         event = await sent_and_measured(server, engine, 20)
         engine.buffer.flush()
         assert engine.buffer.count - had == 40, "two clients; two probes are none"
-        assert len(event["delays_us"]) + len(event["inferred_us"]) == 40
-        assert all(0 <= delay < 20 * 10**6 for delay in (*event["delays_us"], *event["inferred_us"]))
+        assert len(event["delays_us"]) == 40
+        assert all(0 <= delay < 20 * 10**6 for delay in event["delays_us"])
+        assert event["late_us"] == event["delays_us"], "in a loop without stamps, clients are as late as the loop"
         assert engine.counts()["clients"] == 2
         assert len(set(server.subscribed)) == 1, "probes ask as clients do"
         assert not any("Fanlab-Client" in connection.request.headers for connection in server.connections[-2:])
@@ -139,17 +140,17 @@ async def test_a_stalled_loop_is_seen_with_every_message_that_waited(tmp_path: P
         await stamping(server, engine)
         sockets = [connection.transport.get_extra_info("socket") for connection in server.connections]
         for _ in range(10):
-            engine.probes.tick()
+            engine.clock.tick()
             await asyncio.sleep(0.01)
         for k in range(20):  # the loop stands still while messages come, written past it straight to the sockets
             payload = encode_token(Token(7, 0, 1000 + k, now_ns(), 0))
             for sock in sockets:
                 os.write(sock.fileno(), bytes((0x82, len(payload))) + payload)
             time.sleep(0.01)  # noqa: ASYNC251 - a stall is what is tested
-        await until(lambda: len(engine.probes._stamped_ns) + len(engine.probes._inferred_ns) >= 40)
+        await until(lambda: len(engine.probes._delays_ns) >= 40)
         event = engine.probes.event(now_ns())
         assert event is not None
-        delays_ms = sorted(delay / 1000 for delay in (*event["delays_us"], *event["inferred_us"]))
+        delays_ms = sorted(delay / 1000 for delay in event["delays_us"])
         assert len(delays_ms) == 40
         assert delays_ms[-1] >= 190, "the first message waited for the whole stall"
         # Half of them waited for half of it, though many share a stamp with a later message.
@@ -182,7 +183,7 @@ async def test_a_flood_is_sampled(tmp_path: Path) -> None:
         event = engine.probes.event(now_ns())
         assert event is not None
         slices = (now_ns() - began_ns) // SLICE_NS + 2
-        assert PER_SLICE // 2 <= len(event["delays_us"]) + len(event["inferred_us"]) <= PER_SLICE * slices
+        assert PER_SLICE // 2 <= len(event["delays_us"]) <= PER_SLICE * slices
 
 
 @pytest.mark.parametrize("fields", [{"join_ns": 5}, {"nodes": (0,), "probes": 0}])

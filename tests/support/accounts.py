@@ -230,7 +230,11 @@ def make_account(**changes: Any) -> Account:
         "loop_lag_p99_ms": 2.5,
         "generator_cpu": 0.31,
         "partial": False,
-        "probes": ProbeDelays([Histogram.of((np.linspace(0.02, 0.4, 500) * NS_PER_MS).astype(np.int64))], inferred=12),
+        "probes": ProbeDelays(
+            bias=[Histogram.of((np.linspace(0.02, 0.4, 500) * NS_PER_MS).astype(np.int64))],
+            waits=[Histogram.of((np.linspace(0.1, 2.0, 500) * NS_PER_MS).astype(np.int64))],
+            inferred=12,
+        ),
         "cpu_wait": 0.02,
         "gc_max_ms": 1.5,
         "steal": 0.001,

@@ -77,15 +77,17 @@ def test_the_longest_pause_is_of_the_span_only() -> None:
 
 
 def test_probe_delays_are_kept_by_engine_and_of_the_span_only() -> None:
-    one = [ProbeEvent(k * NS_PER_S, (k * 100,), (k * 100 + 1,)) for k in range(5)]
-    two = [ProbeEvent(3 * NS_PER_S, (9000,), ())]
+    one = [ProbeEvent(k * NS_PER_S, (k * 100, k * 100 + 1), (0, k), 1) for k in range(5)]
+    two = [ProbeEvent(3 * NS_PER_S, (9000,), (7000,), 0)]
     delays = probe_delays([one, [], two], 1 * NS_PER_S, 3 * NS_PER_S)
-    assert [engine.n for engine in delays.by_engine] == [6, 1]
-    assert [engine.max_ns for engine in delays.by_engine] == [401_000, 9_000_000]
+    assert [engine.n for engine in delays.bias] == [6, 1]
+    assert [engine.max_ns for engine in delays.waits] == [401_000, 9_000_000]
+    assert [engine.max_ns for engine in delays.bias] == [4_000, 7_000_000]
     assert delays.inferred == 3
 
 
 def test_a_probe_event_is_read_back() -> None:
-    assert probe_event({"t": 4, "delays_us": [1, 2], "inferred_us": [3]}) == ProbeEvent(4, (1, 2), (3,))
+    line = {"t": 4, "delays_us": [1, 2], "late_us": [0, 3], "inferred": 1}
+    assert probe_event(line) == ProbeEvent(4, (1, 2), (0, 3), 1)
     with pytest.raises(KeyError):
-        probe_event({"t": 4})
+        probe_event({"t": 4, "delays_us": []})

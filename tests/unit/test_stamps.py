@@ -1,4 +1,4 @@
-"""Delays from kernel stamps: exact where a message has a stamp of its own, bounded by two where it has not."""
+"""Arrivals from kernel stamps: exact where a message has a stamp of its own, bounded by two where it has not."""
 
 import socket
 import struct
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanlab.clock import NS_PER_MS, NS_PER_S
-from fanlab.load.stamps import ROOM, Heard, ask_for_stamps, delays_ns, realtime_ns, stamp_of
+from fanlab.clock import NS_PER_MS, NS_PER_S, now_ns
+from fanlab.load.stamps import ROOM, Heard, StampClock, arrivals, ask_for_stamps, realtime_ns, stamp_of
 
 
 def heard(handled: int, stamp: int, sent: int, *, exact: bool = True) -> Heard:
@@ -17,48 +17,56 @@ def heard(handled: int, stamp: int, sent: int, *, exact: bool = True) -> Heard:
 
 
 def test_messages_with_their_own_stamps_are_exact() -> None:
-    assert delays_ns([heard(110, 100, 0), heard(125, 105, 7)], 0) == ([10, 20], [])
+    assert arrivals([heard(110, 100, 0), heard(125, 105, 7)], 0) == [(100, True), (105, True)]
 
 
 def test_of_messages_that_share_a_stamp_only_the_last_is_exact() -> None:
     # The kernel joined three segments that came at 100, 200 and 300, and was read at 1000.
-    stamped, inferred = delays_ns([heard(1000, 300, 10), heard(1001, 300, 110), heard(1002, 300, 210)], 0)
-    assert stamped == [702]
-    assert inferred == [900, 801]
+    found = arrivals([heard(1000, 300, 10), heard(1001, 300, 110), heard(1002, 300, 210)], 0)
+    assert found == [(100, False), (200, False), (300, True)]
 
 
 def test_what_is_inferred_lies_between_the_stamp_before_and_its_own() -> None:
-    assert delays_ns([heard(1000, 300, 0), heard(1001, 300, 900)], 250) == ([701], [750]), "not before the floor"
-    assert delays_ns([heard(999, 280, 0), heard(1000, 300, 0), heard(1001, 300, 900)], 0)[1] == [720]
-    assert delays_ns([heard(1000, 300, 950), heard(1001, 300, 900)], 0)[1] == [700], "not after its stamp"
+    assert arrivals([heard(1000, 300, 0), heard(1001, 300, 900)], 250)[0] == (250, False), "not before the floor"
+    assert arrivals([heard(999, 280, 0), heard(1000, 300, 0), heard(1001, 300, 900)], 0)[1] == (280, False)
+    assert arrivals([heard(1000, 300, 950), heard(1001, 300, 900)], 0)[0] == (300, False), "not after its stamp"
 
 
 def test_a_last_message_that_something_followed_is_inferred() -> None:
-    assert delays_ns([heard(1000, 300, 0, exact=False)], 0) == ([], [700])
+    assert arrivals([heard(1000, 300, 0, exact=False)], 0) == [(300, False)]
 
 
 def test_nothing_heard_is_nothing() -> None:
-    assert delays_ns([], 5) == ([], [])
+    assert arrivals([], 5) == []
 
 
 @given(
-    arrivals=st.lists(st.integers(0, 10_000), min_size=1, max_size=30),
+    times=st.lists(st.integers(0, 10_000), min_size=1, max_size=30),
     joined=st.lists(st.booleans(), min_size=30, max_size=30),
     transit=st.integers(0, 1000),
-    stall=st.integers(0, 5000),
 )
-def test_with_a_steady_way_every_delay_is_right_however_segments_are_joined(
-    arrivals: list[int], joined: list[bool], transit: int, stall: int
+def test_with_a_steady_way_every_arrival_is_right_however_segments_are_joined(
+    times: list[int], joined: list[bool], transit: int
 ) -> None:
-    arrivals.sort()
-    handled = arrivals[-1] + stall
-    stamps = list(arrivals)
-    for place in range(len(arrivals) - 2, -1, -1):
+    times.sort()
+    stamps = list(times)
+    for place in range(len(times) - 2, -1, -1):
         if joined[place]:
             stamps[place] = stamps[place + 1]
-    told = [heard(handled, stamp, arrived - transit) for arrived, stamp in zip(arrivals, stamps, strict=True)]
-    stamped, inferred = delays_ns(told, -10_000)
-    assert sorted(stamped + inferred) == sorted(handled - arrived for arrived in arrivals)
+    told = [heard(10_000, stamp, at - transit) for at, stamp in zip(times, stamps, strict=True)]
+    assert [arrival.at_ns for arrival in arrivals(told, -10_000)] == times
+
+
+def test_stamps_become_times_of_the_clock_that_all_else_is_on() -> None:
+    clock = StampClock()
+    before_ns, stamp_ns, after_ns = now_ns(), realtime_ns(), now_ns()
+    assert before_ns - NS_PER_MS <= clock.monotonic_ns(stamp_ns) <= after_ns + NS_PER_MS
+    assert clock.monotonic_ns(stamp_ns + 3600 * NS_PER_S) <= now_ns(), "nothing comes from the future"
+    here_ns = now_ns()
+    assert clock.monotonic_ns(None) >= here_ns
+    looked_ns = clock.looked_ns
+    clock.tick()
+    assert clock.looked_before_ns == looked_ns <= clock.looked_ns
 
 
 def test_the_kernel_stamps_and_the_stamp_is_read() -> None:

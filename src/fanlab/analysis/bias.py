@@ -9,10 +9,12 @@ from fanlab.ledger.result import Account
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """Percentiles of the probes' delays, of the engine where each is worst; None: too few samples, or no probes.
+    """Percentiles of what the probes measured, of the engine where each is worst; None: too few samples, or no probes.
 
-    A ratio is that of a percentile to the same percentile of the reported latency: with 0.04, at most about 4 % of what
-    is told of the system is the generator's. It is an estimate: percentiles do not add up.
+    `p50_ms` and `p99_ms` are of the bias: how much later than its arrival a message is journaled. `wait_*` are of how
+    long it waited for the engine, which is no part of the latency as far as arrivals are stamped. A ratio is that of a
+    percentile to the same percentile of the reported latency: with 0.04, about 4 % of what is told of the system is the
+    generator's own. It is an estimate: percentiles do not add up.
     """
 
     n: int
@@ -21,11 +23,13 @@ class Bias:
     p99_ms: float | None
     p50_ratio: float | None
     p99_ratio: float | None
+    wait_ms: float | None
+    wait_p99_ms: float | None
 
 
 def generator_bias(account: Account) -> Bias:
     """The bias over the measure phase."""
-    engines = account.probes.by_engine
+    engines, waits = account.probes.bias, account.probes.waits
     reported = latency_block(account.latency.overall, account.clock)
     p50_ms, p99_ms = (_worst(engines, percent) for percent in (50.0, 99.0))
     return Bias(
@@ -35,6 +39,8 @@ def generator_bias(account: Account) -> Bias:
         p99_ms=p99_ms,
         p50_ratio=_ratio(p50_ms, reported["p50"]),
         p99_ratio=_ratio(p99_ms, reported["p99"]),
+        wait_ms=_worst(waits, 50.0),
+        wait_p99_ms=_worst(waits, 99.0),
     )
 
 

@@ -199,7 +199,7 @@ def generator_saturated(case: Case) -> Iterator[str]:
     bias_ms, limit_ms = generator_bias(account).p99_ms, limits["bias_p99_ns"] / NS_PER_MS
     if bias_ms is not None and not bias_ms <= limit_ms:
         yield (
-            "the generator was saturated: messages lay in the kernel before a client had them, p99"
+            "the generator was saturated: messages are told to have come later than the kernel had them, p99"
             f" {bias_ms:.1f} ms, limit {limit_ms:g} ms: {advice}"
         )
     if account.steal is not None and not account.steal <= limits["steal"]:

@@ -14,7 +14,7 @@ Client events, in the stripes of load engines:
 | health       | cpu_s, lags_ms, missed, …       | the engine's own, every second: see load.health |
 | damaged      | client, node, bytes             | its token does not check: up to 64 bytes from there, in hex |
 | damaged      | client, node, stream, seq       | its token is good, and the rest is not what was published |
-| probe        | delays_us, inferred_us          | of its probes, every second: how much later than the kernel |
+| probe        | delays_us, late_us, inferred    | of its probes, every second: how much later than the kernel |
 
 Node events, in `journal/<node id>.jsonl` (see nodes/PROTOCOL.md, the contract):
 
@@ -62,7 +62,8 @@ class ClientEvent(TypedDict):
     stolen_s: NotRequired[float]
     cpus: NotRequired[int]
     delays_us: NotRequired[list[int]]
-    inferred_us: NotRequired[list[int]]
+    late_us: NotRequired[list[int]]
+    inferred: NotRequired[int]
     bytes: NotRequired[str]
     stream: NotRequired[int]
     seq: NotRequired[int]

@@ -24,6 +24,8 @@ from fanlab.load.payload import payloads
 from fanlab.load.probe import Probes
 from fanlab.load.protocols import protocol
 from fanlab.load.receiving import DeliveryBuffer, TokenReader
+from fanlab.load.stamped import StampedLoop, StampedTransport
+from fanlab.load.stamps import StampClock
 from fanlab.load.subscriber import Close, Connect, Outcome, Send, State, Subscriber, Wait
 from fanlab.load.wire import Message
 
@@ -50,18 +52,21 @@ class Link(WSListener):
         self.verdict: str | None = None  # why the engine itself ended the connection
         self._parts: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._arrived: Callable[[], int] = now_ns  # when what is being handed over came
         self._one = engine.frames.one
         self._add = engine.buffer.add
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The handshake is done."""
         self.transport = transport
+        if isinstance(transport.underlying_transport, StampedTransport):
+            self._arrived = transport.underlying_transport.arrived_ns
         self._arm(self.subscriber.group.ping_interval_ns, self._ping)
         self.engine.apply(self, self.subscriber.opened(now_ns()))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """The hot path."""
-        recv_ns = now_ns()
+        recv_ns = self._arrived()
         self.heard = True
         kind = frame.msg_type
         if kind in _DATA:
@@ -149,7 +154,8 @@ class ClientsEngine:
         self.foreign = 0  # messages of another run
         self.damaged = 0  # messages whose token cannot be read
         self.buffer = DeliveryBuffer(stripe, config.stream_channels(), len(config.channels))
-        self.probes = Probes(config, self.reader, loop)
+        self.clock = loop.clock if isinstance(loop, StampedLoop) else StampClock()
+        self.probes = Probes(config, self.reader, loop, self.clock)
         self._stripe = stripe
         self._events: list[ClientEvent] = []
         self._protocols = [protocol(node.protocol) for node in config.nodes]
@@ -183,7 +189,8 @@ class ClientsEngine:
         events, self._events = self._events, []
         self._stripe.events(events)
         self.buffer.flush()
-        self._stripe.heartbeat(t_ns)
+        # Times of deliveries are the kernel's: what it has since the loop last looked may be older than now.
+        self._stripe.heartbeat(min(t_ns, self.clock.looked_before_ns))
 
     def apply(self, link: Link | None, outcome: Outcome, subscriber: Subscriber | None = None) -> None:
         """Journal and do what a subscriber answered."""
@@ -318,6 +325,7 @@ class ClientsEngine:
                     self.config.nodes[link.node].url,
                     websocket_handshake_timeout=HANDSHAKE_S,
                     max_redirects=0,
+                    use_aiofastnet=False,  # the loop's own connections: they are stamped
                     extra_headers={"Fanlab-Client": str(link.client)},  # for the `who` of a node's drop lines
                 )
             error = "the node closed the connection during the handshake"

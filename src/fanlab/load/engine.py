@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from fanlab.clock import NS_PER_S, boot_id, now_ns
 from fanlab.ledger.stripe import Kind, StripeWriter
 from fanlab.load.clients import ClientsEngine
@@ -22,6 +20,7 @@ from fanlab.load.config import LoadConfig, read_config
 from fanlab.load.health import TICK_NS, Health
 from fanlab.load.limits import raise_open_files
 from fanlab.load.publisher import PublishersEngine
+from fanlab.load.stamped import StampedLoop
 from fanlab.load.wire import LineReader, Message, encode
 
 FLUSH_EVERY = 5  # ticks of 10 ms
@@ -44,7 +43,8 @@ def main() -> int:
         try:
             with open_stripe(config, arguments.role, arguments.worker) as stripe:
                 if arguments.role == "clients":
-                    uvloop.run(_run_clients(config, stripe, control, allowed))
+                    with asyncio.Runner(loop_factory=StampedLoop) as runner:
+                        runner.run(_run_clients(config, stripe, control, allowed))
                 else:
                     PublishersEngine(config, stripe, control).run()
         except OSError as error:
@@ -123,7 +123,7 @@ async def _tick(engine: ClientsEngine, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(max(0, due_ns - now_ns()) / NS_PER_S)
         t_ns = now_ns()
         health.tick(due_ns, t_ns)
-        engine.probes.tick()
+        engine.clock.tick()
         due_ns = max(due_ns, t_ns - TICK_NS)  # after a stall, do not run after every tick that was missed
         ticks += 1
         told: list[Message] = []

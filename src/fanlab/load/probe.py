@@ -1,15 +1,18 @@
 """Probes: a few WebSocket connections in a clients engine's own loop, whose messages the kernel stamps as they arrive.
 
-From the stamp to the moment at which the loop has found the frame passes just what a client's receive time has on top
-of the message's arrival: that is the bias of the reported latency. See load.stamps for what a stamp tells. A probe is
-no client of the plan: it has no number, is owed nothing, and stands in no ledger. So that it changes nothing either, it
-is connected to a node only while clients of its group are subscribed there, and it costs less than a client does.
+From a message's arrival in the kernel to the moment at which the loop has found its frame it waits for the engine: its
+*delay*. What a client's receive time has on top of the arrival is the *bias* of the reported latency. Where clients'
+connections are stamped too (load.stamped), that is not the whole delay: only what comes of messages that were read
+together, which a client takes to have arrived with the last of them. See load.stamps for what a stamp tells.
+
+A probe is no client of the plan: it has no number, is owed nothing, and stands in no ledger. So that it changes nothing
+either, it is connected to a node only while clients of its group are subscribed there, and it costs about as much as a
+client does.
 """
 
 import asyncio
 import contextlib
 import socket
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -18,7 +21,8 @@ from fanlab.ledger.events import ClientEvent
 from fanlab.load.config import ClientsConfig, LoadConfig
 from fanlab.load.protocols import ClientProtocol, protocol
 from fanlab.load.receiving import TokenReader
-from fanlab.load.stamps import ROOM, Heard, ask_for_stamps, delays_ns, realtime_ns, stamp_of
+from fanlab.load.stamped import StampedLoop
+from fanlab.load.stamps import ROOM, Heard, StampClock, arrivals, ask_for_stamps, realtime_ns, stamp_of
 from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketError, Opcode, client_frame
 
 SLICE_NS: Final = 100 * NS_PER_MS
@@ -168,9 +172,11 @@ class Probe:
 
 
 class Probes:
-    """An engine's probes. Call `tick` with every tick of the engine, `begun` for each client that begins to connect."""
+    """An engine's probes. Call `begun` for each client that begins to connect, `serve` now and then."""
 
-    def __init__(self, config: LoadConfig, reader: TokenReader, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, config: LoadConfig, reader: TokenReader, loop: asyncio.AbstractEventLoop, clock: StampClock
+    ) -> None:
         """There are none without a group that connects at the start, or on a system that stamps nothing."""
         self.config = config
         self.loop = loop
@@ -179,14 +185,16 @@ class Probes:
         self._reader = reader
         self._protocols = [protocol(node.protocol) for node in config.nodes]
         self._all: list[Probe] = []
-        if self.group is not None and sys.platform == "linux":
+        if self.group is not None and StampClock.AVAILABLE:
             self.channels = self.group.channels
             places = spread(self.group, config.probes)
             self._all = [Probe(self, node, first_client) for node, first_client in places]
         self._highest_client = -1
-        self._looked_ns = self._looked_before_ns = 0  # CLOCK_REALTIME: ticks, between which the loop surely looked
-        self._stamped_ns: list[int] = []
-        self._inferred_ns: list[int] = []
+        self._clock = clock
+        self._clients_stamped = isinstance(loop, StampedLoop)
+        self._delays_ns: list[int] = []
+        self._late_ns: list[int] = []
+        self._inferred = 0
 
     @property
     def open(self) -> int:
@@ -196,10 +204,6 @@ class Probes:
     def begun(self, client: int) -> None:
         """A client of this engine begins to connect."""
         self._highest_client = max(self._highest_client, client)
-
-    def tick(self) -> None:
-        """The loop has come round."""
-        self._looked_before_ns, self._looked_ns = self._looked_ns, realtime_ns()
 
     def serve(self, nodes: Iterable[int]) -> None:
         """Be connected to these nodes, where clients of the group are subscribed, and to no others."""
@@ -219,17 +223,21 @@ class Probes:
 
     def heard(self, heard: Sequence[Heard], before_ns: int) -> None:
         """What a probe read in one go; the stamp before these was `before_ns`."""
-        stamped, inferred = delays_ns(heard, max(before_ns, self._looked_before_ns))
-        self._stamped_ns += stamped
-        self._inferred_ns += inferred
+        looked_ns = self._clock.looked_before_ns + self._clock.offset_ns
+        for one, arrival in zip(heard, arrivals(heard, max(before_ns, looked_ns)), strict=True):
+            told_ns = heard[-1].stamp_ns if self._clients_stamped else one.handled_ns  # by a client that read the same
+            self._delays_ns.append(one.handled_ns - arrival.at_ns)
+            self._late_ns.append(told_ns - arrival.at_ns)
+            self._inferred += not arrival.exact
 
     def event(self, t_ns: int) -> ClientEvent | None:
         """The `probe` event since the last call; None where nothing was heard."""
-        stamped, self._stamped_ns = self._stamped_ns, []
-        inferred, self._inferred_ns = self._inferred_ns, []
-        if not stamped and not inferred:
+        delays, self._delays_ns = self._delays_ns, []
+        late, self._late_ns = self._late_ns, []
+        inferred, self._inferred = self._inferred, 0
+        if not delays:
             return None
-        return {"t": t_ns, "ev": "probe", "delays_us": _us(stamped), "inferred_us": _us(inferred)}
+        return {"t": t_ns, "ev": "probe", "delays_us": _us(delays), "late_us": _us(late), "inferred": inferred}
 
     def close(self) -> None:
         """All leave."""

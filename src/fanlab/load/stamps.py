@@ -9,11 +9,12 @@ Leaving them out would leave out those that waited longest.
 
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from fanlab.clock import NS_PER_S
+from fanlab.clock import NS_PER_S, now_ns
 
 _SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h; Python has no name for it
 _TIMESPEC: Final = struct.Struct("@ll")
@@ -39,6 +40,36 @@ def stamp_of(ancillary: Iterable[tuple[int, int, bytes]]) -> int | None:
     return None
 
 
+class StampClock:
+    """Turns stamps into times of CLOCK_MONOTONIC, on which all else is. `tick` it often: CLOCK_REALTIME is adjusted.
+
+    Whoever sets the wall clock in the middle of a run makes the times of what came since the last tick wrong, and of
+    nothing else.
+    """
+
+    AVAILABLE: Final = sys.platform == "linux"
+
+    def __init__(self) -> None:
+        self.offset_ns = 0  # CLOCK_REALTIME − CLOCK_MONOTONIC
+        self.looked_ns = self.looked_before_ns = now_ns()  # the last two ticks, between which the loop surely looked
+        self.tick()
+
+    def tick(self) -> None:
+        """The loop has come round."""
+        self.looked_before_ns = self.looked_ns
+        looks: list[tuple[int, int]] = []
+        for _ in range(3):  # an interrupt between two of them shows as a wide one
+            before_ns, real_ns, after_ns = now_ns(), realtime_ns(), now_ns()
+            looks.append((after_ns - before_ns, real_ns - (before_ns + after_ns) // 2))
+        self.looked_ns = after_ns
+        self.offset_ns = min(looks)[1]
+
+    def monotonic_ns(self, stamp_ns: int | None) -> int:
+        """The stamp on CLOCK_MONOTONIC; now, where there is none or it lies in the future."""
+        here_ns = now_ns()
+        return here_ns if stamp_ns is None else min(here_ns, stamp_ns - self.offset_ns)
+
+
 class Heard(NamedTuple):
     """One message as a probe had it. Stamp and handling on CLOCK_REALTIME, as the kernel stamps."""
 
@@ -48,13 +79,16 @@ class Heard(NamedTuple):
     exact: bool  # the stamp is its own: nothing that came later was read with it, or has the same
 
 
-def delays_ns(heard: Sequence[Heard], not_before_ns: int) -> tuple[list[int], list[int]]:
-    """How long each message waited for the loop: those with a stamp of their own, and those for which it is inferred.
+class Arrival(NamedTuple):
+    """When a message arrived, on the kernel's clock."""
 
-    `heard` is all that one callback read, in order; none of it arrived before `not_before_ns`.
-    """
-    stamped: list[int] = []
-    inferred: list[int] = []
+    at_ns: int
+    exact: bool  # False: inferred
+
+
+def arrivals(heard: Sequence[Heard], not_before_ns: int) -> list[Arrival]:
+    """When each message arrived. `heard` is all that one callback read, in order, none before `not_before_ns`."""
+    found: list[Arrival] = []
     floor_ns = not_before_ns
     start = 0
     while start < len(heard):
@@ -63,12 +97,9 @@ def delays_ns(heard: Sequence[Heard], not_before_ns: int) -> tuple[list[int], li
             end += 1
         last = heard[end - 1]
         for one in heard[start:end]:
-            if one is last and one.exact:
-                stamped.append(one.handled_ns - one.stamp_ns)
-            else:
-                likely_ns = one.stamp_ns - (last.sent_ns - one.sent_ns)
-                arrived_ns = min(one.stamp_ns, max(likely_ns, floor_ns))
-                inferred.append(one.handled_ns - arrived_ns)
+            likely_ns = one.stamp_ns - (last.sent_ns - one.sent_ns)
+            exact = one is last and one.exact
+            found.append(Arrival(one.stamp_ns if exact else min(one.stamp_ns, max(likely_ns, floor_ns)), exact))
         floor_ns = max(floor_ns, last.stamp_ns)
         start = end
-    return stamped, inferred
+    return found

@@ -117,6 +117,8 @@ class GeneratorBlock(TypedDict):
     bias_inferred: int
     bias_ratio: float | None
     bias_p99_ratio: float | None
+    wait_ms: float | None
+    wait_p99_ms: float | None
     cpu_wait: float | None
     gc_max_ms: float | None
     steal: float | None

@@ -285,6 +285,8 @@ def _generator(account: Account) -> GeneratorBlock:
         "bias_inferred": bias.inferred,
         "bias_ratio": _rounded(bias.p50_ratio),
         "bias_p99_ratio": _rounded(bias.p99_ratio),
+        "wait_ms": _rounded(bias.wait_ms),
+        "wait_p99_ms": _rounded(bias.wait_p99_ms),
         "cpu_wait": _rounded(account.cpu_wait),
         "gc_max_ms": _rounded(account.gc_max_ms),
         "steal": _rounded(account.steal),
