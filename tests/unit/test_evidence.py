@@ -109,8 +109,9 @@ def test_where_it_must_have_seen_a_message() -> None:
 
 
 def test_receivers_that_are_nodes(tmp_path: Path) -> None:
-    # 1: two nodes and the witness; 2: the witness alone; 3: a retried publish that came twice, each counted once; 4: the witness was down
-    # and may have been counted; 5: the same, but nobody at all was counted; 6: no reply
+    # 1: two nodes and the witness; 2: the witness alone; 3: a retried publish that came twice: one reply counts
+    # the witness once; 4: the witness was down and may have been counted; 5: the same, but nobody at all was counted;
+    # 6: no reply
     table = messages(3, 1, 4, 2, 0, -1)
     copies = [(0, 1), (0, 2), (0, 3), (0, 3)]
     witness = read_witness(witness_stripe(tmp_path / "w.stripe", copies=copies, changes=[up(50), down(390, 380)]))
