@@ -117,7 +117,7 @@ EXPECTED: dict[str, Callable[[Summary], None]] = {
 
 
 # A test looks at the account, not at how fast this machine is just now: a late generator is late, but loses nothing.
-PATIENT = ("--set", "limits.schedule_lag_p99=10s", "--set", "limits.loop_lag_p99=10s")
+PATIENT = ("--set", "limits.schedule_lag_p99=10s", "--set", "limits.loop_lag_p99=10s", "--set", "limits.bias_p99=10s")
 
 
 def test_every_bundled_scenario_has_an_expectation_here() -> None:

@@ -82,7 +82,7 @@ def test_verdict_and_gates_come_first_then_the_answer_then_the_heatmap(page):
              "Who lost what, when", "By hop and cause", "By node", "Predicted", "Rate offered", "Losses over time",
              "Latency over time", "Percentile spectrum", "Latency by node", "Latency by hop", "Recovery by fault",
              "CPU, memory, buffers", "busiest process",
-             "bias: kernel → client, p50", "Clocks: one clock: offset 0 ± 0 ms",
+             "bias of the latency, p50", "Clocks: one clock: offset 0 ± 0 ms",
              "witness: what Redis sent", "fanlab run scenarios/quickstart.yaml --seed 7",
              "The scenario as it was run"]  # fmt: skip
     places = [text.index(words) for words in order]

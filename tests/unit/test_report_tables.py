@@ -61,7 +61,7 @@ def test_duplicates_by_cause_the_most_first():
 
 def test_the_generator_s_bias_is_shown_against_what_it_biases():
     health = trusttables.health(sample_summary(), sample_manifest())
-    assert row(health, "bias: kernel → client, p99")[1:] == ["0.33 ms, 6.57 % of p99", "50.0 ms", "within"]
+    assert row(health, "bias of the latency, p99")[1:] == ["0.33 ms, 6.57 % of p99", "50.0 ms", "within"]
     assert row(health, "CPU stolen") == ["CPU stolen by other machines", "–", "10.0 %", "not measured"]
     assert "n = 1,840" in health.note
 
@@ -70,11 +70,11 @@ def test_past_its_limit_a_figure_is_over_and_one_that_is_needed_may_not_lack():
     summary = sample_summary()
     summary["generator"] |= {"bias_p99_ms": 51.0, "steal": 0.2, "cpu": None, "bias_n": 0, "bias_ms": None}
     health = trusttables.health(summary, sample_manifest())
-    assert row(health, "bias: kernel → client, p99")[3] == "OVER"
+    assert row(health, "bias of the latency, p99")[3] == "OVER"
     assert row(health, "CPU stolen")[3] == "OVER"
     (cpu,) = [cells for cells in health.rows if cells[0].text == "busiest process, CPU"]
     assert (cpu[3].text, cpu[3].tone) == ("not measured", "bad")
-    (bias,) = [cells for cells in health.rows if cells[0].text == "bias: kernel → client, p50"]
+    (bias,) = [cells for cells in health.rows if cells[0].text == "bias of the latency, p50"]
     assert (bias[3].text, bias[3].tone) == ("not measured", "muted")
     assert "No probes" in health.note
 

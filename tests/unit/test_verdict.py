@@ -302,7 +302,7 @@ PLANTED = {
         "generator_saturated",
         {"probes": ProbeDelays([Histogram.of([NS_PER_MS] * 197 + [61 * NS_PER_MS] * 3)])},
         {},
-        ["later than the kernel had them, p99 61.0 ms, limit 50 ms: use --workers"],
+        ["later than the kernel had them, p99 61.0 ms, limit 10 ms: use --workers"],
     ),
     "kept from its CPU": (
         "generator_saturated",

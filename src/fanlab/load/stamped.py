@@ -2,7 +2,7 @@
 
 Without this, a message counts as received when the loop comes round to it: behind other clients' messages, after
 whatever else runs on the machine. That is the generator's time, and on two cores it was a third of the latency
-reported (see docs/adr/0008). With it, the time is the kernel's, and an engine that is late does not make messages late.
+reported (see docs/adr/0011). With it, the time is the kernel's, and an engine that is late does not make messages late.
 """
 
 import asyncio

@@ -28,13 +28,14 @@ def health(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
         _Line("event loop lag, p99", generator["loop_lag_p99_ms"], _ms(limits, "loop_lag_p99_ns"), text.ms),
         _Line("messages left unsent", summary["publishers"]["unsent"], 0, text.count),
         _Line(
-            "bias: kernel → client, p50", generator["bias_ms"], None, text.ms,
+            "bias of the latency, p50", generator["bias_ms"], None, text.ms,
             _of(generator, "bias_ratio", "p50"), needed=False,
         ),
         _Line(
-            "bias: kernel → client, p99", generator["bias_p99_ms"], _ms(limits, "bias_p99_ns"), text.ms,
+            "bias of the latency, p99", generator["bias_p99_ms"], _ms(limits, "bias_p99_ns"), text.ms,
             _of(generator, "bias_p99_ratio", "p99"), needed=False,
         ),
+        _Line("messages waited for it, p99", generator.get("wait_p99_ms"), None, text.ms, needed=False),
         _Line("waited for a CPU", generator["cpu_wait"], None, text.ratio, " of the time", needed=False),
         _Line("longest garbage collection", generator["gc_max_ms"], None, text.ms, needed=False),
         _Line("CPU stolen by other machines", generator["steal"], limits.get("steal"), text.ratio, needed=False),
@@ -42,8 +43,8 @@ def health(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
     rows = tuple(_row(line) for line in lines)
     n = generator["bias_n"]
     bias = (
-        "Bias is what the generator itself adds to the latency it reports: probes in its own loop, stamped by the "
-        f"kernel, n = {text.count(n)}."
+        "Bias is how much later than the kernel had them messages are told to have come: by probes in the "
+        f"generator's own loop, n = {text.count(n)}."
         if n
         else "No probes: the bias of the reported latency was not measured."
     )

@@ -273,7 +273,7 @@ class Limits(Part):
     )
     cpu: float = Field(0.9, strict=True, gt=0, le=1, description="Share of one core, of any generator process.")
     bias_p99_ns: DurationNs = Field(
-        50 * NS_PER_MS, alias="bias_p99", description="A message is told to have come so much later than it did."
+        10 * NS_PER_MS, alias="bias_p99", description="A message is told to have come so much later than it did."
     )
     steal: float = Field(
         0.1, strict=True, gt=0, le=1, description="Share of the machine's CPU time that other virtual machines took."
