@@ -180,6 +180,14 @@ def _redis_away(_: Slot, seen: Observed) -> Sequence[Band]:
     ]
 
 
+def _never_answered(slot: Slot, _: Observed) -> Sequence[Band]:
+    meanwhile = frozenset({Cause.NODE_DOWN, Cause.NEVER_RETURNED, Cause.NEVER_SUBSCRIBED})
+    return [
+        Band(slot.at_s - EDGE_S, slot.at_s + 2.2, meanwhile),
+        Band(slot.at_s + 1.2, FOREVER_S, frozenset({Cause.NEVER_SUBSCRIBED})),
+    ]
+
+
 _SOON = {"reconnect": {"initial": "100ms", "factor": 1, "max": "100ms", "jitter": 0}, "failover": "sticky"}
 _AWAY = {"reconnect": {"initial": "300ms", "factor": 1, "max": "300ms", "jitter": 0}}
 _LINK = {"REDIS_TIMEOUT_MS": "600", "REDIS_PING_MS": "100", "REDIS_RETRY_MS": "50"}
@@ -281,11 +289,11 @@ _ALL = (
     ),
     Plant(
         "never_subscribed",
-        _death(Cause.NEVER_SUBSCRIBED, at_home=Cause.NEVER_RETURNED),
+        _never_answered,
         lasts_s=2.0,
-        kind="saboteurs/never-confirms",
-        clients=_SOON,
-        faults=_crash("500ms"),
+        kind="saboteurs/never-confirms",  # to who comes back; they go because it does not answer their pings
+        clients={**_SOON, "ping_interval": "200ms", "ping_timeout": "300ms"},
+        faults=lambda slot: [{"kind": "pause", "target": slot.node, "at": f"{slot.at_s:g}s", "for": "1200ms"}],
     ),
     Plant(
         "generator_fault",

@@ -149,7 +149,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(Cause.WRITE_ERROR, None, "the node had it and could not write it to the client",
          lambda f: f.dropped_write, "end_fault"),
     Rule(Cause.NOT_OPEN, None, "the node had it and skipped the client: its connection was ending",
-         lambda f: f.dropped_closing & ~f.node_died),
+         lambda f: f.dropped_closing & ~f.node_died & ~f.node_frozen),
     Rule(Cause.OUTPUT_BUFFER_KILL, None, "Redis had closed the node's connection for its output buffer",
          lambda f: f.buffer_killed, "break_fault"),
     Rule(Cause.PARTITION, None, "the node's link to Redis was silent, and Redis held it open",

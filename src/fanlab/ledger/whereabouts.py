@@ -128,7 +128,7 @@ def whereabouts(
             if one in traffic.heard:
                 had_ns = traffic.heard[one][message[rows]]
                 had[rows] |= (had_ns > 0) & (had_ns <= closed_ns[rows])
-                missed[rows] = (had_ns == 0) & order.journal_goes_on(one, message[rows])
+                missed[rows] = (had_ns > closed_ns[rows]) | ((had_ns == 0) & order.journal_goes_on(one, message[rows]))
             before_ns[rows], after_ns[rows] = order.neighbours(by_node, message[rows])
         uncounted[asked] = (receivers[asked] >= 0) & (receivers[asked] <= had_by[message[asked]])
         uncounted &= ~ever
