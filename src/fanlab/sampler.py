@@ -9,6 +9,7 @@ Long form, `t_s,metric,unit,value`, t_s from time 0 of the run:
 | redis_buffer_kb | pubsub                         | output buffers of all subscribers (omem) but the witness, kB |
 | redis_clients   | redis, pubsub                  | connections in all, and those that subscribe, less the witness |
 | channels        | redis                          | channels with a subscriber (PUBSUB CHANNELS) |
+| steal           | machine                        | share of all CPUs that went to other machines, likewise |
 | numsub          | channel                        | its subscribers (PUBSUB NUMSUB) |
 """
 
@@ -52,6 +53,7 @@ class Sampler:
         self._channels = channels
         self._pids = pids
         self._cpu_before: dict[int, tuple[float, int]] = {}
+        self._machine_before: tuple[float, float] | None = None  # stolen seconds, and all of them
         self._redis = Redis.from_url(
             redis_url,
             decode_responses=True,
@@ -81,7 +83,7 @@ class Sampler:
             due_ns = clock.now_ns()
             while not self._stopping.is_set():
                 t_s = (clock.now_ns() - self._zero_ns) / clock.NS_PER_S
-                rows = [*self._process_rows(), *await self._redis_rows()]
+                rows = [*self._process_rows(), *self._machine_rows(), *await self._redis_rows()]
                 writer.writerows((f"{t_s:.3f}", metric, unit, f"{value:.6g}") for metric, unit, value in rows)
                 due_ns = max(due_ns + round(EVERY_S * clock.NS_PER_S), clock.now_ns())
                 await self._pause((due_ns - clock.now_ns()) / clock.NS_PER_S)
@@ -103,6 +105,15 @@ class Sampler:
                 name = _child_name(unit, child)
                 if name is not None:
                     yield from self._usage(name, child)
+
+    def _machine_rows(self) -> Iterator[Row]:
+        times = psutil.cpu_times()
+        if not hasattr(times, "steal"):  # not Linux
+            return
+        before, self._machine_before = self._machine_before, (times.steal, sum(times) - times.guest - times.guest_nice)
+        if before is not None and self._machine_before[1] > before[1]:
+            stolen_s, all_s = (now - then for now, then in zip(self._machine_before, before, strict=True))
+            yield "steal", "machine", max(0.0, stolen_s / all_s)
 
     def _usage(self, unit: str, process: psutil.Process) -> Iterator[Row]:
         try:

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "account.py": ["--clients", "10", "--messages", "50", "--lost", "0.1"],
+    "bias.py": ["--clients", "5", "--rate", "50", "--seconds", "3", "--rounds", "1"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],
 }
 

@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import psutil
@@ -41,6 +42,18 @@ async def test_a_redis_that_is_down_leaves_a_gap_and_processes_are_still_seen(
     assert {row["metric"] for row in rows if row["unit"] == "me"} == {"cpu", "rss_mb"}
     assert not [row for row in rows if row["metric"].startswith(("redis", "numsub", "channels"))]
     assert [float(row["t_s"]) for row in rows] == sorted(float(row["t_s"]) for row in rows)
+
+
+def test_steal_is_the_share_of_all_cpu_time_since_the_sample_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = namedtuple("times", "user idle steal guest guest_nice")  # noqa: PYI024 - as psutil's
+    told = iter([times(100, 100, 5, 50, 0), times(106, 102, 7, 56, 0), times(106, 102, 7, 56, 0)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(told))
+    watching = made(tmp_path / "samples.csv")
+    assert list(watching._machine_rows()) == [], "one look tells nothing"
+    assert list(watching._machine_rows()) == [("steal", "machine", 2 / (6 + 2 + 2))], "guests are among the users"
+    assert list(watching._machine_rows()) == [], "no time has passed"
 
 
 async def test_a_zombie_child_hides_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
