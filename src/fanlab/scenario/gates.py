@@ -77,8 +77,8 @@ def _fields() -> dict[str, Quantity]:
         fields |= {f"{block}.{name}": "ms" for name in _RECOVERY}
     fields |= _cache_fields()
     fields |= {f"generator.{name}": "ratio" for name in ("cpu", "bias_ratio", "bias_p99_ratio", "cpu_wait", "steal")}
-    for name in ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms", "bias_p99_ms", "wait_ms", "wait_p99_ms", "gc_max_ms"):
-        fields[f"generator.{name}"] = "ms"
+    lags = ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms", "bias_p99_ms", "wait_ms", "wait_p99_ms", "gc_max_ms")
+    fields |= {f"generator.{name}": "ms" for name in lags}
     fields |= {f"generator.{name}": "count" for name in ("bias_n", "bias_inferred")}
     fields |= {f"clock.{name}": "ms" for name in ("offset_ms", "bound_ms")}
     fields["clock.exchanges"] = "count"
