@@ -113,6 +113,11 @@ def down(history: History, at: float, back: float | None, *, why: str = "closed"
     return history
 
 
+def test_what_came_before_a_node_left_a_channel_had_time_to_come(told):
+    history = journal(stream([5, 6]), heard=without(5, 6)).node_line(0, 75, "unsubscribed", ch="news")
+    assert set(told(history)[0].values()) == {("unexplained", "redis_node", -1)}
+
+
 @pytest.mark.parametrize("lines", ["a gap", "no gap", "never again", "unsubscribed", "not yet"])
 def test_a_node_tells_of_its_subscription(told, lines):
     missing = [5, 6, 7]

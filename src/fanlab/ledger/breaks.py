@@ -49,7 +49,7 @@ class Kind(IntEnum):
 # to it; surely so in [sure_from, sure_to].
 BREAK_DTYPE = np.dtype([
     ("node", "<i8"), ("channel", "<i8"), ("from_ns", "<i8"), ("to_ns", "<i8"),
-    ("sure_from", "<i8"), ("sure_to", "<i8"), ("kind", "u1"), ("listed", "?"),
+    ("sure_from", "<i8"), ("sure_to", "<i8"), ("kind", "u1"), ("listed", "?"), ("orderly", "?"),
 ])  # fmt: skip
 
 
@@ -62,6 +62,7 @@ class _Break(NamedTuple):
     sure_to: int
     kind: Kind
     listed: bool  # by Redis' list; False: by the node's journal
+    orderly: bool = False  # the node left the channel itself: all that was published before has come
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,33 +130,33 @@ def _journaled(node: int, journal: NodeJournal, channels: Mapping[str, int], kno
         told = [(from_ns, to_ns) for of, from_ns, to_ns in journal.gaps if of == name]
         if not any(state in ("subscribed", "unsubscribed") for _, state in of_channel[name]):
             continue  # it may subscribe by a pattern, or say nothing of its subscriptions
-        for from_ns, to_ns, kind in _unsubscribed(of_channel[name]):
+        for from_ns, to_ns, kind, orderly in _unsubscribed(of_channel[name]):
             if not any(start <= to_ns and from_ns <= end for start, end in told):
                 if kind is Kind.GAP and known.killed(node, from_ns, to_ns):
                     kind = Kind.KILLED  # noqa: PLW2901 - the same break, better known
-                yield _Break(node, channel, from_ns, to_ns, from_ns, to_ns, kind, listed=False)
+                yield _Break(node, channel, from_ns, to_ns, from_ns, to_ns, kind, listed=False, orderly=orderly)
 
 
-def _unsubscribed(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int, Kind]]:
-    """When a channel was not subscribed, from one node's lines that bear on it, in order: (from, to, kind)."""
+def _unsubscribed(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int, Kind, bool]]:
+    """When a channel was not subscribed, from one node's lines that bear on it, in order: (from, to, kind, orderly)."""
     since: int | None = None  # not subscribed since then
-    on = broke = False
+    on = broke = orderly = False
     for t_ns, state in lines:
         match state:
             case "subscribed":
                 if since is not None:
-                    yield since, t_ns, Kind.GAP if broke else Kind.DEAF
+                    yield since, t_ns, Kind.GAP if broke else Kind.DEAF, orderly
                 elif on:
-                    yield t_ns, t_ns, Kind.GAP
+                    yield t_ns, t_ns, Kind.GAP, False
                 since, on, broke = None, True, False
             case "start":
-                since, on, broke = t_ns, False, False
+                since, on, broke, orderly = t_ns, False, False, False
             case "down" if on:
-                since, on, broke = t_ns, False, True
+                since, on, broke, orderly = t_ns, False, True, False
             case "unsubscribed":
-                since, on, broke = t_ns, False, False
+                since, on, broke, orderly = t_ns, False, False, True
     if since is not None:
-        yield since, NEVER, Kind.DEAF
+        yield since, NEVER, Kind.DEAF, orderly
 
 
 def _kind(node: int, journal: NodeJournal, from_ns: int, to_ns: int, known: _Known) -> Kind:
@@ -238,5 +239,6 @@ def breaks_met(table: NDArray[Any], way: Way, *, patient: bool = False) -> Met:
     inside = (before >= 0) & (way.sent_ns <= to_ns[before])
     waits = table["listed"] & np.isin(table["kind"], (Kind.KILLED, Kind.SILENT))
     ahead = ~inside & (after >= 0) & (way.next_ns >= from_ns[after]) & (from_ns[after] <= way.closed_ns)
+    ahead &= ~table["orderly"][after]
     ahead &= patient | way.patient | waits[after] | (from_ns[after] <= way.done_ns + IN_FLIGHT_NS)
     return Met(np.where(inside, before, np.where(ahead, after, -1)), ahead)
