@@ -15,9 +15,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+settings.register_profile("fanlab", deadline=None)  # machines are shared: how long an example took says nothing
+settings.load_profile("fanlab")
 
 REFERENCE_NODE = Path(__file__).resolve().parent.parent / "nodes" / "websockets"
 REFERENCE_MODULES = (
