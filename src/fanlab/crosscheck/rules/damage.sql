@@ -1,5 +1,11 @@
 -- Copies that came with other bytes than those published. Which message was it? If that can be told, it has arrived.
 
+-- What may have come to whom, and since when.
+CREATE VIEW possible AS
+SELECT client, message.stream, seq, intended, sent
+FROM promise JOIN message ON message.stream = promise.stream
+WHERE exists_maybe AND done >= ask AND sent <= gone;
+
 -- 1. Its token, with one byte changed back: the only message that it can have been.
 CREATE TABLE named (id INTEGER PRIMARY KEY, stream INTEGER, seq INTEGER);
 INSERT INTO named
@@ -8,9 +14,8 @@ FROM (
   SELECT DISTINCT damage.id, guess.stream, guess.seq
   FROM damage
     JOIN guess ON guess.damage = damage.id
-    JOIN message ON message.stream = guess.stream AND message.seq = guess.seq AND message.intended = guess.intended
-    JOIN promise ON promise.client = damage.client AND promise.stream = guess.stream
-  WHERE exists_maybe AND done >= ask AND sent <= gone AND sent <= damage.t
+    JOIN possible ON possible.client = damage.client AND possible.stream = guess.stream AND possible.seq = guess.seq
+  WHERE possible.intended = guess.intended AND sent <= damage.t
 )
 GROUP BY id
 HAVING COUNT(*) = 1;
@@ -45,10 +50,8 @@ WITH
   )
 SELECT place.id, place.client, of AS stream, low + 1 AS seq
 FROM place
-  JOIN message ON message.stream = of AND message.seq = low + 1
-  JOIN promise ON promise.client = place.client AND promise.stream = of
-WHERE high = low + 2 AND low_node = place.node AND high_node = place.node
-  AND exists_maybe AND done >= ask AND sent <= gone AND sent <= t
+  JOIN possible ON possible.client = place.client AND possible.stream = of AND possible.seq = low + 1
+WHERE high = low + 2 AND low_node = place.node AND high_node = place.node AND sent <= t
   AND NOT EXISTS (SELECT 1 FROM near WHERE near.client = place.client AND near.stream = of AND near.seq = low + 1);
 
 INSERT INTO named
