@@ -118,6 +118,11 @@ def test_what_came_before_a_node_left_a_channel_had_time_to_come(told):
     assert set(told(history)[0].values()) == {("unexplained", "redis_node", -1)}
 
 
+def test_a_node_leaves_what_it_had_lost_and_never_renewed(told):
+    history = down(journal(stream([5, 6]), heard=without(5, 6)), 46, None).node_line(0, 900, "unsubscribed", ch="news")
+    assert set(told(history)[0].values()) == {("no_subscriber", "redis_node", -1)}
+
+
 @pytest.mark.parametrize("lines", ["a gap", "no gap", "never again", "unsubscribed", "not yet"])
 def test_a_node_tells_of_its_subscription(told, lines):
     missing = [5, 6, 7]

@@ -153,7 +153,7 @@ def _unsubscribed(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int, 
                 since, on, broke, orderly = t_ns, False, False, False
             case "down" if on:
                 since, on, broke, orderly = t_ns, False, True, False
-            case "unsubscribed":
+            case "unsubscribed" if since is None:  # else it left what it had lost before
                 since, on, broke, orderly = t_ns, False, False, True
     if since is not None:
         yield since, NEVER, Kind.DEAF, orderly
