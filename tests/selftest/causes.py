@@ -27,7 +27,7 @@ HOPS: Mapping[Cause, frozenset[Hop]] = {
     Cause.PUBLISH_FAILED: frozenset({Hop.PUBLISHER_REDIS}),
     Cause.REDIS_DOWN: frozenset({Hop.PUBLISHER_REDIS}),
     Cause.NO_SUBSCRIBER: frozenset({Hop.REDIS_NODE}),
-    Cause.NODE_DOWN: frozenset({Hop.REDIS_NODE}),
+    Cause.NODE_DOWN: frozenset({Hop.REDIS_NODE, Hop.NODE_SOCKET}),  # the latter: paused while it handed it on
     Cause.RESUBSCRIBE_GAP: frozenset({Hop.REDIS_NODE}),
     Cause.OUTPUT_BUFFER_KILL: frozenset({Hop.REDIS_NODE}),
     Cause.PARTITION: frozenset({Hop.REDIS_NODE}),

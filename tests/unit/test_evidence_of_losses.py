@@ -64,6 +64,13 @@ def test_what_a_killed_node_journaled_in_time_it_had(told):
     assert found == {5: ("node_crash_in_flight", "node_socket", 0), 6: ("node_crash_in_flight", "unknown", 0)}
 
 
+@pytest.mark.parametrize(("paused_at", "cause"), [(51, "node_down"), (74, "unexplained")])
+def test_a_pause_takes_what_the_node_was_handing_on_and_not_what_it_had_handed_on(told, paused_at, cause):
+    history = stream([5, 6, 7]).close(0, 75).subscribe(0, node=1, at=76, took=1)
+    found, _ = told(journal(history.fault("pause", "node-1", paused_at, 300), heard=without(6, 7)))
+    assert found[5] == (cause, "node_socket", 0 if cause == "node_down" else -1)
+
+
 def test_a_paused_node_had_nothing_in_time(told):
     history = stream([5, 6, 7]).close(0, 75).subscribe(0, node=1, at=76, took=1).fault("pause", "node-1", 45, 300)
     for seq in (5, 6, 7):

@@ -64,6 +64,7 @@ class End:
         Bools  # the node was at fault when the message was sent, or so soon after that it may have been on its way
     )
     gone: Bools  # from when it was sent on the node was surely dead, or paused until the connection was over
+    in_hand: Bools  # the node may have been handing it from client to client when that fault struck
     hung: Bools  # the node had time to hand it on before it died, and handed nothing on
 
     @property
@@ -87,12 +88,14 @@ def end_of(losses: Losses, world: World, place: Place) -> End:
     fault = at_work(closed_ns, closed_ns)
     kind = np.where(fault >= 0, np.array([one.kind for one in faults] or [""])[fault], "")
     struck_ns = np.array([one.requested_ns or 0 for one in faults] or [0])[fault]
+    bitten_ns = np.array([one.confirmed_ns or NEVER for one in faults] or [0])[fault]
     return End(
         fault=fault,
         kind=kind,
         last=place.live & (losses.next_sent_ns > closed_ns),
         troubled=at_work(sent_ns, losses.done_ns + IN_FLIGHT_NS) >= 0,
         gone=_gone(faults, world.node_names, place, sent_ns),
+        in_hand=(fault >= 0) & (losses.done_ns + IN_HAND_NS >= struck_ns) & (sent_ns <= bitten_ns),
         hung=(fault >= 0) & (sent_ns + IN_HAND_NS < np.minimum(struck_ns, closed_ns)) & np.isin(kind, ENDS_NODES),
     )
 

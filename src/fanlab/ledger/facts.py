@@ -33,7 +33,7 @@ def facts_of(losses: Losses, world: World) -> Facts:
     redis = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
     strictly = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
     in_dark = ~np.isin(place.node, list(world.traffic.heard)) & ~_watched(world.traffic.redis, losses.sent_ns)
-    due_ns = losses.sent_ns, losses.sent_ns + world.lateness_ns
+    due_ns = losses.sent_ns, np.minimum(losses.sent_ns + world.lateness_ns, place.closed_ns)
     untold = place.live & ~seen.missed & (dropped == NO_DROP)
     doubtful, _ = world.own.unread_at(losses.client, *due_ns, untold)
     unread, surely_unread = world.own.unread_at(losses.client, *due_ns, untold & (cut.kind == NO_BREAK))
@@ -61,7 +61,7 @@ def facts_of(losses: Losses, world: World) -> Facts:
         gap_likely=place.live & ~seen.had & ~seen.all_counted & (strictly >= 0) & in_dark,
         uncounted=place.live & seen.uncounted,
         returned=cut.returned,
-        node_frozen=end.caught & (end.kind == PAUSE) & ~seen.had,
+        node_frozen=end.caught & (end.kind == PAUSE) & (~seen.had | end.in_hand),
         node_died=end.caught & np.isin(end.kind, ENDS_NODES),
         closed_slow=end.last & ~seen.missed & closed_as_slow(losses, world, place),
         redis_fault=world.injected_only(redis),
