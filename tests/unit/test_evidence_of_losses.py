@@ -78,6 +78,13 @@ def test_a_paused_node_had_nothing_in_time(told):
     assert set(told(journal(history, heard=without(5, 6, 7)))[0].values()) == {("node_down", "redis_node", 0)}
 
 
+def test_what_others_got_of_a_node_when_it_woke_it_did_not_have_in_time(told):
+    history = stream([5]).close(0, 56).subscribe(0, node=1, at=57, took=1, lag=1)
+    history.clients = 2
+    history.subscribe(1).fault("pause", "node-1", 49.5, 300).fan_out(0, 5, 301).deliver(1, 5, 302)
+    assert told(journal(history, heard=without(5)))[0][5] == ("node_down", "redis_node", 0)
+
+
 @pytest.mark.parametrize("known", ["time", "no time yet"])
 def test_a_node_that_died_by_itself(told, known):
     history = stream(range(6, 41)).close(0, 65)
@@ -123,6 +130,12 @@ def down(history: History, at: float, back: float | None, *, why: str = "closed"
 def test_what_came_before_a_node_left_a_channel_had_time_to_come(told):
     history = journal(stream([5, 6]), heard=without(5, 6)).node_line(0, 75, "unsubscribed", ch="news")
     assert set(told(history)[0].values()) == {("unexplained", "redis_node", -1)}
+
+
+def test_redis_knows_before_the_node_that_it_has_left_a_channel(told):
+    history = journal(stream([5, 6], receivers=0), heard=without(5, 6)).fault("pause", "node-1", 30, 48)
+    history.node_line(0, 65, "unsubscribed", ch="news").node_line(0, 66, "subscribed", ch="news")
+    assert set(told(history)[0].values()) == {("no_subscriber", "redis_node", 0)}
 
 
 def test_a_node_leaves_what_it_had_lost_and_never_renewed(told):

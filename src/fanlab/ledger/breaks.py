@@ -62,7 +62,7 @@ class _Break(NamedTuple):
     sure_to: int
     kind: Kind
     listed: bool  # by Redis' list; False: by the node's journal
-    orderly: bool = False  # the node left the channel itself: all that was published before has come
+    orderly: bool = False  # the node left the channel itself: all that Redis counted it for before has come
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +214,7 @@ class Way:
     closed_ns: Ints  # the end of the client's connection
     next_ns: Ints  # when the next message that came over that way was sent; NEVER: none
     patient: Bools  # its node was not reading, so that it may have waited for long
+    uncounted: Bools  # Redis did not count its node, whatever the node knew of that yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ def breaks_met(table: NDArray[Any], way: Way, *, patient: bool = False) -> Met:
 
     What was published shortly before a break that began on the same connection, with nothing later having come before
     it, was in Redis' buffer or the socket when the subscription went; what a full buffer or a cut link took has waited
-    for as long as it may.
+    for as long as it may. A node that leaves in order learns a little later than Redis does that it has left.
     """
     if not len(table) or not len(way.node):
         return Met(np.full(len(way.node), -1), np.zeros(len(way.node), np.bool_))
@@ -239,6 +240,6 @@ def breaks_met(table: NDArray[Any], way: Way, *, patient: bool = False) -> Met:
     inside = (before >= 0) & (way.sent_ns <= to_ns[before])
     waits = table["listed"] & np.isin(table["kind"], (Kind.KILLED, Kind.SILENT))
     ahead = ~inside & (after >= 0) & (way.next_ns >= from_ns[after]) & (from_ns[after] <= way.closed_ns)
-    ahead &= ~table["orderly"][after]
+    ahead &= way.uncounted | ~table["orderly"][after]
     ahead &= patient | way.patient | waits[after] | (from_ns[after] <= way.done_ns + IN_FLIGHT_NS)
     return Met(np.where(inside, before, np.where(ahead, after, -1)), ahead)

@@ -43,6 +43,7 @@ def cut_of(losses: Losses, world: World, place: Place, seen: Whereabouts, end: E
         closed_ns=place.closed_ns,
         next_ns=np.where(black, seen.after_ns, losses.next_sent_ns),
         patient=end.troubled,
+        uncounted=seen.uncounted,
     )
     table = _silences(world, way, seen, end)
     met = breaks_met(table, way)

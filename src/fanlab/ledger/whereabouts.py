@@ -105,8 +105,9 @@ def whereabouts(
 ) -> Whereabouts:
     """What the nodes' journals, their clients and Redis' counts say. The loop is over nodes, which are few.
 
-    What a node journals after the client's connection had ended (`closed_ns`) it did not have in time, nor what any
-    client of it received later where it was `gone` all the while: dead, or paused until that end.
+    What a node journals after the client's connection had ended (`closed_ns`) it did not have in time, whoever of its
+    clients received it then; nor what any of them received where it was `gone` all the while: dead, or paused until
+    that end.
     """
     count = len(node)
     had, ever, missed, uncounted, alike = (np.zeros(count, np.bool_) for _ in range(5))
@@ -127,8 +128,9 @@ def whereabouts(
             had[rows] = traffic.handed[one][message[rows]]
             if one in traffic.heard:
                 had_ns = traffic.heard[one][message[rows]]
-                had[rows] |= (had_ns > 0) & (had_ns <= closed_ns[rows])
-                missed[rows] = (had_ns > closed_ns[rows]) | ((had_ns == 0) & order.journal_goes_on(one, message[rows]))
+                late = had_ns > closed_ns[rows]
+                had[rows] = (had[rows] | (had_ns > 0)) & ~late
+                missed[rows] = late | ((had_ns == 0) & order.journal_goes_on(one, message[rows]))
             before_ns[rows], after_ns[rows] = order.neighbours(by_node, message[rows])
         uncounted[asked] = (receivers[asked] >= 0) & (receivers[asked] <= had_by[message[asked]])
         uncounted &= ~ever
