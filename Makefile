@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test selftest lint format lock wheel gallery clean
+.PHONY: demo test selftest mutants lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -22,6 +22,9 @@ test: $(READY)  ## every test that this machine can run; the others say why not
 
 selftest: $(READY)  ## plant faults whose truth is known, and see every checker find them; QUICK=1: some minutes
 	$(BIN)/python tests/selftest/selftest.py $(if $(QUICK),--quick) $(ARGS)
+
+mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; an hour or so
+	$(BIN)/python tests/mutation/mutants.py $(ARGS)
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .
@@ -49,4 +52,4 @@ gallery: $(READY)  ## renew the sample report that the README shows
 	cp reports/runs/quickstart/latest/report.html reports/runs/quickstart/latest/charts/heatmap.png reports/gallery/quickstart/
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache mutants

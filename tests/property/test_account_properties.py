@@ -21,12 +21,13 @@ from fanlab.ledger.records import DELIVERY, Status
 from fanlab.ledger.result import Account
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import plan_from_json
+from support.examples import examples
 from support.histories import History, ns
 from support.reference import TERMS, reckon
 
-CASES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CASES = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ORDER = ("reordered", "disagreed")  # one copy less may put others in order, or out of it
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite

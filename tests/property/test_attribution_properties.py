@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from fanlab.ledger.account import account
 from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.result import Account
+from support.examples import examples
 from support.planting import BY_ITSELF, NODES, PERIOD_MS, PLANTS, Story, Truths
 
-CASES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CASES = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SPACING_MS = 2700  # what comes to light within 2 s of a fault goes back to it
 
 

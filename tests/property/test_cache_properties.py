@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fanlab.ledger.account import account
 from fanlab.ledger.cached import CacheAccount, Staleness
 from fanlab.ledger.records import ReadStatus, Status
+from support.examples import examples
 from support.histories import History, ns
 
 MS = 1_000_000
@@ -116,7 +117,7 @@ def model(story: dict[str, list]) -> dict[str, int]:
     return figures
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(story=stories())
 def test_the_account_is_that_of_the_plain_model(story: dict[str, list]) -> None:
     with TemporaryDirectory() as folder:
@@ -138,7 +139,7 @@ def test_the_account_is_that_of_the_plain_model(story: dict[str, list]) -> None:
     assert len(made.misses) == tally.missed
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(story=stories())
 def test_wrong_entries_over_time_are_those_of_a_walk_through_it(story: dict[str, list]) -> None:
     with TemporaryDirectory() as folder:

@@ -15,10 +15,11 @@ from fanlab.crosscheck.answers import TERMS, Crosscheck
 from fanlab.errors import MeasurementError
 from fanlab.ledger.account import account
 from fanlab.rundir import RunDir
+from support.examples import examples
 from support.nasty import nasty_history, write_nasty
 
-CASES = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CASES = settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SEEDS = st.integers(0, 2**32)  # one draw decides all: fast, and still reproducible
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
+
 CLIENTS = ("a", "b")
 CHANNELS = ("news", "jobs")
 PING = ("PING", "")
@@ -135,7 +137,7 @@ class World:
         raise AssertionError("the node and Redis never come to rest")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(moves, min_size=10, max_size=80))
 def test_no_promise_is_broken_but_for_journaled_gaps(
     node_modules: SimpleNamespace, steps: list[tuple[str, str, str]]
