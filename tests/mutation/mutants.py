@@ -26,6 +26,7 @@ import mutmut.__main__ as mutmut
 from mutmut.configuration import config
 from mutmut.mutation import file_mutation
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
 from outside import Variant, survivors, variants
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ UNREVIEWED: Final = WORK / "unreviewed.yaml"
 LEFT_OUT: Final = frozenset({"operator_arg_removal", "operator_string"})
 AT_IMPORT: Final = {"src/fanlab/ledger/damage.py": frozenset({"_effects"})}  # what they return is a constant
 NEEDED: Final = 0.9
-SURVIVED, NO_TEST, UNTRIED = 0, 33, None  # what mutmut keeps of a mutant: pytest's exit code, and some of its own
+NOTICED: Final = frozenset({"killed", "timeout", "segfault"})  # mutmut's words; whatever else it says is a survivor
 
 
 class Survivor(NamedTuple):
@@ -112,19 +113,23 @@ def _results() -> Iterator[tuple[Path, dict[str, int | None]]]:
 def _forget_survivors() -> None:
     """So that mutmut tries them again: tests may have come since."""
     for meta, codes in _results():
-        kept = {name: UNTRIED if code in (SURVIVED, NO_TEST) else code for name, code in codes.items()}
+        kept = {name: code if _noticed(code) else None for name, code in codes.items()}
         told = json.loads(meta.read_text(encoding="utf-8"))
         meta.write_text(json.dumps({**told, "exit_code_by_key": kept}), encoding="utf-8")
 
 
 def _survivors(codes: Mapping[str, int | None]) -> Iterator[Survivor]:
     for name, code in codes.items():
-        if code in (SURVIVED, NO_TEST, UNTRIED):
+        if not _noticed(code):
             module, mangled = name.rsplit(".", 1)
             path = Path("src", *module.split(".")).with_suffix(".py")
             function = re.sub(r"__mutmut_\d+$", "", mangled)
             plain = function.removeprefix("xǁ").replace("ǁ", ".") if "ǁ" in function else function.removeprefix("x_")
             yield Survivor(f"{module}.{plain}", _change(get_diff_for_mutant(name, path=path)))
+
+
+def _noticed(code: int | None) -> bool:
+    return status_by_exit_code[code] in NOTICED
 
 
 def _survivor(variant: Variant) -> Survivor:
