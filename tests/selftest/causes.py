@@ -5,12 +5,14 @@ A run has a control node that nothing is done to, and one node with clients of i
 1 s after time 0, the second when the first is over. `bands` say what is true of a loss by when it was published.
 """
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from lines import Line
 from observe import LENIENT, Observed, look, observe
@@ -27,7 +29,7 @@ HOPS: Mapping[Cause, frozenset[Hop]] = {
     Cause.PUBLISH_FAILED: frozenset({Hop.PUBLISHER_REDIS}),
     Cause.REDIS_DOWN: frozenset({Hop.PUBLISHER_REDIS}),
     Cause.NO_SUBSCRIBER: frozenset({Hop.REDIS_NODE}),
-    Cause.NODE_DOWN: frozenset({Hop.REDIS_NODE, Hop.NODE_SOCKET}),  # the latter: paused while it handed it on
+    Cause.NODE_DOWN: frozenset({Hop.REDIS_NODE}),
     Cause.RESUBSCRIBE_GAP: frozenset({Hop.REDIS_NODE}),
     Cause.OUTPUT_BUFFER_KILL: frozenset({Hop.REDIS_NODE}),
     Cause.PARTITION: frozenset({Hop.REDIS_NODE}),
@@ -67,7 +69,7 @@ class Planted:
         marred: dict[str, set[tuple[int, ...]]] = {}
         for plant in plants:
             if plant.mar is not None:  # damage to the evidence itself, once the run is over
-                marred[plant.name] = plant.mar(RunDir(out))
+                marred[plant.name] = _marred_once(plant.mar, out)
                 seen = look(RunDir(out))
         judged = _Judged(seen, plants, slots, marred)
         wrong = judged.journaling() if self.journal else judged.black_box()
@@ -107,6 +109,13 @@ class Planted:
         }
 
 
+class _Truth(NamedTuple):
+    """What may be said of a loss: a cause, and the injected fault that it goes back to, -1 for none."""
+
+    cause: Cause
+    fault: int
+
+
 @dataclass(slots=True)
 class _Judged:
     seen: Observed
@@ -118,67 +127,80 @@ class _Judged:
     unknown: int = 0
 
     def journaling(self) -> list[str]:
-        """What is wrong: a cause that cannot be, a hop that does not belong to it, a plant without a loss."""
-        wrong: dict[str, int] = {}
-        for loss, acceptable in self._losses():
-            cause, hop = Cause(int(loss["cause"])), Hop(int(loss["hop"]))
+        """What is wrong: a cause or fault that cannot be, a hop that does not belong to it, a plant without a loss."""
+        wrong: Counter[str] = Counter()
+        fruitful: set[str] = set()
+        for loss in self.seen.account.losses:
+            truths = self._truths(loss)
+            cause, hop, fault = Cause(int(loss["cause"])), Hop(int(loss["hop"])), int(loss["fault"])
             self.counts[cause.label] = self.counts.get(cause.label, 0) + 1
-            if cause not in acceptable:
-                what = f"{cause.label} where only {_labels(acceptable)} can be, {self._when(loss)}"
-            elif hop not in HOPS[cause] and not (cause is Cause.NODE_CRASH_IN_FLIGHT and hop is Hop.UNKNOWN):
-                what = f"{cause.label} on the hop {hop.label}"
-            else:
+            if _Truth(cause, fault) not in truths.values():
+                what = f"{cause.label} by {self._fault(fault)} where only {self._labels(truths.values())} can be"
+                wrong[f"{what}, {self._when(loss)}"] += 1
+            elif hop in self._hops(cause, fault):
                 self.right += 1
-                continue
-            wrong[what] = wrong.get(what, 0) + 1
-        barren = [plant.name for plant in self.plants if not self.counts.get(plant.name)]
-        return [f"{count} × {what}" for what, count in list(wrong.items())[:4]] + [
-            f"not one loss by {name}" for name in barren
-        ]
-
-    def black_box(self) -> list[str]:
-        """What is wrong: a hop that cannot be, too many not known, no loss at all."""
-        wrong: dict[str, int] = {}
-        for loss, acceptable in self._losses():
-            hop = Hop(int(loss["hop"]))
-            possible = frozenset[Hop]().union(*(HOPS[cause] for cause in acceptable))
-            if hop in possible:
-                self.right += 1
-            elif hop is Hop.UNKNOWN:
+            elif cause is Cause.NODE_CRASH_IN_FLIGHT and hop is Hop.UNKNOWN:
                 self.unknown += 1
             else:
-                what = f"hop {hop.label} where only {_labels(possible)} can be, {self._when(loss)}"
-                wrong[what] = wrong.get(what, 0) + 1
-        found = [f"{count} × {what}" for what, count in list(wrong.items())[:4]]
+                wrong[f"{cause.label} on the hop {hop.label}"] += 1
+            fruitful |= {name for name, truth in truths.items() if cause.label == name and truth.cause is cause}
+        return self._told_wrong(wrong, fruitful)
+
+    def black_box(self) -> list[str]:
+        """What is wrong: a loss that nobody planted, a hop that cannot be, too few known, a plant without a loss."""
+        wrong: Counter[str] = Counter()
+        fruitful: set[str] = set()
+        for loss in self.seen.account.losses:
+            truths = self._truths(loss)
+            hop = Hop(int(loss["hop"]))
+            possible = frozenset[Hop]().union(*(self._hops(*truth) for truth in truths.values()))
+            fruitful |= truths.keys()
+            if hop in possible:
+                self.right += 1
+            elif hop is Hop.UNKNOWN and possible:
+                self.unknown += 1
+            else:
+                what = " or ".join(sorted(one.label for one in possible)) or "nothing"
+                wrong[f"hop {hop.label} where only {what} can be, {self._when(loss)}"] += 1
+        found = self._told_wrong(wrong, fruitful)
         total = self.right + self.unknown
-        if total == 0:
-            found.append("nothing was lost")
-        elif self.right < math.ceil(RIGHT_HOPS * total):
+        if self.right < math.ceil(RIGHT_HOPS * total):
             found.append(f"only {self.right} of {total} hops are known")
         return found
 
     def told(self) -> str:
         """The figures of a line that passed."""
-        if self.counts:
-            return f"{self.right} of {self.right} right: " + ", ".join(f"{n} {c}" for c, n in self.counts.items())
-        return f"{self.right} hops right, {self.unknown} said to be unknown, 0 wrong"
+        total = self.right + self.unknown
+        if not self.counts:
+            return f"{self.right} of {total} hops right, {self.unknown} said to be unknown"
+        unknown = f", the hop of {self.unknown} unknown" if self.unknown else ""
+        return f"{total} of {total} right{unknown}: " + ", ".join(f"{n} {cause}" for cause, n in self.counts.items())
 
-    def _losses(self) -> list[tuple[Any, frozenset[Cause]]]:
-        """Each loss with the causes that can be true of it."""
-        return [(loss, self._acceptable(loss)) for loss in self.seen.account.losses]
+    def _told_wrong(self, wrong: Counter[str], fruitful: set[str]) -> list[str]:
+        barren = [f"not one loss by {plant.name}" for plant in self.plants if plant.name not in fruitful]
+        return [f"{count} × {what}" for what, count in wrong.most_common(4)] + barren
 
-    def _acceptable(self, loss: Any) -> frozenset[Cause]:
-        group = self.seen.group_of(int(loss["client"]))
-        t_s = self._t_s(loss)
+    def _truths(self, loss: Any) -> dict[str, _Truth]:
+        """What can be true of a loss, by the name of the plant, and a number where a plant admits more than one."""
+        group, t_s = self.seen.group_of(int(loss["client"])), self._t_s(loss)
         key = (int(loss["client"]), int(loss["stream"]), int(loss["seq"]))
-        found: set[Cause] = set()
+        found: dict[str, _Truth] = {}
         for plant, slot in zip(self.plants, self.slots, strict=True):
             if plant.mar is not None:
-                if key in self.marred[plant.name]:
-                    found.add(Cause.GENERATOR_FAULT)
-            elif plant.wide or group == slot.group:
-                found |= _causes_at(plant.bands(slot, self.seen), t_s)
-        return frozenset(found)
+                causes = {Cause.GENERATOR_FAULT} if key in self.marred[plant.name] else set()
+            else:
+                ours = plant.wide or group == slot.group
+                causes = _causes_at(plant.bands(slot, self.seen), t_s) if ours else set()
+            for cause in causes:
+                found[plant.name if cause.label == plant.name else f"{plant.name}, {cause.label}"] = _Truth(
+                    cause, plant.fault_of(slot, self.seen)
+                )
+        return found
+
+    def _hops(self, cause: Cause, fault: int) -> frozenset[Hop]:
+        """Where losses by this cause happen. Only a paused node has what it then hands on too late."""
+        paused = fault >= 0 and self.seen.account.faults[fault].kind == "pause"
+        return HOPS[cause] | ({Hop.NODE_SOCKET} if cause is Cause.NODE_DOWN and paused else frozenset())
 
     def _t_s(self, loss: Any) -> float:
         return (int(loss["intended_ns"]) - self.seen.account.zero_ns) / NS_PER_S
@@ -186,17 +208,27 @@ class _Judged:
     def _when(self, loss: Any) -> str:
         return f"as at {self._t_s(loss):.3f} s for client {int(loss['client'])}"
 
+    def _fault(self, fault: int) -> str:
+        return "no fault" if fault < 0 else self.seen.account.faults[fault].kind
+
+    def _labels(self, truths: Iterable[_Truth]) -> str:
+        return " or ".join(sorted(f"{cause.label} by {self._fault(fault)}" for cause, fault in truths)) or "nothing"
+
+
+def _marred_once(mar: Callable[[RunDir], set[tuple[int, ...]]], out: Path) -> set[tuple[int, ...]]:
+    """What that cost; noted, for when the run is judged again."""
+    note = out / "marred.json"
+    if not note.exists():
+        note.write_text(json.dumps(sorted(mar(RunDir(out)))), encoding="utf-8")
+    return {tuple(key) for key in json.loads(note.read_text(encoding="utf-8"))}
+
 
 def _causes_at(bands: Sequence[Band], t_s: float) -> set[Cause]:
     return {cause for band in bands if band.from_s <= t_s <= band.to_s for cause in band.causes}
 
 
-def _labels(members: frozenset[Any]) -> str:
-    return " or ".join(sorted(member.label for member in members)) or "nothing"
-
-
 def batches(*, quick: bool) -> list[Planted]:
-    """Alone and in all pairs, with a journal and without; quick: six alone with, four without, two pairs."""
+    """Alone and in all pairs, with a journal and without; quick: some of them."""
     if quick:
         alone = ("publish_failed", "no_subscriber", "resubscribe_gap", "client_reconnecting", "generator_fault")
         pairs = (("redis_down", "node_down"), ("partition", "never_returned"))

@@ -46,7 +46,8 @@ class Good:
         scenario = {**yaml.safe_load(file.read_text(encoding="utf-8")), "seed": self.seed, "limits": LENIENT}
         seen = observe(scenario, out)
         ledger = seen.summary["ledger"]
-        told = f"{seen.summary['verdict']}: owed {ledger['owed']}, lost {ledger['lost']}, unexplained 0"
+        unexplained = seen.summary["loss"]["unexplained"]
+        told = f"{seen.summary['verdict']}: owed {ledger['owed']}, lost {ledger['lost']}, unexplained {unexplained}"
         if seen.summary["verdict"] != "pass":
             told = "; ".join(seen.summary["reasons"])
         if not seen.agrees:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,12 +70,16 @@ class Observed:
 def observe(scenario: Mapping[str, Any], out: Path, actors: Sequence[Actor] = ()) -> Observed:
     """Run `scenario` into the folder `out` while the actors act, and look at what it left.
 
-    An actor that fails, or a run that takes longer than its deadline, raises.
+    A run that is there already, and whole, is looked at as it is. An actor that fails, or a run that takes longer than
+    its deadline, raises.
     """
-    (loaded,) = load_text(yaml.safe_dump(dict(scenario), sort_keys=False), scenario["name"])
     rundir = RunDir(out)
-    rundir.create()
-    asyncio.run(_run_with(Request(loaded, rundir, ["selftest"]), actors))
+    kept = _manifest(rundir)
+    if kept is None or kept["status"] != "complete":
+        shutil.rmtree(out, ignore_errors=True)
+        (loaded,) = load_text(yaml.safe_dump(dict(scenario), sort_keys=False), scenario["name"])
+        rundir.create()
+        asyncio.run(_run_with(Request(loaded, rundir, ["selftest"]), actors))
     return look(rundir)
 
 

@@ -66,7 +66,16 @@ class Plant:
     wide: bool = False  # it touches the clients of every node
     moves: bool = False  # its clients may go to the control node, too
     bulky: bool = False  # its clients have a channel of large messages, so that buffers fill
+    for_good: bool = False  # whatever cuts its node off from Redis first does so for good
     mar: Callable[[RunDir], set[tuple[int, ...]]] | None = None  # damages the evidence; what that costs
+
+    def fault_of(self, slot: Slot, seen: Observed) -> int:
+        """The injected fault that its losses go back to: an index into the account's faults; -1 if it injects none."""
+        if not self.faults(slot) and not self.for_good:
+            return -1
+        targets = {"redis"} if self.wide or self.for_good else {slot.node}
+        mine = [index for index, fault in enumerate(seen.account.faults) if fault.target in targets]
+        return mine[0] if mine else -1
 
 
 def _only(*causes: Cause, before_s: float = EDGE_S, until_s: float) -> Bands:
@@ -172,7 +181,7 @@ def _mar_deliveries(rundir: RunDir) -> set[tuple[int, ...]]:
 def _redis_away(_: Slot, seen: Observed) -> Sequence[Band]:
     (fault,) = [fault for fault in seen.account.faults if fault.target == "redis"]
     dead_s, back_s = _seconds(fault.requested_ns, seen), _seconds(fault.heal_confirmed_ns, seen)
-    gap = frozenset({Cause.RESUBSCRIBE_GAP, Cause.NO_SUBSCRIBER})
+    gap = frozenset({Cause.RESUBSCRIBE_GAP})
     return [
         Band(dead_s - EDGE_S, back_s + 1.0, frozenset({Cause.REDIS_DOWN})),
         Band(dead_s - EDGE_S, dead_s + EDGE_S, gap),
@@ -181,10 +190,19 @@ def _redis_away(_: Slot, seen: Observed) -> Sequence[Band]:
 
 
 def _never_answered(slot: Slot, _: Observed) -> Sequence[Band]:
-    meanwhile = frozenset({Cause.NODE_DOWN, Cause.NEVER_RETURNED, Cause.NEVER_SUBSCRIBED})
+    """Paused, so that its clients go; and who comes back is not answered. An outage without an end is no return."""
     return [
-        Band(slot.at_s - EDGE_S, slot.at_s + 2.2, meanwhile),
-        Band(slot.at_s + 1.2, FOREVER_S, frozenset({Cause.NEVER_SUBSCRIBED})),
+        Band(slot.at_s - EDGE_S, slot.at_s + 1.4, frozenset({Cause.NODE_DOWN})),
+        Band(slot.at_s + 0.8, slot.at_s + 1.8, frozenset({Cause.NEVER_RETURNED})),
+        Band(slot.at_s + 1.1, FOREVER_S, frozenset({Cause.NEVER_SUBSCRIBED})),
+    ]
+
+
+def _closed_as_slow(slot: Slot, _: Observed) -> Sequence[Band]:
+    """The node drops what does not fit, closes the connection, skips the client meanwhile; and that comes back."""
+    return [
+        Band(slot.at_s - 1.0, slot.at_s + 3.5, frozenset({Cause.SLOW_CLIENT_DROP, Cause.NOT_OPEN})),
+        Band(slot.at_s + 1.5, slot.at_s + 5.0, frozenset({Cause.CLIENT_RECONNECTING})),
     ]
 
 
@@ -212,6 +230,7 @@ _ALL = (
         _only(Cause.NO_SUBSCRIBER, before_s=FOREVER_S, until_s=FOREVER_S),
         kind="saboteurs/forgets-to-resubscribe",
         actors=_cut_off,
+        for_good=True,
     ),
     Plant(
         "node_down",
@@ -263,7 +282,7 @@ _ALL = (
     ),
     Plant(
         "not_open",
-        _only(Cause.SLOW_CLIENT_DROP, Cause.NOT_OPEN, Cause.CLIENT_RECONNECTING, before_s=2.0, until_s=6.0),
+        _closed_as_slow,
         lasts_s=5.0,
         kind="saboteurs/lying-proxy",
         env=lambda slot: {**_STALL, "SLOW_CLIENT": "close", "LIE_STALL_AT": f"{slot.at_s:g}", "LIE_STALL_FOR": "3"},
@@ -271,7 +290,7 @@ _ALL = (
     ),
     Plant(
         "write_error",
-        _only(Cause.WRITE_ERROR, Cause.CLIENT_RECONNECTING, until_s=FOREVER_S, before_s=FOREVER_S),
+        _only(Cause.WRITE_ERROR, until_s=FOREVER_S, before_s=FOREVER_S),
         kind="saboteurs/write-fails",
     ),
     Plant(

@@ -15,6 +15,7 @@ Every run is judged by the second checker, in SQL, too; a line fails where the t
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -61,7 +62,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="fanlab-selftest-") as scratch,
         ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
     ):
-        outs = [(options.keep or Path(scratch)) / f"{number:04d}" for number in range(len(chosen))]
+        outs = [(options.keep or Path(scratch)) / name for name in _folders(chosen)]
         jobs = list(zip(chosen, outs, strict=True))
         together = pool.map(_run, *_columns([job for job in jobs if not job[0].alone]))
         alone = (pool.submit(_run, *job).result() for job in jobs if job[0].alone)
@@ -79,6 +80,12 @@ def main() -> int:
     )
     print(f"{len(lines) - failed} passed, {failed} failed")
     return 1 if failed or not lines else 0
+
+
+def _folders(batches: Sequence[Batch]) -> list[str]:
+    """A name for each, the same whenever it is run; several batches of one name are numbered."""
+    names = [re.sub(r"[^a-zA-Z0-9]+", "-", batch.name).strip("-") for batch in batches]
+    return [f"{name}-{names[: at + 1].count(name)}" for at, name in enumerate(names)]
 
 
 def _columns(jobs: Sequence[tuple[Batch, Path]]) -> tuple[list[Batch], list[Path]]:
@@ -103,7 +110,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help="batches whose name holds this text")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time; some are alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the lines as JSON, too")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the run directories here")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep the runs here; judge those again that are there"
+    )
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")

@@ -85,6 +85,11 @@ def test_what_others_got_of_a_node_when_it_woke_it_did_not_have_in_time(told):
     assert told(journal(history, heard=without(5)))[0][5] == ("node_down", "redis_node", 0)
 
 
+def test_what_a_node_had_at_once_it_had_though_the_connection_ended_in_that_moment(told):
+    history = stream([5]).close(0, 50.2).subscribe(0, node=1, at=57, took=1, lag=1)
+    assert told(journal(history))[0][5] == ("unexplained", "node_socket", -1)
+
+
 @pytest.mark.parametrize("known", ["time", "no time yet"])
 def test_a_node_that_died_by_itself(told, known):
     history = stream(range(6, 41)).close(0, 65)

@@ -148,12 +148,8 @@ def test_what_is_not_reviewed_is_written_down_ready_for_reasons(unreviewed):
     assert mutants.reviewed(unreviewed.with_name("none.yaml")) == {}
 
 
-@pytest.mark.parametrize(
-    ("code", "noticed"),
-    [(1, True), (3, True), (-24, True), (-11, True), (0, False), (5, False), (33, False), (34, False), (None, False)],
-)
-def test_only_what_a_test_noticed_counts(code, noticed):
-    assert mutants._noticed(code) is noticed
+def test_only_what_a_test_noticed_counts():
+    assert [code for code in (0, 1, 2, 3, 5, 33, 34, 35, None, -24, -11) if mutants._noticed(code)] == [1, 3, -24, -11]
 
 
 def test_the_projects_own_reviews_have_reasons():

@@ -105,15 +105,15 @@ def whereabouts(
 ) -> Whereabouts:
     """What the nodes' journals, their clients and Redis' counts say. The loop is over nodes, which are few.
 
-    What a node journals after the client's connection had ended (`closed_ns`) it did not have in time, whoever of its
-    clients received it then; nor what any of them received where it was `gone` all the while: dead, or paused until
-    that end.
+    What a node journals long after it was sent, and after the client's connection had ended (`closed_ns`), it did not
+    have in time, whoever of its clients received it then; nor what any of them received where it was `gone` all the
+    while: dead, or paused until that end.
     """
     count = len(node)
     had, ever, missed, uncounted, alike = (np.zeros(count, np.bool_) for _ in range(5))
     before_ns, after_ns = np.full(count, -1), np.full(count, NEVER)
     asked = np.flatnonzero(live & (node < len(traffic.handed)))
-    receivers = traffic.messages.receivers[message]
+    receivers, done_ns = traffic.messages.receivers[message], traffic.messages.done_ns[message]
     all_counted = receivers - traffic.uncounted_witness >= len(traffic.handed)
     if len(asked):
         order = _Order(traffic)
@@ -128,7 +128,7 @@ def whereabouts(
             had[rows] = traffic.handed[one][message[rows]]
             if one in traffic.heard:
                 had_ns = traffic.heard[one][message[rows]]
-                late = had_ns > closed_ns[rows]
+                late = had_ns > np.maximum(closed_ns[rows], done_ns[rows] + IN_HAND_NS)
                 had[rows] = (had[rows] | (had_ns > 0)) & ~late
                 missed[rows] = late | ((had_ns == 0) & order.journal_goes_on(one, message[rows]))
             before_ns[rows], after_ns[rows] = order.neighbours(by_node, message[rows])
