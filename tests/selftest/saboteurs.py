@@ -1,7 +1,9 @@
-"""Each saboteur is caught every time, and what it did is told by its right name.
+"""Each saboteur is caught every time, and what it did is told by its right name, in the right number, on its own node.
 
 `tests/selftest/scenarios/<name>.yaml` triggers the fault of `nodes/saboteurs/<name>`; here stands what fanlab must say:
-which alarms (fields of summary.json above 0), and of what is lost, which causes and hops, of copies, which causes.
+which alarms (fields of summary.json above 0), and of what is lost, which causes and hops, of copies, which causes. What
+the saboteur itself did is the `main` figure: the losses of the first cause, or else the alarm. It is exact where the
+scenario fixes it, and otherwise within what rate × time × clients leave open. None of it may be found on a good node.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +14,9 @@ from typing import ClassVar
 import yaml
 from lines import Line
 from observe import LENIENT, Observed, observe
+
+from fanlab.ledger.causes import Cause
+from fanlab.ledger.odd import Odd
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 SEEDS = range(1, 21)
@@ -26,6 +31,7 @@ class Expected:
     causes: tuple[str, ...] = ()  # of what is lost: where it must be lost the first must be there; the others may
     hops: frozenset[str] = frozenset()
     copies: frozenset[str] = frozenset()
+    main: tuple[int, int] | None = None  # at least and at most
     late: bool = False  # its alarm is a gate on latency
     stale: bool = False  # its alarm is entries left wrong in a cache
 
@@ -33,46 +39,53 @@ class Expected:
 ALARMS = frozenset({"lost", "duplicated", "reordered", "unexpected", "disagreed", "corrupted"})
 
 
-def _lost(first: str, *others: str, hops: Sequence[str]) -> Expected:
-    return Expected(frozenset({"lost"}), causes=(first, *others), hops=frozenset(hops))
+def _lost(first: str, *others: str, main: int | tuple[int, int], hops: Sequence[str]) -> Expected:
+    return Expected(frozenset({"lost"}), causes=(first, *others), hops=frozenset(hops), main=_range(main))
 
 
-def _odd(alarm: str, *, also: Sequence[str] = (), copies: Sequence[str] = ()) -> Expected:
+def _odd(alarm: str, *, main: int | tuple[int, int], also: Sequence[str] = (), copies: Sequence[str] = ()) -> Expected:
     causes = ("client_reconnecting", "node_down") if "lost" in also else ()
     hops = frozenset({"client", "redis_node"} if causes else ())
-    return Expected(frozenset({alarm}), frozenset(also), causes, hops, frozenset(copies))
+    return Expected(frozenset({alarm}), frozenset(also), causes, hops, frozenset(copies), _range(main))
+
+
+def _range(main: int | tuple[int, int]) -> tuple[int, int]:
+    return main if isinstance(main, tuple) else (main, main)
 
 
 _BREAK = ("resubscribe_gap",)  # the short one that the good node has, too
 _RESTART = ("redis_down", *_BREAK)
 _AWAY = ("node_down", "node_crash_in_flight", "client_reconnecting")
+_UP = ("publisher_redis", "redis_node")
 EXPECTED: Mapping[str, Expected] = {
-    "acknowledges-early": _lost("no_subscriber", hops=["redis_node"]),
-    "closes-without-goodbye": _lost("client_reconnecting", *_BREAK, hops=["client", "redis_node"]),
-    "corrupts-a-byte": _odd("corrupted"),
-    "crosstalk": _odd("unexpected"),
-    "cut-link": _lost("partition", hops=["redis_node"]),
-    "deaf-after-restart": _lost("unexplained", *_RESTART, hops=["redis_node", "publisher_redis"]),
-    "drops-oldest-when-full": _lost("unexplained", hops=["redis_node"]),
-    "drops-others-on-leave": _lost("no_subscriber", *_AWAY, hops=["redis_node", "client"]),
-    "duplicates-on-reconnect": _odd("duplicated", also=["lost", "reordered"], copies=["replay"]),
-    "forgets-a-client": _lost("unexplained", hops=["node_socket"]),
-    "forgets-to-resubscribe": _lost("no_subscriber", *_RESTART, hops=["redis_node", "publisher_redis"]),
+    "acknowledges-early": _lost("no_subscriber", main=(75, 150), hops=["redis_node"]),
+    "closes-without-goodbye": _lost("client_reconnecting", *_BREAK, main=(40, 100), hops=["client", "redis_node"]),
+    "corrupts-a-byte": _odd("corrupted", main=90),
+    "crosstalk": _odd("unexpected", main=240),
+    "cut-link": _lost("partition", main=(270, 400), hops=["redis_node"]),
+    "deaf-after-restart": _lost("unexplained", *_RESTART, main=(350, 500), hops=_UP),
+    "drops-oldest-when-full": _lost("unexplained", main=(4000, 7000), hops=["redis_node"]),
+    "drops-others-on-leave": _lost("no_subscriber", *_AWAY, main=(100, 160), hops=["redis_node", "client"]),
+    "duplicates-on-reconnect": _odd("duplicated", main=255, also=["lost", "reordered"], copies=["replay"]),
+    "forgets-a-client": _lost("unexplained", main=(190, 200), hops=["node_socket"]),
+    "forgets-to-resubscribe": _lost("no_subscriber", *_RESTART, main=(350, 480), hops=_UP),
     "head-of-line": Expected(frozenset(), late=True),
-    "leaves-zombies": _odd("duplicated", also=["lost"], copies=["double_subscription"]),
-    "lying-proxy": _lost("unexplained", hops=["node_socket"]),
-    "never-confirms": _lost("never_subscribed", "never_returned", *_AWAY, hops=["client", "redis_node", "unknown"]),
-    "partial-resubscribe": _lost("no_subscriber", *_RESTART, hops=["redis_node", "publisher_redis"]),
-    "reorders-across-channels": _odd("disagreed"),
-    "reorders-within-channel": _odd("reordered"),
-    "skips-during-fragmented-send": _lost("unexplained", hops=["node_socket"]),
-    "spins-after-keepalive-death": _lost("no_subscriber", *_RESTART, hops=["redis_node", "publisher_redis"]),
+    "leaves-zombies": _odd("duplicated", main=(250, 315), also=["lost"], copies=["double_subscription"]),
+    "lying-proxy": _lost("unexplained", main=7, hops=["node_socket"]),
+    "never-confirms": _lost(
+        "never_subscribed", "never_returned", *_AWAY, main=(350, 450), hops=["client", "redis_node", "unknown"]
+    ),
+    "partial-resubscribe": _lost("no_subscriber", *_RESTART, main=(350, 480), hops=_UP),
+    "reorders-across-channels": _odd("disagreed", main=(300, 360)),
+    "reorders-within-channel": _odd("reordered", main=75),
+    "skips-during-fragmented-send": _lost("unexplained", main=(250, 420), hops=["node_socket"]),
+    "spins-after-keepalive-death": _lost("no_subscriber", *_RESTART, main=(350, 480), hops=_UP),
     "stale-cache": Expected(frozenset(), stale=True),
     "stops-listener-with-last-unsubscribe": _lost(
-        "unexplained", *_AWAY, hops=["redis_node", "client", "node_socket", "unknown"]
+        "unexplained", *_AWAY, main=(300, 400), hops=["redis_node", "client"]
     ),
-    "subscribes-twice": _odd("duplicated", copies=["double_subscription"]),
-    "write-fails": _lost("write_error", hops=["node_socket"]),
+    "subscribes-twice": _odd("duplicated", main=450, copies=["double_subscription"]),
+    "write-fails": _lost("write_error", main=40, hops=["node_socket"]),
 }
 
 
@@ -120,11 +133,31 @@ def _amiss(seen: Observed, expected: Expected) -> Iterator[str]:
         ("copies by", copies, expected.copies),
     ):
         yield from (f"{found[name]} {what} {name}" for name in sorted(found.keys() - allowed))
+    yield from _main_amiss(seen, expected)
     gates = [gate["expr"] for gate in summary["gates"] if not gate["ok"]]
     if expected.late and not any(gate.startswith("latency") for gate in gates):
         yield "no gate on latency fails"
     if expected.stale and not (summary["cache"] and summary["cache"]["wrong_for_good"]):
         yield "no cache is wrong for good"
+
+
+def _main_amiss(seen: Observed, expected: Expected) -> Iterator[str]:
+    """What is not as it must be with the figure that is the saboteur's own doing."""
+    if expected.main is None:
+        return
+    if "lost" in expected.alarms:
+        name, losses = expected.causes[0], seen.account.losses
+        nodes = losses["node"][losses["cause"] == Cause[name.upper()]]
+    else:
+        (name,) = expected.alarms
+        odd = seen.account.odd
+        nodes = odd["node"][odd["kind"] == Odd[name.upper()]]
+    low, high = expected.main
+    if not low <= len(nodes) <= high:
+        yield f"{len(nodes)} {name} where {low} to {high} were planted"
+    kinds = [node["kind"] for node in seen.manifest["plan"]["nodes"]]
+    if elsewhere := sum(not kinds[node].startswith("saboteurs/") for node in nodes.tolist()):
+        yield f"{elsewhere} {name} on a node that did nothing wrong"
 
 
 def _positive(counts: Mapping[str, int]) -> dict[str, int]:
