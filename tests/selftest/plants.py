@@ -100,7 +100,8 @@ def _death(after: Cause, *, frozen_s: float = 0.0, at_home: Cause | None = None)
         fault = _fault(slot, seen)
         dead_s, back_s = _seconds(fault.requested_ns, seen), _seconds(fault.heal_confirmed_ns, seen)
         started_s = _seconds(fault.heal_requested_ns, seen)  # clients may find it before the probe does
-        in_flight = Band(dead_s - frozen_s - EDGE_S, dead_s + EDGE_S, frozenset({Cause.NODE_CRASH_IN_FLIGHT}))
+        frozen_at_s = min(slot.at_s, dead_s) - frozen_s  # the kill may be late on a busy machine
+        in_flight = Band(frozen_at_s - EDGE_S, dead_s + EDGE_S, frozenset({Cause.NODE_CRASH_IN_FLIGHT}))
         if at_home is None:
             return [in_flight, Band(dead_s - EDGE_S, FOREVER_S, frozenset({after}))]
         return [
