@@ -6,6 +6,7 @@ One line per planted case; the last line is `N passed, 0 failed`. Exit 1 if any 
     saboteurs   servers with one real-world fault each, under nodes/saboteurs: each must be caught, with the right cause
     good        the good node, in steady and in broken systems: no alarm
     causes      each cause of a loss planted alone and in pairs, on nodes with a journal and without
+    copies      messages published twice, or sent twice by Redis' side: found, and put down to that
     latency     injected delays are recovered; a freeze gives the percentile that theory gives
     overload    a generator that cannot keep up makes the run invalid
 
@@ -30,6 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import causes
+import copies
 import good
 import latency
 import overload
@@ -42,6 +44,7 @@ PARTS = {
     "saboteurs": saboteurs.batches,
     "good": good.batches,
     "causes": causes.batches,
+    "copies": copies.batches,
     "latency": latency.batches,
     "overload": overload.batches,
 }
