@@ -13,7 +13,8 @@ Told are, for p50 and p99 of the measure phase:
   on connections that are spread over the order in which the clients connect. Nothing of any generator is in it, so
   reported − bias should come near it; and how far reported lies above it, as a share of reported.
 
-A line is printed per round, then the median of the rounds.
+A line is printed per round, then the median of the rounds. With --check the medians are judged: exit 1 if the bias is
+above 5 % of the reported p50 or 10 % of the p99, or if reported and independent are further apart than 10 % and 15 %.
 """
 
 import argparse
@@ -36,6 +37,7 @@ SPAWN_PER_S = 100
 CONNECTIONS = 8
 SO_TIMESTAMPNS = 35
 LIMITS = ("schedule_lag_p99=10s", "loop_lag_p99=10s", "bias_p99=10s", "cpu=1")  # busy machines are measured, too
+MOST = {"p50": {"share": 0.05, "apart": 0.10}, "p99": {"share": 0.10, "apart": 0.15}}  # of what is reported
 FIELDS = ("reported", "bias", "share", "waited", "independent", "apart")
 SCENARIO = """
 name: bias
@@ -55,29 +57,44 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="messages per second, each to every client")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--check", action="store_true", help="judge the medians")
     parser.add_argument("--independent", metavar="PORT", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.independent:
         independent(arguments.independent, arguments.out, arguments.clients / SPAWN_PER_S)
     else:
-        compare(arguments)
+        medians = compare(arguments)
+        if arguments.check and (wrong := amiss(medians)):
+            raise SystemExit("\n".join(wrong))
 
 
-def compare(arguments: argparse.Namespace) -> None:
-    """All rounds, and their medians."""
-    rounds = []
+def amiss(medians: dict[str, dict[str, float]]) -> list[str]:
+    """What is too much of a bias, or too far apart."""
+    return [
+        f"{percentile}: {field} is {medians[percentile][field]:+.1%} of what is reported, at most {most:.0%} is good"
+        for percentile, limits in MOST.items()
+        for field, most in limits.items()
+        if not abs(medians[percentile][field]) <= most
+    ]
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """All rounds, and their medians, which are returned, too."""
+    rounds, medians = [], {}
     for number in range(1, arguments.rounds + 1):
         rounds.append(measure(arguments))
         print(f"round {number}: {told(rounds[-1])}", flush=True)
     print("\n| | reported ms | bias ms | bias / reported | waited ms | independent ms | reported above it |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for percentile in ("p50", "p99"):
-        medians = {field: statistics.median(each[percentile][field] for each in rounds) for field in FIELDS}
+        one = {field: statistics.median(each[percentile][field] for each in rounds) for field in FIELDS}
+        medians[percentile] = one
         print(
-            f"| {percentile} | {medians['reported']:.3f} | {medians['bias']:.3f} | {medians['share']:.1%} |"
-            f" {medians['waited']:.3f} | {medians['independent']:.3f} | {medians['apart']:+.1%} |"
+            f"| {percentile} | {one['reported']:.3f} | {one['bias']:.3f} | {one['share']:.1%} |"
+            f" {one['waited']:.3f} | {one['independent']:.3f} | {one['apart']:+.1%} |"
         )
+    return medians
 
 
 def told(figures: dict[str, dict[str, float]]) -> str:

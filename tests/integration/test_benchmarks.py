@@ -1,5 +1,6 @@
 """The commands that print the docs' figures run; the figures themselves are not tested."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,27 @@ def test_benchmark(name: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert "| ---" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("percentile", "field", "value", "said"),
+    [
+        ("p50", "share", 0.05, []),
+        ("p50", "share", 0.051, ["p50: share is +5.1% of what is reported, at most 5% is good"]),
+        ("p99", "share", 0.2, ["p99: share is +20.0% of what is reported, at most 10% is good"]),
+        ("p50", "apart", -0.2, ["p50: apart is -20.0% of what is reported, at most 10% is good"]),
+        ("p99", "apart", float("nan"), ["p99: apart is +nan% of what is reported, at most 15% is good"]),
+    ],
+)
+def test_the_bias_is_judged(percentile: str, field: str, value: float, said: list[str]) -> None:
+    spec = importlib.util.spec_from_file_location("bias", ROOT / "benchmarks" / "bias.py")
+    assert spec is not None
+    assert spec.loader is not None
+    bias = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bias)
+    medians = {name: {"share": 0.0, "apart": 0.0} for name in ("p50", "p99")}
+    medians[percentile][field] = value
+    assert bias.amiss(medians) == said
 
 
 def test_the_scenario_of_a_thousand_clients_is_valid() -> None:
