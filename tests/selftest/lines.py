@@ -14,6 +14,7 @@ class Line:
     ok: bool
     told: str
     crosscheck: bool | None = None  # whether the SQL checker agreed on the run behind it; None: the run left none
+    share: tuple[int, int] | None = None  # so many of so many: counts towards a share that is asked of all such lines
 
 
 class Batch(Protocol):

@@ -182,11 +182,12 @@ def _mar_deliveries(rundir: RunDir) -> set[tuple[int, ...]]:
 def _redis_away(_: Slot, seen: Observed) -> Sequence[Band]:
     (fault,) = [fault for fault in seen.account.faults if fault.target == "redis"]
     dead_s, back_s = _seconds(fault.requested_ns, seen), _seconds(fault.heal_confirmed_ns, seen)
+    started_s = _seconds(fault.heal_requested_ns, seen)  # publishers may find it before the probe does
     gap = frozenset({Cause.RESUBSCRIBE_GAP})
     return [
         Band(dead_s - EDGE_S, back_s + 1.0, frozenset({Cause.REDIS_DOWN})),
         Band(dead_s - EDGE_S, dead_s + EDGE_S, gap),
-        Band(back_s - EDGE_S, back_s + 1.5, gap),
+        Band(started_s, back_s + 1.5, gap),
     ]
 
 
@@ -194,7 +195,7 @@ def _never_answered(slot: Slot, _: Observed) -> Sequence[Band]:
     """Paused, so that its clients go; and who comes back is not answered. An outage without an end is no return."""
     return [
         Band(slot.at_s - EDGE_S, slot.at_s + 1.4, frozenset({Cause.NODE_DOWN})),
-        Band(slot.at_s + 0.8, slot.at_s + 1.8, frozenset({Cause.NEVER_RETURNED})),
+        Band(slot.at_s + 0.4, slot.at_s + 1.8, frozenset({Cause.NEVER_RETURNED})),
         Band(slot.at_s + 1.1, FOREVER_S, frozenset({Cause.NEVER_SUBSCRIBED})),
     ]
 

@@ -71,8 +71,9 @@ def main() -> int:
         alone = (pool.submit(_run, *job).result() for job in jobs if job[0].alone)
         for found in chain(together, alone):  # the latter begin when the former have ended
             lines += found
-            for line in found:
-                print(f"{'ok  ' if line.ok else 'FAIL'}  {line.name:<46}  {line.told}", flush=True)
+            _show(found)
+    lines += (total := causes.totals(lines))
+    _show(total)
     if options.json:
         options.json.write_text(json.dumps([asdict(line) for line in lines], indent=1) + "\n", encoding="utf-8")
     judged = [line for line in lines if line.crosscheck is not None]
@@ -83,6 +84,11 @@ def main() -> int:
     )
     print(f"{len(lines) - failed} passed, {failed} failed")
     return 1 if failed or not lines else 0
+
+
+def _show(lines: Sequence[Line]) -> None:
+    for line in lines:
+        print(f"{'ok  ' if line.ok else 'FAIL'}  {line.name:<46}  {line.told}", flush=True)
 
 
 def _folders(batches: Sequence[Batch]) -> list[str]:
