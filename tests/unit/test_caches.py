@@ -289,3 +289,163 @@ def test_what_a_node_had_when_it_died_went_with_it(tmp_path: Path) -> None:
 def test_a_gap_explains_what_was_published_in_it_and_nothing_before(tmp_path: Path) -> None:
     history = steady(nodes=1, missed={0: {2, 3, 4}}).gap(0, 290, 320)
     assert [row[2] for row in rows(caches(history, tmp_path))] == ["unexplained", "resubscribe_gap", "unexplained"]
+
+
+def test_the_first_message_of_all_was_heard_and_not_taken(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {1}}).fan_out(0, 1, 100.5, n=0)
+    assert rows(caches(history, tmp_path)) == [(0, 1, "not_taken", "node_cache", -1)]
+
+
+def test_refreshes_over_time_are_in_the_bin_of_the_intended_send(tmp_path: Path) -> None:
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    for seq, at in enumerate((0, 20, 55, 60, 70, 120, 999), start=1):
+        history.publish(seq, at).deliver(0, seq, at + 2).take(0, seq, at + seq)
+    over_time = caches(history, tmp_path).nodes["node-1"].refresh_over_time
+    assert [part.n for part in over_time] == [2, 3, 1, *[0] * 16, 1, *[0] * 10]
+    assert [part.max_ns for part in over_time if part.n] == [2 * MS, 5 * MS, 6 * MS, 7 * MS]
+
+
+def test_a_read_asked_at_time_0_counts(tmp_path: Path) -> None:
+    history = steady(nodes=1).read(0, 0, -0.000001, status=ReadStatus.MISSING)
+    assert caches(history.read(0, 0, 0, status=ReadStatus.MISSING), tmp_path).tally.reads == 1
+
+
+@pytest.mark.parametrize(("after_ms", "ages"), [(0, []), (0.000001, [1])])
+def test_a_read_is_stale_from_the_instant_after_a_newer_version_was_certain(
+    after_ms: float, ages: list[int], tmp_path: Path
+) -> None:
+    made = caches(steady(nodes=1).read(0, 0, 300.3 + after_ms, 1), tmp_path)
+    assert made.stale["age_ns"].tolist() == ages
+
+
+@pytest.mark.parametrize(
+    ("taken", "why"), [(310, Staleness.WITHHELD), (310.000001, Staleness.LATE), (None, Staleness.LOST)]
+)
+def test_an_old_answer_is_withheld_if_the_node_had_taken_the_newer_version_by_the_asking(
+    taken: float | None, why: Staleness, tmp_path: Path
+) -> None:
+    history = steady(nodes=1, missed={0: {3}})
+    if taken is not None:
+        history.take(0, 3, taken)
+    assert caches(history.read(0, 0, 310, 1), tmp_path).stale["why"].tolist() == [why]
+
+
+def test_why_a_black_box_gave_an_old_answer_is_not_known_if_nobody_saw_the_newer_one(tmp_path: Path) -> None:
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    for seq in (1, 2):
+        history.publish(seq, 100 * seq).deliver(0, seq, 100 * seq + 2)
+    made = caches(history.read(0, 0, 300, 1), tmp_path)
+    assert made.stale["why"].tolist() == [Staleness.UNKNOWN]
+    assert made.tally == CacheTally(owed=2, refreshed=1, indeterminate=1, reads=1, stale_reads=1)
+
+
+def test_a_version_of_uncertain_outcome_is_stale_as_any_other_when_a_certain_one_is_newer(tmp_path: Path) -> None:
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    history.publish(1, 100, status=Status.TIMED_OUT).take(0, 1, 101)
+    history.publish(2, 200).deliver(0, 2, 202).take(0, 2, 260)
+    made = caches(history.read(0, 0, 150, 1).read(0, 0, 250, 1), tmp_path)
+    assert made.stale[["held", "newest", "age_ns"]].tolist() == [(1, 2, round(49.7 * MS))]
+
+
+def test_where_no_publish_is_certain_no_read_is_stale(tmp_path: Path) -> None:
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    for seq in (1, 2):
+        history.publish(seq, 100 * seq, status=Status.TIMED_OUT)
+    made = caches(history.take(0, 1, 101).read(0, 0, 300, 1), tmp_path)
+    assert made.tally == CacheTally(owed=2, refreshed=1, indeterminate=1, reads=1)
+
+
+def test_an_answer_is_of_no_age_while_only_a_version_after_the_next_is_certain(tmp_path: Path) -> None:
+    """Redis' reply to version 2 is late: at the read, version 3 is certain, and 2 is not yet."""
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    for seq, took in ((1, 0.2), (2, 150), (3, 0.2)):
+        history.publish(seq, 100 * seq, took=took).deliver(0, seq, 100 * seq + 2)
+    made = caches(history.take(0, 1, 101).read(0, 0, 310, 1), tmp_path)
+    assert made.stale[["newest", "age_ns"]].tolist() == [(3, 0)]
+
+
+def test_of_an_aborted_run_what_was_certain_by_the_nodes_last_word_is_unknown(tmp_path: Path) -> None:
+    """The node's last take is at 301 ms: a publish that was certain just then may have been next."""
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    for seq, at in ((1, 100), (2, 300.699999), (3, 300.7), (4, 300)):
+        history.publish(seq, at).deliver(0, seq, at + 2)
+    history.status, history.drain_ms, history.drain_ended_by = "aborted", None, None
+    made = caches(history.take(0, 1, 101).take(0, 4, 301), tmp_path)
+    assert made.tally == CacheTally(owed=4, refreshed=2, missed=1, indeterminate=1)
+    assert made.misses["seq"].tolist() == [2]
+
+
+def test_a_full_buffer_is_the_fault_of_the_node_whose_connection_redis_closed(tmp_path: Path) -> None:
+    history = steady(missed={0: {3}, 1: {3}}).gap(0, 290, 340).gap(1, 290, 340)
+    history.watched(-2000, 2000).buffer_kill(1, 7, 289)
+    assert rows(caches(history, tmp_path)) == [
+        (0, 3, "resubscribe_gap", "redis_node", -1),
+        (1, 3, "output_buffer_kill", "redis_node", -1),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "target"), [("pause", "node-1"), ("crash", "node-2"), ("redis-restart", "redis")])
+def test_only_a_nodes_own_death_empties_its_cache(kind: str, target: str, tmp_path: Path) -> None:
+    history = steady(missed={0: {5, 6}}).fault(kind, target, 550, 560)
+    made = caches(history, tmp_path).nodes["node-1"]
+    assert made.tally == CacheTally(owed=6, refreshed=4, missed=2, wrong_for_good=2)
+    # Object 0 is wrong from 500.3 and object 1 from 600.3 ms to the end at 1500 ms; 3 and 4 are each late by 0.7
+    assert made.wrong_over_time.sum() * 50 == pytest.approx(999.7 + 899.7 + 2 * 0.7)
+
+
+def test_a_death_that_was_asked_for_and_never_confirmed_empties_no_cache(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {5, 6}}).fault("crash", "node-1", 550)
+    history.stamps = [stamp for stamp in history.stamps if stamp["stamp"] == "requested"]
+    assert caches(history, tmp_path).tally.wrong_for_good == 2
+
+
+def test_a_node_that_began_anew_by_itself_holds_what_it_took_since(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {4, 5, 6}})
+    history.node_line(0, -2000, "start", pid=1).node_line(0, 250, "start", pid=2)
+    made = caches(history, tmp_path)
+    assert made.wrong[["object", "held", "newest"]].tolist() == [(0, 3, 5)]
+    assert made.tally.empty_at_end == 1
+
+
+def black_box(*, starts: int = 0, crashed: bool = False, held: int = 0) -> History:
+    """Three versions of one object, and all that is known of the node is what its cache holds in the sweep."""
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    for seq in (1, 2, 3):
+        history.publish(seq, 100 * seq).deliver(0, seq, 100 * seq + 2)
+    for pid in range(starts):
+        history.node_line(0, 150 * pid - 100, "start", pid=pid)
+    if crashed:
+        history.fault("crash", "node-1", 350, 360)
+    return history.read(0, 0, 1400, held, status=ReadStatus.OK if held else ReadStatus.MISSING, sweep=True)
+
+
+@pytest.mark.parametrize(
+    ("life", "missed"),
+    [({}, 3), ({"starts": 1}, 3), ({"starts": 2}, 0), ({"crashed": True}, 0), ({"crashed": True, "starts": 2}, 0)],
+)
+def test_an_empty_entry_of_a_black_box_tells_of_misses_only_if_it_never_forgot(
+    life: dict, missed: int, tmp_path: Path
+) -> None:
+    made = caches(black_box(**life), tmp_path)
+    assert made.tally == CacheTally(owed=3, missed=missed, indeterminate=3 - missed, empty_at_end=1)
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+@pytest.mark.parametrize("held", [1, 2])
+def test_what_is_newer_than_a_black_boxs_last_version_never_came_whatever_it_forgot(
+    held: int, crashed: bool, tmp_path: Path
+) -> None:
+    made = caches(black_box(crashed=crashed, held=held), tmp_path)
+    assert made.tally == CacheTally(
+        owed=3, refreshed=1, missed=3 - held, indeterminate=held - 1, wrong_for_good=1, empty_at_end=0
+    )
+    assert made.misses["seq"].tolist() == list(range(held + 1, 4))
+
+
+def test_a_black_boxs_miss_is_mended_by_the_next_version_that_anybody_saw(tmp_path: Path) -> None:
+    history = History(nodes=1, objects=1, caching=[0]).subscribe(0)
+    for seq, status in enumerate((Status.OK, Status.FAILED, Status.OK, Status.OK), start=1):
+        history.publish(seq, 100 * seq, status=status)
+    made = caches(history.read(0, 0, 150, 1).read(0, 0, 450, 4).read(0, 0, 480, 4), tmp_path)
+    assert made.misses[["seq", "mended_ns"]].tolist() == [(2, ns(451))]
+    assert made.tally == CacheTally(owed=4, refreshed=2, missed=1, indeterminate=1, reads=3)

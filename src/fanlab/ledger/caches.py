@@ -34,6 +34,7 @@ from fanlab.ledger.journals import Journals
 from fanlab.ledger.lookups import latest
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.misses import Missed, Subscriber, explain_misses
+from fanlab.ledger.nodejournal import NodeJournal
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import ReadStatus
 from fanlab.ledger.result import FaultAccount
@@ -63,7 +64,7 @@ class _Node:
     index: int
     id: str
     takes: Takes
-    taken_ns: Ints  # when its cache took each update, or was first seen to hold it; 0: never
+    taken_ns: Ints  # when its cache took each update, or was first seen to hold it; NEVER: it was not
     exact: Bools  # the journal says when
     heard: Bools  # its journal says that it had the message
     reads: NDArray[Any]  # READ_DTYPE; what read an unknown message is FAILED
@@ -99,7 +100,7 @@ def cache_account(manifest: Mapping[str, Any], messages: Messages, world: CacheW
 
 
 def _node(index: int, name: str, updates: Updates, world: CacheWorld) -> _Node:
-    journal = world.journals.nodes.get(index)
+    journal = world.journals.nodes.get(index) or NodeJournal()
     reads = world.journals.reads[world.journals.reads["node"] == index].copy()
     seen = updates.find(reads["stream"].astype(np.int64), reads["seq"].astype(np.int64))
     ok = (reads["status"] == ReadStatus.OK) & (seen >= 0)
@@ -107,9 +108,8 @@ def _node(index: int, name: str, updates: Updates, world: CacheWorld) -> _Node:
     taken = np.full(len(updates.key), NEVER)
     np.minimum.at(taken, seen[ok], reads["answered_ns"][ok].astype(np.int64))
     sightings = np.flatnonzero(taken < NEVER)
-    rows = journal.taken if journal is not None else np.zeros((0, 3), np.int64)
-    of_row = updates.find(rows[:, 0], rows[:, 1])
-    rows, of_row = rows[of_row >= 0], of_row[of_row >= 0]
+    of_row = updates.find(journal.taken[:, 0], journal.taken[:, 1])
+    rows, of_row = journal.taken[of_row >= 0], of_row[of_row >= 0]
     exact = np.zeros(len(taken), np.bool_)
     if len(rows):
         taken[of_row], exact[of_row] = NEVER, True
@@ -119,9 +119,8 @@ def _node(index: int, name: str, updates: Updates, world: CacheWorld) -> _Node:
         for fault in world.faults
         if fault.target == name and fault.kind in ("crash", "stop") and fault.confirmed_ns is not None
     ]
-    starts = journal.starts if journal is not None else []
-    resets = np.array(sorted([*deaths, *starts]), np.int64)
-    forgot = bool(deaths) or len(starts) > 1
+    resets = np.array(sorted([*deaths, *journal.starts]), np.int64)
+    forgot = bool(deaths) or len(journal.starts) > 1
     which = of_row if len(rows) else sightings
     takes = Takes(
         key=updates.key[which],
@@ -136,11 +135,10 @@ def _node(index: int, name: str, updates: Updates, world: CacheWorld) -> _Node:
         if fault.confirmed_ns is not None
     )
     heard = np.zeros(len(taken), np.bool_)
-    if journal is not None:
-        of_message = updates.find(journal.messages[:, 0], journal.messages[:, 1])
-        heard[of_message[of_message >= 0]] = True
+    of_message = updates.find(journal.messages[:, 0], journal.messages[:, 1])
+    heard[of_message[of_message >= 0]] = True
     held, swept = _at_the_end(takes, reads, updates, cut=world.cut)
-    return _Node(index, name, takes, np.where(taken < NEVER, taken, 0), exact, heard, reads, held, swept, gone, forgot)
+    return _Node(index, name, takes, taken, exact, heard, reads, held, swept, gone, forgot)
 
 
 def _at_the_end(takes: Takes, reads: NDArray[Any], updates: Updates, *, cut: bool) -> tuple[Ints, Bools]:
@@ -159,7 +157,7 @@ def _settled(
     node: _Node, updates: Updates, world: CacheWorld
 ) -> tuple[NodeCache, NDArray[Any], NDArray[Any], NDArray[Any]]:
     """One node's account, and its rows of MISS_DTYPE, STALE_DTYPE and WRONG_DTYPE."""
-    taken = node.taken_ns > 0
+    taken = node.taken_ns < NEVER
     missed = ~taken & _surely_missed(node, updates, cut=world.cut)
     measure = updates.measure
     reads = node.reads[(node.reads["sweep"] == 0) & (node.reads["asked_ns"] >= world.zero_ns)]
@@ -233,7 +231,7 @@ def _stale(node: _Node, reads: NDArray[Any], missed: Bools, updates: Updates) ->
     rows["stream"], rows["object"], rows["node"] = reads["stream"], reads["object"], node.index
     taken_ns = node.taken_ns[oldest]
     rows["why"] = np.select(
-        [missed[oldest], (taken_ns > 0) & (taken_ns <= asked), taken_ns > 0],
+        [missed[oldest], taken_ns <= asked, taken_ns < NEVER],
         [Staleness.LOST, Staleness.WITHHELD, Staleness.LATE],
         Staleness.UNKNOWN,
     )

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from fanlab.ledger.fold import Grid
 from fanlab.ledger.histogram import Ints
-from fanlab.ledger.received import Bools
 from fanlab.ledger.updates import SEQ_BITS, SEQ_MASK, Updates, version
 from fanlab.ledger.windows import NEVER
 
-_PUBLISHED, _HELD = 0, 1  # at one time: what is published and taken at once was never stale
+_PUBLISHED, _HELD = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,7 @@ def wrong_over_time(updates: Updates, takes: Takes, grid: Grid) -> NDArray[np.fl
     An entry is wrong from when a newer version was certainly published until that, or a still newer one, is taken, or
     until the cache is emptied.
     """
-    t_ns, key, change = _changes(updates, takes)
-    del key
+    t_ns, change = _changes(updates, takes)
     over_time = np.zeros(grid.bins + 1)
     steps = np.zeros(grid.bins + 1)
     inside = t_ns < grid.start_ns + grid.bin_ns * grid.bins
@@ -66,8 +64,8 @@ def wrong_over_time(updates: Updates, takes: Takes, grid: Grid) -> NDArray[np.fl
     return (over_time + np.cumsum(steps))[: grid.bins].round(9)
 
 
-def _changes(updates: Updates, takes: Takes) -> tuple[Ints, Ints, Ints]:
-    """The times at which an entry goes wrong (+1) or right (−1): (time, key, change), by key and time."""
+def _changes(updates: Updates, takes: Takes) -> tuple[Ints, Ints]:
+    """The times at which something happens to an entry; +1: it goes wrong then, −1: right, 0: neither."""
     sure = np.flatnonzero(updates.certain)
     resets = takes.resets_ns
     held_keys = np.unique(takes.key)
@@ -76,16 +74,13 @@ def _changes(updates: Updates, takes: Takes) -> tuple[Ints, Ints, Ints]:
     t_ns = np.concatenate((updates.done_ns[sure], takes.t_ns, np.tile(resets, len(held_keys))))
     kind = np.full(len(key), _HELD)
     kind[: len(sure)] = _PUBLISHED
-    order = np.lexsort((-kind, t_ns, key))
+    order = np.lexsort((t_ns, key))
     key, seq, t_ns, kind = key[order], seq[order], t_ns[order], kind[order]
     # Running maxima never carry over from key to key, because versions and places ascend with the keys
     newest = np.maximum.accumulate(version(key, np.where(kind == _PUBLISHED, seq, 0))) & SEQ_MASK
     first = np.searchsorted(key, key)
     last = np.maximum.accumulate(np.where(kind == _HELD, np.arange(len(key)), -1))
-    held = np.where(last >= first, seq[np.maximum(last, 0)], 0) if len(key) else seq
-    wrong: Bools = (held > 0) & (held < newest)
-    before = np.concatenate(([False], wrong[:-1])) if len(key) else wrong
-    before[first == np.arange(len(key))] = False
-    change = wrong.astype(np.int64) - before.astype(np.int64)
-    moved = change != 0
-    return t_ns[moved], key[moved], change[moved]
+    held = np.where(last >= first, seq[np.maximum(last, 0)], 0)
+    wrong = (held > 0) & (held < newest)
+    before = np.roll(wrong, 1) & (first < np.arange(len(key)))  # an entry begins right
+    return t_ns, wrong.astype(np.int64) - before.astype(np.int64)

@@ -146,6 +146,7 @@ def _facts(missed: Missed, node: Subscriber) -> _Facts:
 
 def _down(missed: Missed, node: Subscriber) -> tuple[Bools, Ints]:
     """Whether the node was down at each publish, and the fault that had put it down; -1: it went by itself."""
+    journal = node.journal or NodeJournal()
     down, by = np.zeros(len(missed.sent_ns), np.bool_), np.full(len(missed.sent_ns), -1)
     spans: list[tuple[int, int, int]] = []  # (from, until, fault)
     for index, fault in enumerate(node.faults):
@@ -154,12 +155,12 @@ def _down(missed: Missed, node: Subscriber) -> tuple[Bools, Ints]:
             continue
         if fault.kind in ("crash", "stop") or (fault.kind == "pause" and window[1] == NEVER):
             spans.append((*window, index))
-    again = sorted(node.journal.starts)[1:] if node.journal else []
+    again = sorted(journal.starts)[1:]
     unasked = [t_ns for t_ns in again if not any(from_ns <= t_ns <= until_ns for from_ns, until_ns, _ in spans)]
-    spans += [(_last_sign_ns(node.journal, start_ns), start_ns, -1) for start_ns in unasked]
+    spans += [(_last_sign_ns(journal, start_ns), start_ns, -1) for start_ns in unasked]
     for from_ns, until_ns, index in spans:
         for channel in np.unique(missed.channel).tolist():
-            again_ns = _subscribed_ns(node.journal, channel, from_ns) if until_ns < NEVER else NEVER
+            again_ns = _subscribed_ns(journal, channel, from_ns) if until_ns < NEVER else NEVER
             hit = (missed.channel == channel) & (missed.done_ns >= from_ns)
             hit &= missed.sent_ns <= (until_ns if again_ns is None else again_ns)
             down |= hit
@@ -187,15 +188,15 @@ def _fault_of(node: Subscriber, from_ns: int, to_ns: int) -> int:
     return int(found[0] if found[0] >= 0 else found[1])
 
 
-def _last_sign_ns(journal: NodeJournal | None, before_ns: int) -> int:
+def _last_sign_ns(journal: NodeJournal, before_ns: int) -> int:
     """The last message that a node had before a time; that time where it had none."""
-    received = journal.messages[:, 2] if journal is not None else np.zeros(0, np.int64)
+    received = journal.messages[:, 2]
     earlier = received[received < before_ns]
     return int(earlier.max()) if len(earlier) else before_ns
 
 
-def _subscribed_ns(journal: NodeJournal | None, channel: str, after_ns: int) -> int | None:
-    """When Redis next confirmed the channel to the node; None where no journal says so."""
-    lines = () if journal is None else journal.subscriptions
-    found = [line.t for line in lines if line.state == "subscribed" and line.channel == channel and line.t > after_ns]
+def _subscribed_ns(journal: NodeJournal, channel: str, after_ns: int) -> int | None:
+    """When Redis next confirmed the channel to the node; None where the journal does not say so."""
+    told = [line.t for line in journal.subscriptions if line.state == "subscribed" and line.channel == channel]
+    found = [t_ns for t_ns in told if t_ns > after_ns]
     return min(found, default=None)

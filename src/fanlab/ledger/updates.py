@@ -122,6 +122,6 @@ def updates_of(manifest: Mapping[str, Any], plan: Plan, messages: Messages, zero
         message=message,
         stream=stream,
         seq=seq,
-        key=first_key[stream] + (seq - 1) % np.maximum(objects[stream], 1),
+        key=first_key[stream] + (seq - 1) % objects[stream],
         measure=messages.intended_ns[message] >= zero_ns,
     )
