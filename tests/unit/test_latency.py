@@ -54,6 +54,21 @@ def test_what_was_counted_as_0_cannot_be_moved():
     assert latency_block(of_ms(-3.0, -2.0), apart(-8, 0.5))["max"] is None
 
 
+def test_a_figure_that_stands_on_its_bound_is_refused():
+    assert latency_block(of_ms(6.0), apart(5, 1))["max"] is None, "1 ms, known to 1 ms: it may as well be 0"
+
+
+def test_figures_are_told_to_the_nanosecond_and_no_finer():
+    half_a_ns = ClockAccount("exchange", Span(0, 1))
+    assert latency_block(Histogram.of([7]), half_a_ns)["max"] == 0.000006
+
+
+@pytest.mark.parametrize(("lost", "given"), [(497, True), (500, False)])
+def test_a_percentile_is_refused_from_where_its_own_rank_was_counted_as_0(lost, given):
+    raw = of_ms(*([-3.0] * lost + [1.0] * (1000 - lost)))  # true: 9 ms and what cannot be known; p50 is the 500th
+    assert latency_block(raw, apart(-8, 0.5))["p50"] == (pytest.approx(9, abs=0.01) if given else None)
+
+
 @pytest.mark.parametrize("clock", [ClockAccount("one-boot", Span(0, 0)), ClockAccount(), None])
 def test_on_one_clock_nothing_is_moved_or_refused(clock):
     raw = of_ms(0, 0, 1)
@@ -105,6 +120,12 @@ def test_spectrum_ends_at_the_last_percentile_that_n_supports(n):
     assert not np.isnan(values).any()
 
 
+@pytest.mark.parametrize(("n", "points"), [(1, 1), (10, 21), (100, 41), (1000, 61)])
+def test_each_decade_of_the_spectrum_gets_as_many_points(n, points):
+    percents, values = spectrum_ms(of_ms(*range(1, n + 1)))
+    assert len(percents) == len(values) == points
+
+
 def test_spectrum_of_nothing_is_empty():
     percents, values = spectrum_ms(Histogram())
     assert (len(percents), len(values)) == (0, 0)
@@ -125,3 +146,21 @@ def test_ecdf_of_many_buckets_is_thinned_and_keeps_its_ends():
     assert shares[-1] == 1
     assert ends[-1] == pytest.approx((histogram.max_ns or math.nan) / NS_PER_MS)
     assert ecdf_ms(Histogram())[0].tolist() == []
+
+
+def test_ecdf_of_one_sample_is_all_of_it():
+    ends, shares = ecdf_ms(of_ms(3))
+    assert (ends.tolist(), shares.tolist()) == ([3.0], [1.0])
+
+
+def test_ecdf_shows_every_bucket_of_as_many_as_it_may_show():
+    ends, shares = ecdf_ms(Histogram.of([1] * 100_000 + list(range(2, 401))))
+    assert (ends * NS_PER_MS).round().tolist() == list(range(1, 401))
+    assert shares[0] == 100_000 / 100_399
+
+
+def test_a_thinned_ecdf_is_an_even_choice():
+    ends, shares = ecdf_ms(Histogram.of(list(range(1, 801))))
+    assert (ends[0], shares[0]) == (1 / NS_PER_MS, 1 / 800)
+    assert (ends[-1], shares[-1]) == (800 / NS_PER_MS, 1)
+    assert np.diff(shares).max() <= 1 / 399 + 1 / 800, "no further apart than 400 points over all, and a bucket"

@@ -48,6 +48,16 @@ def test_when_a_fault_bit(confirmed, started, bit):
     assert bite_ns(crash(confirmed_ns=at(confirmed)), [outage]) == at(bit)
 
 
+def test_a_fault_whose_request_left_no_record_bit_when_it_was_confirmed_from_the_first_ns_of_the_clock_on():
+    assert bite_ns(crash(requested_ns=None, confirmed_ns=0), []) == 0
+
+
+def test_figures_are_told_to_the_microsecond():
+    first, second = outages()
+    found = of(outages=[first, replace(second, start_ns=second.start_ns + 456)])
+    assert found["detected_max"] == 10.0
+
+
 def test_a_fault_that_was_never_confirmed_has_no_recovery():
     found = of(faults=[crash(confirmed_ns=None)])["by_fault"][CRASH]
     assert found["clients"] == 0

@@ -12,9 +12,11 @@ from fanlab.analysis.build import (
 from fanlab.analysis.names import names_of
 from fanlab.analysis.series import HopLoss
 from fanlab.ledger.causes import Cause, Hop
+from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
-from support.accounts import crash, empty_account, make_account, make_manifest, make_scenario
+from fanlab.ledger.records import NO_NODE
+from support.accounts import at, crash, empty_account, make_account, make_manifest, make_scenario
 
 SAMPLES = "t_s,metric,unit,value\n0.500,cpu,node-1,0.25\n0.000,cpu,node-1,0.2\n0.000,numsub,news,2\n"
 
@@ -67,6 +69,54 @@ def test_a_node_has_a_row_of_its_own_however_few_there_may_be():
     assert heatmap.sum() == 90
 
 
+@pytest.mark.parametrize(
+    ("clients", "max_rows", "per_row"),
+    [(4, 4, 1), (8, 4, 2), (6, 3, 3), (6, 1, 3)],
+    ids=["all fit", "two nodes of two rows", "three halves would fit, and there are none", "more nodes than rows"],
+)
+def test_a_row_stands_for_no_more_clients_than_it_must(clients, max_rows, per_row):
+    assert loss_heatmap(make_account(), many(clients), max_rows)[2] == per_row
+
+
+def test_losses_stand_in_the_rows_of_the_third_node_too():
+    scenario = make_scenario(
+        topology={"nodes": {"kind": "websockets", "count": 3}},
+        clients=[{"group": "readers", "count": 6, "channels": ["news"]}],
+    )
+    account = make_account()
+    account.losses["node"], account.losses["client"] = 2, 5
+    heatmap, rows, _ = loss_heatmap(account, names_of(make_manifest(scenario)))
+    assert rows == ["node-1", "node-1", "node-2", "node-2", "node-3", "node-3"]
+    assert heatmap.sum(axis=1).tolist() == [0, 0, 0, 0, 0, 90]
+
+
+def test_a_loss_on_no_node_stands_with_the_one_on_which_its_client_started():
+    account = make_account()
+    account.losses["node"] = NO_NODE
+    heatmap, rows, _ = loss_heatmap(account, many(4))
+    assert rows == ["node-1", "node-1", "node-2", "node-2"]
+    assert heatmap.sum(axis=1).tolist() == [0, 0, 50, 40]
+
+
+@pytest.mark.parametrize(("due_s", "bin_"), [(-1.0, 0), (-1.2, 0), (11.4, 24), (11.5, 24), (12.7, 24)])
+def test_a_loss_stands_in_the_first_or_last_bin_where_it_was_due_there_or_beyond(due_s, bin_):
+    account = make_account()
+    account.losses["intended_ns"] = at(due_s)
+    heatmap, _, _ = loss_heatmap(account, many(4))
+    assert np.flatnonzero(heatmap.sum(axis=0)).tolist() == [bin_]
+
+
+def test_losses_without_a_bin_of_time_leave_an_empty_chart():
+    heatmap, rows, _ = loss_heatmap(make_account(offered=np.zeros(0, np.int64)), many(4))
+    assert heatmap.shape == (len(rows), 0)
+
+
+@pytest.mark.parametrize(("span", "bound_ms"), [(Span(-1_000_000, 3_000_000), 2.0), (None, None)])
+def test_the_notes_say_how_exact_times_between_processes_are(span, bound_ms):
+    series = build_series(make_account(clock=ClockAccount("exchange", span)), make_manifest())
+    assert series.notes["clock"] == {"basis": "exchange", "bound_ms": bound_ms}
+
+
 def test_latency_over_time_has_gaps_where_there_is_nothing():
     series = build_series(make_account(), make_manifest())
     assert series.latency_n.tolist() == (series.offered - series.lost).tolist()
@@ -104,6 +154,13 @@ def test_losses_by_hop_cause_and_fault_stand_in_the_order_of_the_way():
     ]
     assert sum(one.lost for one in series.hop_losses) == account.measure.lost
     assert build_series(empty_account(), make_manifest()).hop_losses == []
+
+
+def test_losses_are_told_by_the_fault_that_took_them():
+    account = make_account(faults=[crash(), crash(id=1, kind="pause", target="node-1")])
+    account.losses["fault"][:30] = 1
+    found = build_series(account, make_manifest()).hop_losses
+    assert {one.fault: one.lost for one in found} == {"crash node-2 @2s": 60, "pause node-1": 30}
 
 
 def test_fault_windows_run_from_the_bite_to_the_confirmed_healing():

@@ -101,7 +101,7 @@ def loss_heatmap(account: Account, names: Names, max_rows: int = MAX_ROWS) -> tu
     clients = len(homes)
     lost_by = account.losses["client"].astype(np.int64)
     lost_on = account.losses["node"].astype(np.int64)
-    lost_on = np.where(lost_on == NO_NODE, homes[lost_by] if len(lost_by) else lost_on, lost_on)
+    lost_on = np.where(lost_on == NO_NODE, homes[lost_by], lost_on)
     # A (node, client) pair as one number, so that pairs sort by node, then by client.
     lost_at = lost_on * clients + lost_by
     pairs = np.unique(np.concatenate((homes * clients + np.arange(clients), lost_at)))
@@ -116,7 +116,7 @@ def loss_heatmap(account: Account, names: Names, max_rows: int = MAX_ROWS) -> tu
         first += size
     bins = len(account.offered)
     heatmap = np.zeros((len(rows), bins))
-    if len(account.losses) and bins:
+    if bins:
         since_ns = account.losses["intended_ns"].astype(np.int64) - account.start_ns
         at = np.clip(since_ns // account.bin_ns, 0, bins - 1)
         np.add.at(heatmap, (row_of_pair[np.searchsorted(pairs, lost_at)], at), 1.0)
@@ -200,7 +200,7 @@ def sample_lines(samples: Iterable[Sample]) -> dict[str, dict[str, tuple[Floats,
 def _clients_per_row(residents: Sequence[int], max_rows: int) -> int:
     """The least number of clients to a row with which all nodes' rows are at most `max_rows`, or one row per node."""
     per_row = 1
-    while per_row < max(residents, default=1) and sum(-(-count // per_row) for count in residents) > max_rows:
+    while sum(-(-count // per_row) for count in residents) > max_rows and per_row < max(residents):
         per_row += 1
     return per_row
 

@@ -90,8 +90,7 @@ def ecdf_ms(histogram: Histogram) -> tuple[Floats, Floats]:
     ends_ns, counts = histogram.buckets()
     shares = np.cumsum(counts) / max(1, histogram.n)
     if len(ends_ns) > _ECDF_POINTS:
-        at = np.minimum(np.searchsorted(shares, np.linspace(0, 1, _ECDF_POINTS)), len(shares) - 1)
-        kept = np.unique(np.append(at, len(shares) - 1))
+        kept = np.unique(np.searchsorted(shares, np.linspace(0, 1, _ECDF_POINTS)))  # the share of the last bucket is 1
         ends_ns, shares = ends_ns[kept], shares[kept]
     return ends_ns / NS_PER_MS, shares
 
@@ -109,4 +108,4 @@ def _ms(value_ns: float | None) -> float | None:
 
 
 def _floats(values: Sequence[float | None]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return np.array(values, dtype=np.float64)  # None becomes NaN
