@@ -3,7 +3,7 @@
 It polls CLIENT LIST TYPE pubsub every 50 ms and follows Redis' log, and writes what changed to `journal/redis.jsonl`:
 the rows of `fanlab.subscribers`, and
 
-    {"t", "ev": "watch", "state": "up"}                polling works, from t on
+    {"t", "ev": "watch", "state": "up", "log"}         polling works, from t on; `log`: is its log followed, too?
     {"t", "before", "ev": "watch", "state": "down"}    it has failed, or is over; `before` is when it last worked
 
 A connection is a node's if it bears the node's id as its name (CLIENT SETNAME), else if its address is that of a socket
@@ -89,12 +89,15 @@ class RedisWatch:
         except (RedisError, OSError, TimeoutError, KeyError, ValueError):
             return self._down(clock.now_ns())
         t_ns = clock.now_ns()
-        rows: list[Row] = [] if self._up else [{"t": t_ns, "ev": "watch", "state": "up"}]
+        rows: list[Row] = [] if self._up else [self._began(t_ns)]
         unknown = self._subscribers.unknown(listed)
         owners = await asyncio.to_thread(owners_of, unknown, self._pids()) if unknown else {}
         rows += self._subscribers.seen(t_ns, self._good_ns, listed, owners)
         self._up, self._good_ns = True, sent_ns
         return rows
+
+    def _began(self, t_ns: int) -> Row:
+        return {"t": t_ns, "ev": "watch", "state": "up", "log": self._log is not None}
 
     def _down(self, t_ns: int) -> list[Row]:
         was_up, self._up = self._up, False

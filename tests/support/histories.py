@@ -141,9 +141,9 @@ class History:
         self.witness.append((ns(at), self.intended_ns(seq, stream), seq, stream))
         return self
 
-    def watched(self, at: float, until: float) -> Self:
-        """Redis' subscribers are listed from `at` to `until`."""
-        self.redis_line(at, "watch", state="up")
+    def watched(self, at: float, until: float, *, log: bool = True) -> Self:
+        """Redis' subscribers are listed from `at` to `until`, and its log is followed."""
+        self.redis_line(at, "watch", state="up", log=log)
         return self.redis_line(until, "watch", state="down", before=ns(until))
 
     def redis_line(self, at: float, event: str, **more: Any) -> Self:

@@ -351,6 +351,7 @@ def sample_summary(series: Series | None = None) -> dict[str, Any]:
             "early": 0,
             "witness": True,
             "redis_watch": True,
+            "redis_log": True,
             "foreign": 0,
             "coarse": [],
             "crosscheck": None,

@@ -146,7 +146,7 @@ def gone(t: int, number: int, node: str | None = "node-1") -> dict[str, object]:
 
 
 def watch(t: int, state: str, before: int = 0) -> dict[str, object]:
-    return {"t": t, "ev": "watch", "state": state, **({"before": before} if state == "down" else {})}
+    return {"t": t, "ev": "watch", "state": state, **({"before": before} if state == "down" else {"log": True})}
 
 
 def test_rows_of_every_kind(tmp_path: Path) -> None:
@@ -248,8 +248,8 @@ def test_the_witness_is_no_stripe_of_the_load_and_its_death_does_not_spoil_the_r
     found = account(rundir)
     assert rundir.witness not in stripe_paths(rundir)
     assert (found.evidence.stripes, found.evidence.unclosed, found.partial) == (2, 0, whole.partial)
-    assert (whole.evidence.witness, whole.evidence.redis_watch) == (False, False)
-    assert (found.evidence.witness, found.evidence.redis_watch) == (True, True)
+    assert (whole.evidence.witness, whole.evidence.redis_watch, whole.evidence.redis_log) == (False, False, False)
+    assert (found.evidence.witness, found.evidence.redis_watch, found.evidence.redis_log) == (True, True, True)
 
 
 def test_what_is_missing_in_the_middle_spoils_the_run(tmp_path: Path) -> None:

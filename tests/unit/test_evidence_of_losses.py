@@ -200,6 +200,14 @@ def test_what_broke_the_subscription(told, why, extra, cause):
     assert set(told(history)[0].values()) == {(cause, "redis_node", fault)}
 
 
+@pytest.mark.parametrize("log", [True, False])
+def test_a_gap_may_be_a_full_buffer_where_redis_log_is_not_read(told, log):
+    history = down(journal(stream([5]), heard=without(5)), 46, 55).gap(0, 45, 55)
+    found, coarse = told(history.watched(-1900, 900, log=log).listed(0, 7, -1800, 46).listed(0, 8, 55))
+    assert found == {5: ("resubscribe_gap", "redis_node", -1)}
+    assert [sentence.split(",")[0] for sentence in coarse] == ([] if log else ["Redis' log was not read"])
+
+
 @pytest.mark.parametrize(("since", "cause"), [(1000, "partition"), (2000, "resubscribe_gap")])
 def test_a_gap_noticed_long_after_it_began(told, since, cause):
     history = History(measure_ms=4000).subscribe(0).gap(0, since, 2600)

@@ -104,11 +104,18 @@ def test_who_testifies():
     kept = dict(texts(trusttables.evidence(summary)))
     assert kept["witness: what Redis sent, and in which order"] == "kept"
     assert kept["nodes' journals: had it, handed it out, dropped it"] == "node-1, node-2 and node-3"
-    summary["evidence"] |= {"witness": False, "redis_watch": False, "node_journals": [], "foreign": 2}
+    summary["evidence"] |= {
+        "witness": False,
+        "redis_watch": False,
+        "redis_log": False,
+        "node_journals": [],
+        "foreign": 2,
+    }
     summary["evidence"]["crosscheck"] = "differs"
     kept = dict(texts(trusttables.evidence(summary)))
     assert kept["witness: what Redis sent, and in which order"] == "none"
-    assert kept["Redis' own list of subscribers, and its log"] == "not watched"
+    assert kept["Redis' own list of subscribers"] == "not watched"
+    assert kept["Redis' log: whom it cut off"] == "not watched"
     assert kept["nodes' journals: had it, handed it out, dropped it"] == "none"
     assert kept["messages of another run: somebody else publishes here"] == "2"
     assert kept["second checker, in SQL"] == "DIFFERS"

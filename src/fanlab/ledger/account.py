@@ -225,6 +225,7 @@ def _evidence(journals: Journals, plan: Plan) -> Evidence:
         boot_ids=sorted(map(str, boots)),
         witness=journals.witness is not None and bool(len(journals.witness.up)),
         redis_watch=journals.redis is not None and bool(len(journals.redis.watched)),
+        redis_log=journals.redis is not None and journals.redis.log,
         foreign=journals.foreign,
     )
 

@@ -18,6 +18,7 @@ def coarse(world: World, facts: Facts, cause: NDArray[Any], hop: NDArray[Any]) -
     return [
         *_black_boxes(world, facts, live & black, unknown),
         *_unlisted(world, live & black, unknown),
+        *_unlogged(world, cause),
         *_unnamed(world, facts, cause),
         *_killed(world, facts, unknown & ~black),
     ]
@@ -46,6 +47,15 @@ def _unlisted(world: World, concerned: Bools, unknown: Bools) -> Iterator[str]:
         yield (
             "the witness left no journal, though Redis may have counted it: its counts of receivers are one too high,"
             f" and prove less ({_losses(concerned)})"
+        )
+
+
+def _unlogged(world: World, cause: NDArray[Any]) -> Iterator[str]:
+    redis, cut = world.traffic.redis, cause == Cause.RESUBSCRIBE_GAP
+    if cut.any() and redis is not None and len(redis.watched) and not redis.log:
+        yield (
+            "Redis' log was not read, for it is not a Redis of fanlab's own: that it closed a node's connection for its"
+            f" output buffer would be told as a gap ({_losses(cut)})"
         )
 
 

@@ -56,6 +56,7 @@ class RedisJournal:
     buffer_kills: tuple[BufferKill, ...]
     watched: NDArray[np.int64]  # rows (from, until): in these, each change is in the rows
     torn: int = 0  # lines that are none
+    log: bool = False  # its log was followed, too: `buffer_kills` are all that there were
 
     def subscribed(self, node: int) -> NDArray[np.int64]:
         """Rows (surely_from, maybe_from, surely_until, maybe_until) of a node's connections while they subscribe.
@@ -89,7 +90,7 @@ def read_redis_journal(path: Path, node_indexes: Mapping[str, int]) -> RedisJour
     kills: list[BufferKill] = []
     watched: list[tuple[int, int]] = []
     since: int | None = None
-    last_ns = 0
+    last_ns, log = 0, False
     for line in lines:
         try:
             t, node = int(line["t"]), node_indexes.get(line.get("node") or "")
@@ -98,6 +99,7 @@ def read_redis_journal(path: Path, node_indexes: Mapping[str, int]) -> RedisJour
                     if since is not None:
                         watched.append((since, int(line.get("before", t))))
                     since = t if line["state"] == "up" else None
+                    log |= line.get("log") is True
                 case "subscriber":
                     who = int(line["id"]), str(line["name"]), str(line["addr"])
                     subscribers.append(Subscriber(t, int(line["before"]), *who, node, *_counts(line)))
@@ -115,7 +117,7 @@ def read_redis_journal(path: Path, node_indexes: Mapping[str, int]) -> RedisJour
         watched.append((since, max(since, last_ns)))
     kills.sort()
     rows = np.array(watched, np.int64).reshape(-1, 2)
-    return RedisJournal(tuple(subscribers), tuple(gone), tuple(kills), rows, torn)
+    return RedisJournal(tuple(subscribers), tuple(gone), tuple(kills), rows, torn, log)
 
 
 def _counts(line: Mapping[str, Any]) -> tuple[int, int]:

@@ -96,7 +96,8 @@ class Evidence:
     contradictions: int = 0  # deliveries of messages whose publish is known to have failed; counted as unexpected
     boot_ids: list[str] = field(default_factory=list)  # of all stripes; more than one: no shared clock
     witness: bool = False  # a subscriber of fanlab's own, straight at Redis, kept a journal
-    redis_watch: bool = False  # Redis' list of subscribers and its log were watched
+    redis_watch: bool = False  # Redis' list of subscribers was watched
+    redis_log: bool = False  # ... and its log, which is that of a Redis of ours
     foreign: int = 0  # frames with a token of another run: somebody else publishes here
     coarse: list[str] = field(default_factory=list)  # sentences: what an attribution lacks, and what follows from that
 

@@ -177,6 +177,7 @@ class EvidenceBlock(TypedDict):
     early: int
     witness: bool
     redis_watch: bool
+    redis_log: bool
     foreign: int
     crosscheck: Literal["agrees", "differs"] | None
     coarse: list[str]

@@ -344,6 +344,7 @@ def _evidence(account: Account, manifest: Mapping[str, Any]) -> EvidenceBlock:
         "early": account.latency.overall.clamped,
         "witness": evidence.witness,
         "redis_watch": evidence.redis_watch,
+        "redis_log": evidence.redis_log,
         "foreign": evidence.foreign,
         "crosscheck": _crosscheck(manifest),
         "coarse": list(evidence.coarse),

@@ -62,7 +62,8 @@ def evidence(summary: Mapping[str, Any]) -> Table:
     rows = [
         (Cell("publishers' journal: meant, sent, replied"), _kept(kept["publisher_journal"])),
         (Cell("witness: what Redis sent, and in which order"), _kept(kept["witness"])),
-        (Cell("Redis' own list of subscribers, and its log"), _kept(kept["redis_watch"], "watched", "not watched")),
+        (Cell("Redis' own list of subscribers"), _kept(kept["redis_watch"], "watched", "not watched")),
+        (Cell("Redis' log: whom it cut off"), _kept(kept["redis_log"], "watched", "not watched")),
         (Cell("nodes' journals: had it, handed it out, dropped it"), Cell(shown) if nodes else _kept(kept=False)),
     ]
     if kept["crosscheck"] is not None:
