@@ -23,7 +23,7 @@ test: $(READY)  ## every test that this machine can run; the others say why not
 selftest: $(READY)  ## plant faults whose truth is known, and see every checker find them; QUICK=1: some minutes
 	$(BIN)/python tests/selftest/selftest.py $(if $(QUICK),--quick) $(ARGS)
 
-mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; an hour or so
+mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; half an hour or so
 	$(BIN)/python tests/mutation/mutants.py $(ARGS)
 
 lint: $(READY)  ## style, types, layers
@@ -52,4 +52,4 @@ gallery: $(READY)  ## renew the sample report that the README shows
 	cp reports/runs/quickstart/latest/report.html reports/runs/quickstart/latest/charts/heatmap.png reports/gallery/quickstart/
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache mutants
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,15 +6,17 @@ account, and what is not in there fails the run, as does a score below 90 %. The
 The mutants are mutmut's, by all of its operators but two: blanking or dropping an argument of a call, and other letters
 in a string. Those make two of three mutants, nearly all of which raise TypeError or KeyError wherever they run: they
 raise the score and tell nothing. `--all` has them too, for whoever has the hours.
+
+A mutant is tried against the unit tests that run its function: first those of its own module, then all others.
 """
 
 import argparse
-import json
 import os
 import re
-import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,25 +24,27 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import mutmut.__main__ as mutmut
-from mutmut.configuration import config
-from mutmut.mutation import file_mutation
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.stats import status_by_exit_code
-from outside import Variant, survivors, variants
+from changes import Mutant, leave_operators_out, mutants
+from trial import Reach, Workshop
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REVIEWED: Final = Path(__file__).with_name("survivors.yaml")
-WORK: Final = ROOT / "mutants"
-UNREVIEWED: Final = WORK / "unreviewed.yaml"
-LEFT_OUT: Final = frozenset({"operator_arg_removal", "operator_string"})
-AT_IMPORT: Final = {"src/fanlab/ledger/damage.py": frozenset({"_effects"})}  # what they return is a constant
+MUTATED: Final = ("src/fanlab/ledger/*.py", "src/fanlab/analysis/*.py")
+TESTS: Final = "tests/unit/test_*.py"
+# They take long, and a survivor is tried against all others that import something BEARING on the matter.
+NOT_ASKED: Final = frozenset({"attribution", "charts", "docs", "mutants", "report_html", "write"})
+BEARING: Final = re.compile(r"^(from|import) (fanlab\.(ledger|analysis|report)|support)", re.MULTILINE)
 NEEDED: Final = 0.9
-NOTICED: Final = frozenset({"killed", "timeout", "segfault"})  # mutmut's words; whatever else it says is a survivor
+QUICKEST: Final = 2  # test files, first for a module that has none of its own
+EXAMPLES: Final = "0.2"  # of what property tests try otherwise
+TELL_EVERY: Final = 200
+
+_workshop: Workshop  # of each process of the pool
+_reaches: Sequence[Reach]
 
 
 class Survivor(NamedTuple):
-    """A change that no test noticed. It is told apart by its text: numbers of mutants move with every edit."""
+    """A change that no test noticed."""
 
     place: str  # `fanlab.ledger.damage.single_changes`
     change: str  # `old → new`
@@ -49,35 +53,48 @@ class Survivor(NamedTuple):
 def main() -> int:
     """Make and try all mutants; 0 if enough of them are killed and every survivor has been reviewed."""
     options = _options()
-    os.chdir(ROOT)  # where mutmut looks for pyproject.toml
-    os.environ["FANLAB_EXAMPLES"] = "0.2"  # of what property tests try otherwise
-    if not options.again:
-        shutil.rmtree(WORK, ignore_errors=True)
+    os.chdir(ROOT)
+    os.environ["FANLAB_EXAMPLES"] = EXAMPLES
     if not options.all:
-        chosen = [pair for pair in file_mutation.mutation_operators if pair[1].__name__ not in LEFT_OUT]
-        file_mutation.mutation_operators[:] = chosen
-    _forget_survivors()
-    mutmut._run([], options.jobs)
-    codes = {name: code for _, names in _results() for name, code in names.items() if not _ran_at_import(name)}
-    others = [one for file in _mutated_files() for one in variants(file, AT_IMPORT.get(str(file), frozenset()))]
-    tests = [*config().pytest_add_cli_args_test_selection, *config().pytest_add_cli_args]
-    print(f"{len(others)} mutants of decision tables, properties, and what runs at import")
-    alive = [*_survivors(codes), *map(_survivor, survivors(others, ROOT, tests, options.jobs))]
-    return judge(len(codes) + len(others), alive, reviewed(REVIEWED))
+        leave_operators_out()
+    known = {one: why for one, why in reviewed(REVIEWED).items() if options.only in one.place}
+    files = sorted(path.relative_to(ROOT) for pattern in MUTATED for path in ROOT.glob(pattern))
+    made = [one for file in files for one in mutants(file, _module(file)) if options.only in one.place]
+    print(f"{len(made)} mutants of {len({one.file for one in made})} files", flush=True)
+    alive = list(survivors(made, files, options.jobs, frozenset(known)))
+    return judge(len(made), alive, known, options.unreviewed)
 
 
-def judge(count: int, alive: Sequence[Survivor], reviewed: Mapping[Survivor, str]) -> int:
+def survivors(
+    made: Sequence[Mutant], files: Sequence[Path], jobs: int, known: frozenset[Survivor]
+) -> Iterator[Survivor]:
+    """Those that no test noticed, each as it is found. A known one is tried against its module's own tests only."""
+    tests = [path.relative_to(ROOT) for path in sorted(ROOT.glob(TESTS)) if _bears(path)]
+    context = get_context("fork")
+    with context.Pool(jobs, _begin, (ROOT, ())) as pool:
+        reaches = pool.starmap(_reach, [(test, files) for test in tests], chunksize=1)
+    print(f"{len(tests)} test files", flush=True)
+    tasks = [(one, Survivor(one.place, one.change) in known) for one in made]
+    killed = 0
+    with context.Pool(jobs, _begin, (ROOT, reaches)) as pool:
+        for tried, (mutant, noticed) in enumerate(pool.imap_unordered(_try, tasks), start=1):
+            killed += noticed
+            if not noticed:
+                yield Survivor(mutant.place, mutant.change)
+            if tried % TELL_EVERY == 0:
+                print(f"{tried} tried, {killed} killed", flush=True)
+
+
+def judge(count: int, alive: Sequence[Survivor], known: Mapping[Survivor, str], out: Path) -> int:
     """Print what came of `count` mutants; 0 if enough were killed and every survivor has been reviewed."""
-    fresh = [one for one in dict.fromkeys(alive) if one not in reviewed]
-    gone = reviewed.keys() - set(alive)
+    fresh = sorted(set(alive) - known.keys())
     for one in fresh:
         print(f"not reviewed: {one.place}: {one.change}")
-    for one in sorted(gone):
+    for one in sorted(known.keys() - set(alive)):
         print(f"reviewed, but killed or gone: {one.place}: {one.change}")
     if fresh:
-        UNREVIEWED.parent.mkdir(exist_ok=True)
-        UNREVIEWED.write_text(_yaml(fresh), encoding="utf-8")
-        print(f"{len(fresh)} survivors are not reviewed; {UNREVIEWED.relative_to(ROOT)} has them for {REVIEWED.name}")
+        out.write_text(_yaml(fresh), encoding="utf-8")
+        print(f"{len(fresh)} survivors are not reviewed; {out} has them for {REVIEWED.name}")
     score = (count - len(alive)) / count if count else 0.0
     print(f"score {score:.1%} of {count} mutants, {NEEDED:.0%} are needed")
     print(f"{count - len(alive)} killed, {len(alive)} survived")
@@ -94,65 +111,59 @@ def reviewed(file: Path) -> Mapping[Survivor, str]:
     return found
 
 
-def _yaml(survivors: Sequence[Survivor]) -> str:
+def asked(mutant: Mutant, reaches: Sequence[Reach]) -> list[list[Path]]:
+    """The test files that run a mutant's function (outside functions, its module): the likely ones, then the rest."""
+    concerned = []
+    for reach in sorted(reaches, key=lambda reach: reach.took_s):
+        lines = reach.lines.get(str(mutant.file), frozenset())
+        if mutant.lines is not None and lines.isdisjoint(range(mutant.lines[0], mutant.lines[1] + 1)):
+            continue
+        if lines:
+            concerned.append(reach.test)
+    own = [test for test in concerned if test.stem == f"test_{mutant.file.stem}"] or concerned[:QUICKEST]
+    return [own, [test for test in concerned if test not in own]]
+
+
+def _bears(test: Path) -> bool:
+    return test.stem.removeprefix("test_") not in NOT_ASKED and bool(BEARING.search(test.read_text(encoding="utf-8")))
+
+
+def _begin(root: Path, reaches: Sequence[Reach]) -> None:
+    global _workshop, _reaches
+    _workshop, _reaches = Workshop(root), reaches
+
+
+def _reach(test: Path, files: Sequence[Path]) -> Reach:
+    return _workshop.reach(test, files)
+
+
+def _try(task: tuple[Mutant, bool]) -> tuple[Mutant, bool]:
+    mutant, known = task
+    likely, rest = asked(mutant, _reaches)
+    noticed = bool(likely) and _workshop.notices(mutant, likely)
+    if not noticed and not known and rest:
+        noticed = _workshop.notices(mutant, rest)
+    return mutant, noticed
+
+
+def _module(file: Path) -> str:
+    return ".".join(file.with_suffix("").parts[1:])
+
+
+def _yaml(found: Sequence[Survivor]) -> str:
     places: dict[str, dict[str, str]] = {}
-    for one in sorted(survivors):
+    for one in found:
         places.setdefault(one.place, {})[one.change] = ""
     return yaml.safe_dump(places, sort_keys=False, allow_unicode=True, width=10_000)
 
 
-def _mutated_files() -> list[Path]:
-    return sorted(path for pattern in config().only_mutate for path in Path().glob(pattern))
-
-
-def _results() -> Iterator[tuple[Path, dict[str, int | None]]]:
-    for meta in sorted(WORK.glob("src/**/*.meta")):
-        yield meta, json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
-
-
-def _forget_survivors() -> None:
-    """So that mutmut tries them again: tests may have come since."""
-    for meta, codes in _results():
-        kept = {name: code if _noticed(code) else None for name, code in codes.items()}
-        told = json.loads(meta.read_text(encoding="utf-8"))
-        meta.write_text(json.dumps({**told, "exit_code_by_key": kept}), encoding="utf-8")
-
-
-def _survivors(codes: Mapping[str, int | None]) -> Iterator[Survivor]:
-    for name, code in codes.items():
-        if not _noticed(code):
-            module, mangled = name.rsplit(".", 1)
-            path = Path("src", *module.split(".")).with_suffix(".py")
-            function = re.sub(r"__mutmut_\d+$", "", mangled)
-            plain = function.removeprefix("xǁ").replace("ǁ", ".") if "ǁ" in function else function.removeprefix("x_")
-            yield Survivor(f"{module}.{plain}", _change(get_diff_for_mutant(name, path=path)))
-
-
-def _noticed(code: int | None) -> bool:
-    return status_by_exit_code[code] in NOTICED
-
-
-def _survivor(variant: Variant) -> Survivor:
-    return Survivor(variant.place, variant.change)
-
-
-def _change(diff: str) -> str:
-    lines = diff.split("\n")[2:]  # past the names of the files
-    old, new = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
-    return f"{old} → {new}"
-
-
-def _ran_at_import(name: str) -> bool:
-    module, mangled = name.rsplit(".", 1)
-    names = AT_IMPORT.get(f"src/{module.replace('.', '/')}.py", frozenset())
-    return any(mangled.startswith(f"x_{one}__mutmut_") for one in names)
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--again", action="store_true", help="only what survived last time, and what has changed since")
+    parser.add_argument("--only", default="", metavar="TEXT", help="places whose name holds this text: ledger.fold")
     parser.add_argument("--all", action="store_true", help="by all of mutmut's operators")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
+    default = Path(tempfile.gettempdir()) / "unreviewed.yaml"
+    parser.add_argument("--unreviewed", type=Path, default=default, metavar="FILE", help=f"default: {default}")
     return parser.parse_args()
 
 
