@@ -193,7 +193,7 @@ class Expected:
 
     def take(self, row: Row, of: Context) -> None:
         """The next delivery."""
-        recv, client, stream, seq, node, told = row
+        recv, client, stream, seq, _, told = row
         message = int(of.messages.find(ints(stream), ints(seq))[0]) if stream < len(of.messages.base) - 1 else -1
         window = [
             pair["ask_ns"] <= of.messages.done_ns[message] and of.messages.sent_ns[message] <= pair["left_ns"]
@@ -220,13 +220,14 @@ class Expected:
             if one.client == client and one.resubscribed_ns is not None and recv >= one.resubscribed_ns:
                 self.first[index] = min(recv, self.first.get(index, NEVER))
         if intended >= of.zero_ns:
-            self._figures(recv, client, node, intended, message, of)
+            self._figures(row, intended, message, of)
 
     def _odd(self, kind: Odd, row: Row, measured: bool) -> None:
         self.counts["measure" if measured else "warm-up", kind.label] += 1
         (self.odd if measured else self.odd_warm_up).append((kind, *row[1:4], row[0]))
 
-    def _figures(self, recv: int, client: int, node: int, intended: int, message: int, of: Context) -> None:
+    def _figures(self, row: Row, intended: int, message: int, of: Context) -> None:
+        recv, client, _, _, node, _ = row
         self.latencies.append(recv - intended)
         name = of.node_names[node] if node < len(of.node_names) else f"#{node}"
         self.by_node.setdefault(name, []).append(recv - intended)
