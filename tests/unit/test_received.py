@@ -39,6 +39,7 @@ def test_what_goes_on_where_the_last_run_ended_extends_it():
     received = Received(3)
     received.add_rising(*columns([(1, 1, 3)], 3))
     received.add_rising(*columns([(1, 4, 4), (2, 5, 6)], 3))
+    assert [received.open_low.tolist(), received.open_high.tolist()] == [[0, 1, 5], [0, 4, 6]]
     assert runs(received) == [(1, 1, 4), (2, 5, 6)]
     assert holds(received, (1, 0), (1, 1), (1, 4), (1, 5), (2, 4), (2, 5), (2, 6), (2, 7)) == [
         False, True, True, False, False, True, True, False,
