@@ -238,6 +238,7 @@ def named(mended: Mended) -> list[tuple[int, int, int, int]]:
 
 
 NOTHING = came()
+BETWEEN = ((22, 0, 0, 2), (42, 0, 0, 4))
 
 
 @pytest.mark.parametrize(
@@ -264,8 +265,8 @@ def test_it_may_not_be_what_is_none_or_cannot_exist():
 @pytest.mark.parametrize("by_token", [True, False])
 def test_it_was_sent_before_it_came(t, name, by_token):
     owed = owed_of([5])
-    event = broken(owed, 3, t) if by_token else {"t": t, "bytes": b"xx".hex()}
-    assert named(mend(damage_of(event), came((22, 0, 0, 2), (42, 0, 0, 4)), owed)) == [(t, 0, *name)]
+    event, neighbours = ({"t": t, "bytes": "00"}, BETWEEN) if not by_token else (broken(owed, 3, t), ())
+    assert named(mend(damage_of(event), came(*neighbours), owed)) == [(t, 0, *name)]
 
 
 @pytest.mark.parametrize(("run_tag", "name"), [(RUN_TAG, (0, 3)), (None, (0, 3)), (7, UNKNOWN)])
@@ -315,9 +316,6 @@ def test_nothing_damaged_and_nothing_read():
     assert found.corrupted.dtype == ODD_DTYPE
 
 
-BETWEEN = ((22, 0, 0, 2), (42, 0, 0, 4))
-
-
 @pytest.mark.parametrize(
     ("window", "more", "name"),
     [
@@ -331,6 +329,25 @@ BETWEEN = ((22, 0, 0, 2), (42, 0, 0, 4))
 def test_what_is_missing_between_its_neighbours(window, more, name):
     owed = owed_of([5, 5], (0, 0, *window), (1, 0))
     assert named(mend(damage_of({"t": 35, "bytes": "00"}), came(*BETWEEN, *more), owed)) == [(35, 0, *name)]
+
+
+@pytest.mark.parametrize(("client", "stream"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("has", [True, False])
+def test_whether_a_client_has_it_already_goes_by_client_and_stream(client, stream, has):
+    owed = owed_of([5, 5], (0, 0), (1, 0))
+    rows = [(22, client, stream, 2), (42, client, stream, 4)]
+    rows += [(90, c, s, 3) for c in (0, 1) for s in (0, 1) if ((c, s) == (client, stream)) == has]
+    found = mend(damage_of({"t": 35, "client": client, "bytes": "00"}), came(*rows), owed)
+    assert named(found) == [(35, client, *(UNKNOWN if has else (stream, 3)))]
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+def test_what_one_client_was_owed_another_was_not(by_token):
+    owed = owed_of([5], (0, 0), (1, 0, 90), (2, 0))
+    rows = [] if by_token else [(at, who, 0, seq) for who in range(3) for at, seq in ((22, 2), (42, 4))]
+    event = broken(owed, 3, 35) if by_token else {"t": 35, "bytes": "00"}
+    found = mend(damage_of(*({**event, "client": client} for client in range(3))), came(*rows), owed)
+    assert named(found) == [(35, 0, 0, 3), (35, 1, *UNKNOWN), (35, 2, 0, 3)]
 
 
 def test_of_two_clients_each_has_its_own_between_its_neighbours():
@@ -384,3 +401,12 @@ def test_a_stripe_without_deliveries_has_what_was_mended_all_the_same():
     mended = {1: records((5, 0, 9)), 2: records((6, 0, 9)), 3: records()}
     found = [(source, rows["recv_ns"].tolist()) for source, rows in with_mended(came((7, 0, 0, 1), source=2), mended)()]
     assert found == [(2, [6, 7]), (2, []), (1, [5])]
+
+
+@pytest.mark.parametrize(("seq", "place"), [(1, 3), (2, 4), (3, 5), (4, 5)])
+def test_of_what_came_at_one_instant_it_stands_before_what_is_later_of_its_own_stream(seq, place):
+    there = [(10, 0, 0, 9), (20, 1, 0, 9), (20, 0, 1, 9), (20, 0, 0, 2), (20, 0, 0, 3), (30, 0, 0, 9)]
+    ((_, placed), *_) = with_mended(
+        lambda: iter([(0, made_deliveries(*there))]), {0: made_deliveries((20, 0, 0, seq, 7))}
+    )()
+    assert placed["node"].tolist() == [7 * (at == place) for at in range(7)]

@@ -163,7 +163,7 @@ def _only_first_and_in_turn(found: NDArray[Any], odd: NDArray[Any], messages: Me
         ]
     )
     _, group, size = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-    group = group.reshape(-1)
+    group = group.ravel()
     copies = np.bincount(group[len(key) :], minlength=len(size))
     of = group[: len(key)]
     order = np.argsort(of, kind="stable")
