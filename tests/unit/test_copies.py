@@ -286,6 +286,17 @@ def test_the_first_rule_that_holds_decides(facts, cause):
     assert (holding or [UNEXPLAINED])[0] == cause
 
 
+def test_of_rules_that_hold_the_first_counts_whatever_stands_between_them():
+    rules = [
+        Rule(cause, "by hand", lambda f, which=which: np.isin(f.number, which))
+        for cause, which in ((RETRIED, [1]), (DOUBLE, [2]), (REPLAY, [1, 2, 3]))
+    ]
+    every = [(at, 0, 0, 1, 0) for at in range(1, 5)]
+    world = CopyWorld(made_messages([1]), None, opens(), {}, 1)
+    found = copy_causes(odd_rows(Odd.DUPLICATED, made_deliveries(*every[1:])), [made_deliveries(*every)], world, rules)
+    assert found.tolist() == [RETRIED, DOUBLE, REPLAY]
+
+
 def test_without_copies_nothing_is_read():
     def chunks():
         raise AssertionError

@@ -64,7 +64,7 @@ def test_who_leaves_while_publishing_goes_on_may_have_missed_the_last(left, fade
 def test_every_beginning_of_a_history_can_be(length):
     lines = [*CONNECT, (7, "closed"), (8, "connecting", 0, 1), (9, "failed", 0, 1), (10, "connecting"), (11, "left")]
     found = windows(*lines[:length])
-    assert len(found.outages) == (length >= 5)
+    assert len(found.outages) == found.never_returned == (length >= 5)
     assert found.connected == (length >= 4)
 
 
@@ -126,7 +126,7 @@ def test_an_outage_lasts_until_all_channels_are_confirmed_over_failed_attempts()
     (outage,) = found.outages
     assert (outage.start_ns, outage.reopened_ns, outage.resubscribed_ns) == (10, 21, 25)
     assert (outage.node, outage.next_node) == (0, 1)
-    assert found.reconnects == 1
+    assert (found.reconnects, found.never_returned) == (1, 0)
     assert found.windows[["ask_ns", "confirm_ns", "held_ns"]].tolist() == [(2, 3, 21), (2, 4, 21)]
     assert found.subs["subscribed_ns"].tolist() == [3, 15, 25, 4, NEVER, 22]
     assert found.subs["closed_ns"].tolist() == [10, 16, NEVER] * 2

@@ -167,7 +167,7 @@ def _only_first_and_in_turn(found: NDArray[Any], odd: NDArray[Any], messages: Me
     copies = np.bincount(group[len(key) :], minlength=len(size))
     of = group[: len(key)]
     order = np.argsort(of, kind="stable")
-    begins = np.flatnonzero(np.append(True, of[order][1:] != of[order][:-1])) if len(of) else order
+    begins = np.flatnonzero(np.append(True, of[order][1:] != of[order][:-1]))
     rank = np.zeros(len(of), np.int64)
     rank[order] = np.arange(len(of)) - np.repeat(begins, np.diff(np.append(begins, len(of))))
     return chosen & (rank < (size - 2 * copies)[of])  # size counts both kinds: those found, less as many copies
