@@ -238,14 +238,9 @@ class _Fold:
 
     def _reordered(self, pair: Ints, seq: Ints) -> Bools:
         """Which of these first copies come after a higher number of their pair; `top` is brought up to date."""
-        if not len(pair):
-            return np.zeros(0, np.bool_)
         top = self.settled.top
-        first = np.append(True, pair[1:] != pair[:-1])
-        highest = seq.copy()
-        highest[first] = np.maximum(seq[first], top[pair[first]])
         # pairs rise, so the running maximum of (pair, seq) starts anew with each pair
-        highest = np.maximum.accumulate((pair << _SEQ_BITS) | highest) & ((1 << _SEQ_BITS) - 1)
+        highest = np.maximum.accumulate((pair << _SEQ_BITS) | np.maximum(seq, top[pair])) & ((1 << _SEQ_BITS) - 1)
         top[pair] = highest  # of a pair's records the last one stays
         return seq < highest
 
