@@ -5,12 +5,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from fanlab.ledger.damage import KEPT_BYTES, damage_row, damage_table, single_changes
+from fanlab.ledger.damage import KEPT_BYTES, damage_row, damage_table, single_changes, unique_pairs
 from fanlab.ledger.records import NO_NODE, TOKEN_LENGTH, Token, decode_token, encode_token
 
 TOKENS = [
     Token(0xBEEF, 0, 1, 1_000_000_000_000, 0),
-    Token(0x002A, 513, 0x0012_3456, 987_654_321_098_765, 0xFFFF_FFFF),
+    Token(0xC02A, 0xF513, 0xA012_3456, 0x1234_5678_9ABC_DEF0, 0xFFFF_FFFF),
     Token(0, 0, 0, 0, 0),
 ]
 HEX = b"0123456789abcdef"
@@ -88,6 +88,7 @@ def test_rows_of_events():
         damage_row({"t": 5, "client": 3, "node": 1, "bytes": text.hex()}),
         damage_row({"t": 6, "client": 4, "stream": 2, "seq": 9}),
     ]
+    assert [row[2] for row in rows] == [0, 0]  # the stripe is still to be told
     made = damage_table(rows, 7)
     assert made[["t", "client", "stripe", "node", "stream", "seq", "size"]].tolist() == [
         (5, 3, 7, 1, 0, 0, TOKEN_LENGTH),
@@ -106,3 +107,10 @@ def test_a_digit_in_another_case_is_damage():
     for at in places:
         assert decode_token(text[:at] + text[at : at + 1].upper() + text[at + 1 :]) is None
     assert decode_token(text[:43] + b"+" + text[44:]) is None
+
+
+def test_of_pairs_of_numbers_the_first_of_each_is_fresh():
+    rows = [(1, 1), (2, 1), (1, 2), (1, 1), (2, 2), (2, 1), (3, 1), (2, 2), (1, 2), (3, 3), (3, 1), (2, 1)]
+    first, second = np.array(rows).T
+    assert unique_pairs(first, second).tolist() == [row not in rows[:at] for at, row in enumerate(rows)]
+    assert unique_pairs(first[:0], second[:0]).tolist() == []

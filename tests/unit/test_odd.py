@@ -127,7 +127,10 @@ def chunk(*rows: tuple[int, int]) -> np.ndarray:
     [
         ([(0, [(1, 0), (2, 1), (3, 0)]), (0, [(3, 0), (4, 1)])], []),
         ([(0, [(5, 0), (4, 1), (6, 0)])], []),  # times of two clients, each in order
+        ([(0, [(5, 0), (4, 1), (5, 0), (4, 1)])], []),  # of one instant
         ([(0, [(5, 0), (6, 1), (4, 0)])], [0]),
+        ([(0, [(1, 0), (9, 0), (7, 0)])], [0]),  # later than its first, and yet too early
+        ([(0, [(1, 0), (9, 1), (7, 1)])], [1]),
         ([(0, [(5, 0), (6, 1)]), (0, [(4, 1), (6, 0)])], [1]),
         ([(0, [(5, 0), (6, 1)]), (1, [(7, 1)])], [1]),  # in two stripes, so ties would have no order
         ([(0, [(5, 0)]), (1, [(6, 7)]), (0, [(5, 9)])], [2]),  # two that the plan lacks share one place

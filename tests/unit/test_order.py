@@ -1,5 +1,6 @@
 """Disagreement on Redis' order, planted: exactly those deliveries are found that come too late on their node."""
 
+from collections import Counter
 from random import Random
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 
 from fanlab.ledger.account import account
 from fanlab.ledger.messages import Messages
-from fanlab.ledger.odd import Odd, sorted_odd
-from fanlab.ledger.order import NOWHERE, Lanes, Reference, disagreements
-from fanlab.ledger.records import DELIVERY_DTYPE
+from fanlab.ledger.odd import Odd, odd_rows, sorted_odd
+from fanlab.ledger.order import NOWHERE, Lanes, Reference, busiest_order, disagreements, needs_order, witness_order
+from fanlab.ledger.records import DELIVERY_DTYPE, WITNESS_DTYPE
+from fanlab.ledger.witness import Witness
+from support.arrays import made_deliveries, made_messages
 from support.histories import History, ns
 
 NEWS, JOBS = 0, 1
@@ -175,3 +178,132 @@ def test_each_lane_against_all_that_came_before_however_cut(seed):
     cuts = sorted(random.choices(range(len(came) + 1), k=random.choice((0, 3, 60))))
     found = disagreements(np.split(came, cuts), sorted_odd([]), Reference(np.array(order), None), messages, lanes)
     assert sorted(found["recv_ns"].tolist()) == expected
+
+
+def test_a_lane_is_a_client_through_a_node_and_what_the_plan_lacks_shares_the_last():
+    lanes = Lanes(3, 2)
+    assert lanes.count == 12
+    rows = made_deliveries(*((0, client, 0, 1, node) for client in (0, 1, 2, 3, 9) for node in (0, 1, 2, 7)))
+    assert lanes.of(rows).tolist() == [0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11, 9, 10, 11, 11]
+    assert [lanes.named(lane) for lane in (0, 2, 5, 11)] == [(0, 0), (0, 2), (1, 2), (3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("per_stream", "needed"), [([], False), ([3], False), ([3, 0], False), ([0, 3, 0, 1], True), ([1, 1], True)]
+)
+def test_an_order_is_needed_between_messages_of_two_streams(per_stream, needed):
+    assert needs_order(made_messages(per_stream)) is needed
+
+
+def test_the_order_of_the_witness_is_that_of_its_first_copies():
+    def saw(*rows: tuple[int, int]) -> Witness:
+        return Witness(np.array([(0, 0, seq, stream, 0) for stream, seq in rows], WITNESS_DTYPE), np.zeros((0, 2)))
+
+    messages = made_messages([2, 2])
+    assert witness_order(None, messages) is None
+    assert witness_order(saw(), messages) is None
+    assert witness_order(saw((0, 3), (5, 1)), messages) is None
+    found = witness_order(saw((1, 1), (0, 1), (1, 1), (0, 9), (0, 2)), messages)
+    assert (found.place.tolist(), found.lane) == ([1, 4, 0, NOWHERE], None)
+    assert witness_order(saw((0, 1)), messages).place.tolist() == [0, NOWHERE, NOWHERE, NOWHERE]
+
+
+def busiest(rows: list[tuple[int, ...]], copies: list[tuple[int, ...]], messages: Messages, lanes: Lanes) -> Reference:
+    def chunks():
+        return iter([made_deliveries(*rows[:3]), made_deliveries(*rows[3:])])
+
+    return busiest_order(chunks(), chunks(), odd_rows(Odd.DUPLICATED, made_deliveries(*copies)), messages, lanes)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_order_of_the_lane_that_had_most(seed):
+    random = Random(seed)  # noqa: S311 - a seeded choice
+    messages, lanes = made_messages([3, 3]), Lanes(2, 2)
+    rows = [
+        (at, random.randrange(4), random.randrange(2), random.randint(1, 4), random.randrange(4)) for at in range(40)
+    ]
+    seen: set[tuple[int, ...]] = set()
+    copies = [row for row in rows if row[1:] in seen or seen.add(row[1:])]
+    had: Counter[tuple[int, int]] = Counter()
+    for _, client, _, seq, node in [row for row in rows if row not in copies]:
+        had[client, min(node, 2)] += client < 2 and seq <= 3
+    lane = min((client, node) for client, node in had if had[client, node] == max(had.values()))
+    theirs = [(stream, seq) for _, client, stream, seq, node in rows if (client, min(node, 2)) == lane and seq <= 3]
+    expected = [theirs.index(one) if one in theirs else NOWHERE for one in [(s, q) for s in (0, 1) for q in (1, 2, 3)]]
+    found = busiest(rows, copies, messages, lanes)
+    assert (lanes.named(found.lane), found.place.tolist()) == (lane, expected)
+
+
+def test_of_nothing_received_no_message_has_a_place():
+    assert busiest([], [], made_messages([1, 1]), Lanes(2, 2)).place.tolist() == [NOWHERE, NOWHERE]
+    strangers = [(1, 7, 0, 1, 0), (2, 7, 1, 1, 0)]
+    assert busiest(strangers, [], made_messages([1, 1]), Lanes(2, 2)).place.tolist() == [NOWHERE, NOWHERE]
+
+
+def late_by_looking(rows: list[tuple[int, ...]], place: list[int], lanes: Lanes) -> list[tuple[int, ...]]:
+    """Those that come after another stream's message with a higher place, of three messages in each stream."""
+    late = []
+    for at, (_, client, stream, seq, node) in enumerate(rows):
+        before = [
+            place[of * 3 + number - 1]
+            for _, who, of, number, through in rows[:at]
+            if min(who, lanes.clients) == min(client, lanes.clients) and of != stream and number <= 3
+            and min(through, lanes.nodes) == min(node, lanes.nodes)
+        ]  # fmt: skip
+        if seq <= 3 and place[stream * 3 + seq - 1] != NOWHERE and any(p > place[stream * 3 + seq - 1] for p in before):
+            late.append(rows[at])
+    return late
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_odd_already_is_not_told_again(seed):
+    random = Random(seed)  # noqa: S311 - a seeded choice
+    messages, lanes = made_messages([3, 3]), Lanes(2, 1)
+    place = [one if random.random() < 0.9 else NOWHERE for one in random.sample(range(9), 6)]
+    rows = [
+        (at // 6, random.randrange(3), random.randrange(2), random.randint(1, 4), random.choice((0, 0, 1)))
+        for at in range(random.randint(0, 50))
+    ]
+    copies = [row for row in rows if random.random() < 0.3]
+    others = [(99, *random.choice(rows)[1:]) for _ in range(random.randint(0, 2)) if rows]
+    odd = sorted_odd([
+        odd_rows(Odd.DUPLICATED, made_deliveries(*copies)),
+        odd_rows(Odd.REORDERED, made_deliveries(*others[:1])),
+        odd_rows(Odd.UNEXPECTED, made_deliveries(*others[1:])),
+        odd_rows(Odd.CORRUPTED, made_deliveries(*rows[:5])),
+    ])  # fmt: skip
+    expected = Counter(late_by_looking(rows, place, lanes))
+    for row in copies:
+        expected[row] -= 1
+    expected = Counter({
+        row: count for row, count in expected.items() if count > 0 and row[1:4] not in [one[1:4] for one in others]
+    })  # fmt: skip
+    cuts = sorted(random.choices(range(len(rows) + 1), k=3))
+    chunks = [made_deliveries(*rows[start:end]) for start, end in zip([0, *cuts], [*cuts, len(rows)], strict=True)]
+    found = disagreements(chunks, odd, Reference(np.array(place), None), messages, lanes)
+    assert Counter(found[["recv_ns", "client", "stream", "seq", "node"]].tolist()) == +expected
+    assert (found["kind"] == Odd.DISAGREED).all()
+
+
+def test_where_no_message_is_known_nobody_disagrees():
+    rows = [made_deliveries((1, 0, 0, 1), (2, 0, 1, 1), (3, 0, 0, 2))]
+    for per_stream in ([], [0, 0]):
+        nothing = Reference(np.zeros(0, np.int64), None)
+        assert not len(disagreements(rows, sorted_odd([]), nothing, made_messages(per_stream), Lanes(1, 1)))
+    nowhere = Reference(np.full(2, NOWHERE), None)
+    assert not len(disagreements(rows, sorted_odd([]), nowhere, made_messages([1, 1]), Lanes(1, 1)))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_of_many_clients_through_many_nodes_each_is_a_lane_of_its_own(seed):
+    random = Random(seed)  # noqa: S311 - a seeded choice
+    messages, lanes = made_messages([3, 3]), Lanes(400, 299)
+    alike = [(0, 0), (218, 136), (1, 5), (219, 141), (100, 7)]  # some of their numbers have the same last 16 bits
+    assert len({(client * 300 + node) & 0xFFFF for client, node in alike}) == 3
+    place = random.sample(range(6), 6)
+    rows = []
+    for at in range(60):
+        client, node = random.choice(alike)
+        rows.append((at, client, random.randrange(2), random.randint(1, 3), node))
+    found = disagreements([made_deliveries(*rows)], sorted_odd([]), Reference(np.array(place), None), messages, lanes)
+    assert sorted(found[["recv_ns", "client", "stream", "seq", "node"]].tolist()) == late_by_looking(rows, place, lanes)

@@ -34,6 +34,7 @@ CONNECT = ((1, "connecting"), (2, "open"), (3, "subscribing"), (5, "subscribed")
         ([*CONNECT, (6, "failed")], "the client is on"),
         ([(1, "connecting"), (2, "open"), (3, "subscribed", 4)], "'channel': 4.*did not ask for that channel"),
         ([(1, "connecting", 0, 0, False, 7)], "'client': 7.*the plan has 1 clients"),
+        ([(1, "connecting", 0, 0, False, 1)], "'client': 1.*the plan has 1 clients"),
     ],
 )
 def test_what_cannot_be_is_refused_and_quoted(lines, quoted):
@@ -42,11 +43,28 @@ def test_what_cannot_be_is_refused_and_quoted(lines, quoted):
     windows(*lines, strict=False)
 
 
+def test_what_cannot_be_is_refused_unless_the_journal_is_known_to_have_holes():
+    events = np.array([(1, 0, NAMES.index("open"), 0, 0, False)], EVENT_DTYPE)
+    with pytest.raises(MeasurementError):
+        owed_windows(events, [frozenset({0})], quiet_ns=10, publish_end_ns=1000)
+
+
+def test_events_of_clients_that_the_plan_lacks_hide_no_others():
+    strangers = [(2, "open", 0, 0, False, client) for client in (-1, 5)]
+    assert windows(*strangers, *CONNECT, strict=False).windows["ask_ns"].tolist() == [3]
+
+
+@pytest.mark.parametrize(("left", "fade"), [(999, 989), (1000, 1000), (1001, 1001)])
+def test_who_leaves_while_publishing_goes_on_may_have_missed_the_last(left, fade):
+    found = windows(*CONNECT, (left, "left"))
+    assert found.windows[["fade_ns", "left_ns"]].tolist() == [(fade, left)]
+
+
 @pytest.mark.parametrize("length", range(10))
 def test_every_beginning_of_a_history_can_be(length):
     lines = [*CONNECT, (7, "closed"), (8, "connecting", 0, 1), (9, "failed", 0, 1), (10, "connecting"), (11, "left")]
     found = windows(*lines[:length])
-    assert len(found.outages) == (length >= 5)
+    assert len(found.outages) == found.never_returned == (length >= 5)
     assert found.connected == (length >= 4)
 
 
@@ -108,7 +126,7 @@ def test_an_outage_lasts_until_all_channels_are_confirmed_over_failed_attempts()
     (outage,) = found.outages
     assert (outage.start_ns, outage.reopened_ns, outage.resubscribed_ns) == (10, 21, 25)
     assert (outage.node, outage.next_node) == (0, 1)
-    assert found.reconnects == 1
+    assert (found.reconnects, found.never_returned) == (1, 0)
     assert found.windows[["ask_ns", "confirm_ns", "held_ns"]].tolist() == [(2, 3, 21), (2, 4, 21)]
     assert found.subs["subscribed_ns"].tolist() == [3, 15, 25, 4, NEVER, 22]
     assert found.subs["closed_ns"].tolist() == [10, 16, NEVER] * 2

@@ -191,13 +191,13 @@ def _all_clients(copies: NDArray[Any], of_node: Ints, at: Ints, brought: Ints, w
 
 
 def _opened(client: NDArray[Any], t_ns: Ints, events: NDArray[Any]) -> Ints:
-    """How many connections each client had opened by then."""
+    """Numbers that, for one and the same client, rise with each connection that it had opened by then."""
     opens = events[events["at"] == _OPEN]
     times = np.unique(opens["t"])
     span = len(times) + 1
     opened = np.sort(opens["client"] * span + np.searchsorted(times, opens["t"], side="right"))
     of = client.astype(np.int64) * span + np.searchsorted(times, t_ns, side="right")
-    return np.searchsorted(opened, of, side="right") - np.searchsorted(opened, client.astype(np.int64) * span)
+    return np.searchsorted(opened, of, side="right")
 
 
 def _rank(group: Ints, t_ns: Ints) -> Ints:

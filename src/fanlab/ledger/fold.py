@@ -156,16 +156,15 @@ class _Fold:
         first = self._first_copies(pair, seq)
 
         message = context.messages.find(records["stream"].astype(np.int64), seq)
-        known = message >= 0
-        at = np.maximum(message, 0) if not known.all() else message
+        known = message >= 0  # what is looked up of one that is not known (-1) is never used
         intended = records["intended_ns"].astype(np.int64)
         owed = known.copy()
         if len(context.messages.status):
-            intended = np.where(known, context.messages.intended_ns[at], intended)
-            owed &= self._may_exist[at]
-            owed &= context.messages.done_ns[at] >= self._ask[pair]
-            owed &= context.messages.sent_ns[at] <= self._left[pair]
-            failed = known & (context.messages.status[at] == Status.FAILED)
+            intended = np.where(known, context.messages.intended_ns[message], intended)
+            owed &= self._may_exist[message]
+            owed &= context.messages.done_ns[message] >= self._ask[pair]
+            owed &= context.messages.sent_ns[message] <= self._left[pair]
+            failed = known & (context.messages.status[message] == Status.FAILED)
             settled.contradictions += int(np.count_nonzero(first & failed))
         good = first & owed
         late = np.zeros(len(good), np.bool_)
@@ -180,8 +179,14 @@ class _Fold:
         self._returns.note(client[good], recv[good])
         good &= measure
         if not good.all():
-            client, recv, intended, at, records = client[good], recv[good], intended[good], at[good], records[good]
-        self._add_figures(client, recv, intended, at, records["node"].astype(np.int64))
+            client, recv, intended, message, records = (
+                client[good],
+                recv[good],
+                intended[good],
+                message[good],
+                records[good],
+            )
+        self._add_figures(client, recv, intended, message, records["node"].astype(np.int64))
 
     def _note_odd(self, kind: Odd, chosen: Bools, records: NDArray[Any], measure: Bools) -> None:
         """Count the chosen deliveries by phase, and keep a row for each."""
@@ -233,16 +238,10 @@ class _Fold:
 
     def _reordered(self, pair: Ints, seq: Ints) -> Bools:
         """Which of these first copies come after a higher number of their pair; `top` is brought up to date."""
-        if not len(pair):
-            return np.zeros(0, np.bool_)
         top = self.settled.top
-        first = np.append(True, pair[1:] != pair[:-1])
-        highest = seq.copy()
-        highest[first] = np.maximum(seq[first], top[pair[first]])
         # pairs rise, so the running maximum of (pair, seq) starts anew with each pair
-        highest = np.maximum.accumulate((pair << _SEQ_BITS) | highest) & ((1 << _SEQ_BITS) - 1)
-        last = np.append(first[1:], True)
-        top[pair[last]] = highest[last]
+        highest = np.maximum.accumulate((pair << _SEQ_BITS) | np.maximum(seq, top[pair])) & ((1 << _SEQ_BITS) - 1)
+        top[pair] = highest  # of a pair's records the last one stays
         return seq < highest
 
     def _count_strays(self) -> None:

@@ -137,13 +137,13 @@ def _by_neighbours(damage: NDArray[Any], chunks: Chunks, owed: Owed) -> Ints:
     real = owed.may_be(pair, message)
     if real.any():
         real &= owed.messages.sent_ns[message] <= damage["t"][row]
-        real[real] &= ~_received(_key(pair[real], message[real], owed.messages), chunks, owed)
+        real[real] = ~_received(_key(pair[real], message[real], owed.messages), chunks, owed)
     row, message = row[real], message[real]
     named = _alone(row, message, len(damage))
     rows = np.flatnonzero(named != UNNAMED)
     key = (damage["client"][rows] << _SEQ_BITS) | named[rows]
     _, claim, claims = np.unique(key, return_inverse=True, return_counts=True)
-    named[rows[claims[claim.reshape(-1)] > 1]] = UNNAMED
+    named[rows[claims[claim] > 1]] = UNNAMED
     return named
 
 

@@ -102,7 +102,7 @@ def _blocks(pairs: Pairs, messages: Messages, runs: Runs, cut: Cut) -> Iterator[
         count = of_stream.stop - of_stream.start
         every = pairs.of_stream(stream)
         step = max(1, _CELLS // max(1, count))
-        for first in range(every.start, every.stop if count else every.start, step):
+        for first in range(every.start, every.stop, step):
             of_pairs = slice(first, min(first + step, every.stop))
             window = pairs.window[of_pairs]
             sent, done = messages.sent_ns[of_stream], messages.done_ns[of_stream]

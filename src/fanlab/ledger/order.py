@@ -144,8 +144,7 @@ class _Check:
         other_before = np.append(NOWHERE, other[:-1])
         other_before[first] = carried_other
 
-        last = np.append(first[1:], True)
-        self._high[lane[last]], self._other[lane[last]] = high[last], other[last]
+        self._high[lane], self._other[lane] = high, other  # of a lane's records the last one stays
         of_others = np.where(self._stream[before] != stream, before, other_before)
         found: NDArray[Any] = records[order[of_others > place]]
         return found
@@ -164,11 +163,11 @@ def _only_first_and_in_turn(found: NDArray[Any], odd: NDArray[Any], messages: Me
         ]
     )
     _, group, size = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-    group = group.reshape(-1)
+    group = group.ravel()
     copies = np.bincount(group[len(key) :], minlength=len(size))
     of = group[: len(key)]
     order = np.argsort(of, kind="stable")
-    begins = np.flatnonzero(np.append(True, of[order][1:] != of[order][:-1])) if len(of) else order
+    begins = np.flatnonzero(np.append(True, of[order][1:] != of[order][:-1]))
     rank = np.zeros(len(of), np.int64)
     rank[order] = np.arange(len(of)) - np.repeat(begins, np.diff(np.append(begins, len(of))))
     return chosen & (rank < (size - 2 * copies)[of])  # size counts both kinds: those found, less as many copies
