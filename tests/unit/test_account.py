@@ -7,7 +7,7 @@ from fanlab.errors import MeasurementError
 from fanlab.ledger.account import account
 from fanlab.ledger.health import HealthEvent, cpu_share, loop_lag_p99_ms
 from fanlab.ledger.records import Status
-from fanlab.ledger.result import Account
+from fanlab.ledger.result import Account, Tally
 from fanlab.rundir import RunDir, write_json
 from support.histories import MS, ZERO_NS, History, mark, ns
 
@@ -318,7 +318,17 @@ def test_killed_before_the_epoch(reckon):
     found = reckon(History(epoch=False, status="starting"))
     assert found.partial
     assert terms(found) == (0, 0, 0, 0)
-    assert found.measure.published == 0
+    assert found.measure == found.warm_up == Tally()
+    assert found.publishers == {
+        "planned": 0, "sent": 0, "unsent": 0, "failed": 0, "timed_out": 0, "unheard": 0,
+    }  # fmt: skip
+    assert found.clients == {"count": 0, "connected": 0, "reconnects": 0, "never_returned": 0}
+    assert {term: counts.tolist() for term, counts in found.by_client.items()} == {
+        "owed": [0], "delivered": [0], "lost": [0],
+    }  # fmt: skip
+    assert (found.start_ns, found.zero_ns, found.end_ns, found.bin_ns) == (0, 0, 0, 50 * MS), "one bin, with nothing"
+    assert [found.offered.tolist(), found.delivered.tolist(), found.lost.tolist()] == [[0]] * 3
+    assert [one.n for one in found.latency.over_time] == [0]
 
 
 def test_no_run(tmp_path):

@@ -50,6 +50,8 @@ def test_a_health_event_is_read_back_with_and_without_what_the_system_tells() ->
     assert health_event(event).cpu_s == event["cpu_s"]
     assert health_event(event).stolen_s == event.get("stolen_s")
     assert health_event({"t": 1, "cpu_s": 2, "lags_ms": [3]}) == HealthEvent(1, 2.0, (3.0,))
+    line = {"t": 1, "cpu_s": 2, "lags_ms": [3], "cpu_wait_s": 4, "gc_max_ms": 5, "stolen_s": 6, "cpus": 7}
+    assert health_event(line) == HealthEvent(1, 2.0, (3.0,), 4.0, 5.0, 6.0, 7)
     with pytest.raises(KeyError):
         health_event({"t": 1})
 

@@ -65,6 +65,28 @@ def test_negative_values_count_as_zero_and_are_told_of():
     assert (made.n, made.clamped, made.min_ns, made.max_ns, made.sum_ns) == (3, 2, 0, 7, 7)
 
 
+def test_merging_tells_of_the_negative_values_of_both():
+    made = Histogram.of([-5, 7, -1])
+    made.merge(Histogram.of([-2, 3]))
+    assert made.clamped == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ([0, 2, 3, 5], [0, 1, 4, 5]),  # as many in as many buckets, but in others
+        ([0, 1, 1, 2, 3, 3, 4], [0, 1, 2, 2, 2, 3, 4]),  # in the same buckets, but not as many in each
+        ([1, 1], [2, 2]),
+        ([0, 5], [-1, 5]),
+        ([1 << 20, (1 << 20) + 2], [(1 << 20) + 1, (1 << 20) + 1]),
+    ],
+)
+def test_histograms_of_other_values_differ(one, two):
+    assert Histogram.of(one) == Histogram.of(one)
+    assert Histogram.of(one) != Histogram.of(two)
+    assert Histogram.of(one) != one
+
+
 def test_values_beyond_the_ceiling_keep_an_exact_maximum():
     made = Histogram.of([3, 2**60])
     assert made.max_ns == 2**60
@@ -99,3 +121,9 @@ def test_latency_table_sorts_by_node_and_time():
     assert {name: one.n for name, one in table.by_node.items()} == {"node-1": 2, "node-2": 1, "#7": 1}
     assert [one.n for one in table.over_time] == [2, 1, 1]
     assert table.over_time[2].max_ns == 40
+
+
+def test_a_delivery_through_a_node_just_beyond_the_named_ones_counts_under_its_number():
+    table = LatencyTable.empty(1)
+    table.add(np.asarray([10, 20]), np.asarray([1, 2]), np.asarray([0, 0]), ("node-1", "node-2"))
+    assert {name: one.max_ns for name, one in table.by_node.items()} == {"node-2": 10, "#2": 20}
