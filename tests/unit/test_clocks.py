@@ -160,6 +160,21 @@ def test_what_was_not_exchanged_with_all_or_contradicts_itself_is_unknown(exchan
     assert (account.basis, account.span) == ("unknown", None)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [header("clients"), header("clients", 2), header("publishers", boot="b")],
+        [header("clients"), header("publishers", 2), header("publishers", boot="b")],
+        [header("clients"), header("readers", boot="b")],
+        [header("publishers"), header("readers", boot="b")],
+    ],
+)
+def test_each_engine_must_have_exchanged_its_time(headers: list[dict[str, Any]]) -> None:
+    exchanges = [line(unit, exchange(0, 0, 5, 5, 5)) for unit in (CLIENTS, PUBLISHERS)]
+    account = clock_account({"exchanges": exchanges}, headers)
+    assert (account.basis, account.span, account.exchanges) == ("unknown", None, 2)
+
+
 def test_systems_without_boot_ids_need_exchanges() -> None:
     headers = [header("clients", boot=None), header("publishers", boot=None)]
     assert clock_account({}, headers).basis == "unknown"

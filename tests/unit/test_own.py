@@ -75,6 +75,15 @@ def test_only_ends_that_the_engine_brought_about_are_its_doing() -> None:
     assert doing.ended(np.array([0, 1, 0]), np.array([9 * S, 9 * S, 9 * S + 1])).tolist() == [True, False, False]
 
 
+def test_each_engine_stalls_for_itself() -> None:
+    stalled, idle = [said(10 * S, 3)], [said(10 * S, 0)]
+    stripes = [
+        stripe(client, health=health, endings=[gave_up(10 * S, client)])
+        for client, health in enumerate((stalled, stalled, idle))
+    ]
+    assert own_doing(stripes, TIMEOUTS, complete=True).ends == {(0, 10 * S), (1, 10 * S)}
+
+
 def test_each_client_has_a_patience_of_its_own() -> None:
     endings = [gave_up(10 * S, client) for client in range(3)]
     stripes = [stripe(0, 1, 2, health=[said(10 * S, 3)], endings=endings)]
@@ -110,8 +119,10 @@ def test_what_surely_was_in_a_bad_frame_is_no_more_than_it_held(held: int | None
 
 
 def test_each_bad_frame_of_a_stripe_counts_for_itself() -> None:
-    doing = own_doing([stripe(0, unread=[Unread(10, 20, 1), Unread(50, 70, 0)])], TIMEOUTS, complete=True)
-    assert unread_at(doing, [0, 0, 0], [(10, 20), (50, 60), (30, 40)]) == ([True, True, False], [True, False, False])
+    spans = [(10, 20), (50, 60), (30, 40)]
+    for held in (0, 1):
+        doing = own_doing([stripe(0, unread=[Unread(10, 20, 1), Unread(50, 70, held)])], TIMEOUTS, complete=True)
+        assert unread_at(doing, [0, 0, 0], spans) == ([True, True, False], [True, bool(held), False])
 
 
 @pytest.mark.parametrize(
