@@ -115,11 +115,16 @@ def test_all_may_read_a_stripe_and_its_owner_alone_may_write_it(tmp_path):
 def test_a_stripe_is_closed_once_and_takes_nothing_afterwards(tmp_path):
     writer = StripeWriter(tmp_path / "a.stripe", {})
     writer.close({"foreign": 1})
-    whole = (tmp_path / "a.stripe").read_bytes()
-    writer.close({"foreign": 2})
+    whole, _ = read(tmp_path / "a.stripe")
     with pytest.raises(OSError, match="Bad file descriptor"):
         writer.heartbeat(5)
-    assert (tmp_path / "a.stripe").read_bytes() == whole
+    writer.close({"foreign": 2})
+    assert read(tmp_path / "a.stripe")[0] == whole
+    assert whole[-1] == Frame(Kind.END, b'{"foreign": 1}')
+
+
+def test_a_stripe_ends_with_an_object_even_if_there_is_nothing_to_say(stripe):
+    assert read(stripe)[0][-1] == Frame(Kind.END, b"{}")
 
 
 def test_a_process_without_a_standard_input_closes_its_stripe_too(tmp_path):
