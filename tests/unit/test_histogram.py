@@ -127,3 +127,31 @@ def test_a_delivery_through_a_node_just_beyond_the_named_ones_counts_under_its_n
     table = LatencyTable.empty(1)
     table.add(np.asarray([10, 20]), np.asarray([1, 2]), np.asarray([0, 0]), ("node-1", "node-2"))
     assert {name: one.max_ns for name, one in table.by_node.items()} == {"node-2": 10, "#2": 20}
+
+
+def test_empty_histograms_are_equal():
+    assert Histogram() == Histogram() == Histogram.of([])
+    assert Histogram() != Histogram.of([0])
+
+
+def test_only_negative_values_are_told_of_over_all_that_was_added():
+    made = Histogram.of([-5, 0, 7])
+    made.add(np.asarray([-1, 0, 1]))
+    made.add(np.asarray([0, 3]))
+    assert (made.n, made.clamped, made.min_ns) == (8, 2, 0)
+
+
+def test_only_the_span_of_buckets_in_use_is_stored():
+    made = Histogram.of([1000])
+    assert len(made.counts) == 1
+    for value, span in ((1005, 6), (998, 8), (1002, 8)):
+        made.merge(Histogram.of([value]))
+        assert (len(made.counts), made.first) == (span, min(1000, made.min_ns))
+    assert [part.tolist() for part in made.buckets()] == [[998, 1000, 1002, 1005], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(("percent", "value"), [(0, 0), (1, 9), (50, 499), (99, 989), (99.9, 998), (100, 999)])
+def test_percentiles_of_a_thousand_values(percent, value):
+    made = Histogram.of(list(range(1000)))
+    assert made.percentile_ns(percent) == value
+    assert made.percentile_ms(percent) == pytest.approx(value / 1e6)
