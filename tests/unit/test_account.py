@@ -1,15 +1,20 @@
 """Each rule of the account on a history that it decides, and each count on the fault that it must catch."""
 
+from typing import Any
+
 import pytest
 
 from fanlab.clock import NS_PER_S
 from fanlab.errors import MeasurementError
 from fanlab.ledger.account import account
+from fanlab.ledger.causes import Cause
+from fanlab.ledger.clocks import ClockAccount
 from fanlab.ledger.health import HealthEvent, cpu_share, loop_lag_p99_ms
 from fanlab.ledger.records import Status
-from fanlab.ledger.result import Account
+from fanlab.ledger.result import Account, Tally
+from fanlab.ledger.stripe import StripeWriter
 from fanlab.rundir import RunDir, write_json
-from support.histories import MS, ZERO_NS, History, mark, ns
+from support.histories import MS, ZERO_NS, History, mark, ns, spoil
 
 ALL = range(1, 11)
 
@@ -318,7 +323,75 @@ def test_killed_before_the_epoch(reckon):
     found = reckon(History(epoch=False, status="starting"))
     assert found.partial
     assert terms(found) == (0, 0, 0, 0)
-    assert found.measure.published == 0
+    assert found.measure == found.warm_up == Tally()
+    assert found.publishers == {
+        "planned": 0, "sent": 0, "unsent": 0, "failed": 0, "timed_out": 0, "unheard": 0,
+    }  # fmt: skip
+    assert found.clients == {"count": 0, "connected": 0, "reconnects": 0, "never_returned": 0}
+    assert {term: counts.tolist() for term, counts in found.by_client.items()} == {
+        "owed": [0], "delivered": [0], "lost": [0],
+    }  # fmt: skip
+    assert (found.start_ns, found.zero_ns, found.end_ns, found.bin_ns) == (0, 0, 0, 50 * MS), "one bin, with nothing"
+    assert [found.offered.tolist(), found.delivered.tolist(), found.lost.tolist()] == [[0]] * 3
+    assert [one.n for one in found.latency.over_time] == [0]
+
+
+def rewritten(rundir: RunDir, *path: object, value: object = None) -> RunDir:
+    """The run, with one place of its manifest set; without it, where no value is given."""
+    manifest = rundir.read_manifest()
+    place: Any = manifest
+    for name in path[:-1]:
+        place = place[name]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    write_json(rundir.manifest, manifest)
+    return rundir
+
+
+def test_a_run_killed_while_it_measured_is_measured_for_as_long_as_was_planned(tmp_path):
+    history = steady(status="aborted").health(-500, 1, 90).health(2000, 2, 3).health(2000.1, 3, 80)
+    rundir = rewritten(history.write(tmp_path / "run"), "phases", "measure_end_ns")
+    assert account(rundir).loop_lag_p99_ms == 3
+
+
+def test_a_run_that_measured_for_less_than_was_planned_is_measured_for_that_long(tmp_path):
+    history = steady().health(-500, 1, 90).health(1300, 2, 3).health(1300.1, 3, 80)
+    rundir = rewritten(history.write(tmp_path / "run"), "phases", "measure_end_ns", value=ns(300))
+    assert account(rundir).loop_lag_p99_ms == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("plan",),
+        ("scenario",),
+        ("scenario", "phases", "drain", "quiet_ns"),
+        ("scenario", "phases", "measure_ns"),
+        ("scenario", "clients", 0),
+        ("scenario", "clients", 0, "failover"),
+    ],
+)
+def test_a_manifest_that_lacks_what_the_account_reads_is_none(tmp_path, path):
+    rundir = rewritten(steady().write(tmp_path / "run"), *path)
+    with pytest.raises(MeasurementError, match="is no manifest of a run"):
+        account(rundir)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_history_that_cannot_be_is_tolerated_where_a_journal_has_holes(tmp_path, damaged):
+    history = steady()
+    history.events = [event for event in history.events if (event["ev"], event["client"]) != ("open", 0)]
+    rundir = history.write(tmp_path / "run")
+    if damaged:
+        path = rundir.journal / "clients-1.stripe"
+        with StripeWriter(path, {"role": "clients"}) as stripe:
+            spoil(path, stripe, history.deliveries[:1])
+        assert account(rundir).evidence.corrupt == 1
+    else:
+        with pytest.raises(MeasurementError, match="subscribing"):
+            account(rundir)
 
 
 def test_no_run(tmp_path):
@@ -348,7 +421,90 @@ def test_a_frame_damaged_in_the_middle_is_counted_and_its_history_tolerated(tmp_
     assert found.measure.unexpected == 20
 
 
+@pytest.mark.parametrize("role", ["publishers", "clients"])
+def test_whether_the_publishers_kept_a_journal(tmp_path, role):
+    rundir = steady().write(tmp_path / "run")
+    for path in rundir.journal.glob("*.stripe"):
+        if not path.name.startswith(role):
+            path.unlink()
+    evidence = account(rundir).evidence
+    assert (evidence.stripes, evidence.publisher_journal) == (1, role == "publishers")
+
+
 # Figures
+
+
+def test_publishers_are_counted_in_the_measure_phase_whose_first_instant_is_time_0(reckon):
+    history = History(clients=1).subscribe(0).publish(1, -0.000001).publish(2, 0, status=Status.FAILED)
+    history.publish(3, 10, status=Status.UNSENT).publish(4, 20, receivers=0).publish(5, 30, status=Status.TIMED_OUT)
+    history.publish(7, 40).deliver(0, 1, 5).deliver(0, 7, 45)  # number 6 was never used
+    found = reckon(history)
+    assert found.publishers == {
+        "planned": 5, "sent": 4, "unsent": 1, "failed": 1, "timed_out": 1, "unheard": 1,
+    }  # fmt: skip
+    assert (found.warm_up.published, found.measure.published) == (1, 3)
+    assert (found.warm_up.delivered, found.measure.delivered) == (1, 1)
+
+
+def test_the_lag_of_the_schedule_is_a_percentile(reckon):
+    history = History(clients=1, nodes=1)
+    for seq in range(1, 101):
+        history.publish(seq, seq * 5, lag=4 if seq == 50 else 1)
+    found = reckon(history)
+    assert found.schedule_lag_p99_ms == pytest.approx(1, rel=0.001)
+    assert found.hops["schedule"].max_ns == 4 * MS
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bin_ms", "bins"),
+    [
+        (0, 50, 1),
+        (0.05, 50, 1),
+        (0.051, 50, 2),
+        (10, 50, 200),
+        (10.001, 100, 101),
+        (12_000, 60_000, 200),
+        (12_000.001, 120_000, 101),
+        (12_100, 120_000, 101),
+        (24_000, 120_000, 200),
+        (24_001, 180_000, 134),
+    ],
+)
+def test_time_is_cut_into_about_200_bins_of_a_round_length(reckon, seconds, bin_ms, bins):
+    found = reckon(History(clients=1, measure_ms=seconds * 1000, drain_ms=0))
+    assert (found.bin_ns, len(found.offered), len(found.latency.over_time)) == (bin_ms * MS, bins, bins)
+    assert isinstance(found.bin_ns, int)
+    assert found.end_ns - found.start_ns == seconds * NS_PER_S
+
+
+def test_after_an_outage_the_first_message_is_told_where_one_came(reckon):
+    history = without(steady(), 0, 4, 5, 6).close(0, 32).subscribe(0, node=2, at=60, took=2, lag=3)
+    without(history, 1, *range(4, 11)).close(1, 32).subscribe(1, node=2, at=600)
+    assert [one.first_message_ns for one in reckon(history).outages] == [ns(71), None]
+
+
+def test_what_clocks_mean_to_one_another_is_told(reckon):
+    assert reckon(steady()).clock == ClockAccount("unknown")
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "frame_ms", "found"),
+    [
+        (31, 70, True),  # what was sent at 40.1 came at 71 at the latest
+        (29, 70, False),
+        (31, 72, False),
+        (None, 40.1, True),  # where nothing came at all, nothing was late
+        (None, 40.100001, False),
+    ],
+)
+def test_what_is_missing_may_have_come_as_late_as_any_other(reckon, late_ms, frame_ms, found):
+    history = History(clients=1).subscribe(0).publish(4, 40).publish(9, 90)
+    if late_ms is not None:
+        history.publish(1, 10).deliver(0, 1, 10 + late_ms)
+    history.deliver(0, 9, 95)
+    history.unreadable = [(frame_ms, 100)]
+    causes = {int(row["seq"]): Cause(row["cause"]) for row in reckon(history).losses}
+    assert (causes[4] is Cause.GENERATOR_FAULT) == found
 
 
 def test_latency_counts_first_copies_from_the_intended_time(reckon):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanlab.clock import NS_PER_MS, NS_PER_S
+from fanlab.clock import NS_PER_S
 from fanlab.ledger.clocks import Exchange, Span, best, clock_account, drift_ppm, hull
 from fanlab.load.clocksync import ROUNDS, ClockExchanges, ExchangeLine
 from fanlab.load.wire import Message
@@ -78,6 +78,13 @@ def test_drift_needs_two_moments() -> None:
     assert drift_ppm([exchange(5, 0, 1, 1, 1)] * 2) is None
 
 
+def test_drift_is_from_the_first_to_the_last_moment() -> None:
+    first, second, last = exchange(2 * NS_PER_S, 500, 4, 1, 4), exchange(2 * NS_PER_S, 900, 4, 1, 4), 4 * NS_PER_S
+    assert drift_ppm([first, second, exchange(last, 700, 4, 1, 4)]) == pytest.approx(0.1, rel=1e-9), "200 ns in 2 s"
+    assert drift_ppm([first, second, exchange(last, 500 + 2_000_000, 4, 1, 4)]) == pytest.approx(1000, rel=1e-9)
+    assert drift_ppm([first, exchange(last, 700, 4, 1, 4), second]) is None, "no time lies between the two"
+
+
 def header(role: str, worker: int = 1, boot: str | None = "a") -> dict[str, Any]:
     return {"role": role, "worker": worker, "boot_id": boot}
 
@@ -99,15 +106,30 @@ def test_on_one_boot_the_offset_is_nothing_and_an_exchange_only_confirms_it() ->
 
 
 def test_on_one_boot_another_offset_is_a_lie() -> None:
-    clock = {"boot_id": "a", "exchanges": [line(CLIENTS, exchange(0, 5 * NS_PER_MS, 30_000, 5, 30_000))]}
-    (lie,) = clock_account(clock, HEADERS).contradictions
-    assert "load-1/clients differs by 5.000 ± 0.030 ms" in lie
+    clock = {"boot_id": "a", "exchanges": [line(CLIENTS, exchange(2 * NS_PER_S, 5 * NS_PER_S, NS_PER_S, 5, NS_PER_S))]}
+    assert clock_account(clock, HEADERS).contradictions == (
+        "the clock of load-1/clients differs by 5000.000 ± 1000.000 ms, at 2.000 s, though both run on one boot",
+    )
+
+
+def test_on_one_boot_another_offset_is_a_lie_even_if_the_way_took_no_time() -> None:
+    clock = {"boot_id": "a", "exchanges": [line(CLIENTS, exchange(2_000_000, 1, 0, 5, 0))]}
+    assert clock_account(clock, HEADERS).contradictions == (
+        "the clock of load-1/clients differs by 0.000 ± 0.000 ms, at 0.002 s, though both run on one boot",
+    )
+
+
+@pytest.mark.parametrize("offset", [-30_000, 30_000])
+def test_on_one_boot_an_offset_of_as_much_as_a_way_took_is_none(offset: int) -> None:
+    clock = {"boot_id": "a", "exchanges": [line(CLIENTS, exchange(0, offset, 30_000, 5, 30_000))]}
+    assert clock_account(clock, HEADERS).contradictions == ()
 
 
 def test_an_answer_before_the_question_is_a_lie() -> None:
-    clock = {"boot_id": "a", "exchanges": [line(CLIENTS, Exchange(1000, 1000, 3000, 2000))]}
-    (lie,) = clock_account(clock, HEADERS).contradictions
-    assert "before it was asked" in lie
+    clock = {"boot_id": "a", "exchanges": [line(CLIENTS, Exchange(NS_PER_S, NS_PER_S, 5 * NS_PER_S, 2 * NS_PER_S))]}
+    assert clock_account(clock, HEADERS).contradictions == (
+        "load-1/clients answered 3000.000 ms before it was asked, at 1.000 s",
+    )
 
 
 def test_on_two_boots_the_offset_between_clients_and_publishers_is_estimated() -> None:
@@ -136,6 +158,21 @@ def test_what_was_not_exchanged_with_all_or_contradicts_itself_is_unknown(exchan
     headers = [header("clients", boot="b"), header("publishers", boot="a")]
     account = clock_account({"boot_id": "a", "exchanges": exchanges}, headers)
     assert (account.basis, account.span) == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [header("clients"), header("clients", 2), header("publishers", boot="b")],
+        [header("clients"), header("publishers", 2), header("publishers", boot="b")],
+        [header("clients"), header("readers", boot="b")],
+        [header("publishers"), header("readers", boot="b")],
+    ],
+)
+def test_each_engine_must_have_exchanged_its_time(headers: list[dict[str, Any]]) -> None:
+    exchanges = [line(unit, exchange(0, 0, 5, 5, 5)) for unit in (CLIENTS, PUBLISHERS)]
+    account = clock_account({"exchanges": exchanges}, headers)
+    assert (account.basis, account.span, account.exchanges) == ("unknown", None, 2)
 
 
 def test_systems_without_boot_ids_need_exchanges() -> None:

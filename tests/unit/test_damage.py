@@ -100,6 +100,11 @@ def test_rows_of_events():
             damage_row(wrong)
 
 
+@pytest.mark.parametrize("rest", [b"0", b"f", b" ", b'"}', b"\xff" * 100])
+def test_what_follows_a_token_is_no_part_of_it(rest):
+    assert decode_token(encode_token(TOKENS[1]) + rest) == TOKENS[1]
+
+
 def test_a_digit_in_another_case_is_damage():
     text = encode_token(Token(0xABCD, 0xABCD, 0xABCDEFAB, 1, 0))
     places = [at for at in range(3, TOKEN_LENGTH) if chr(text[at]).isalpha()]

@@ -71,6 +71,11 @@ def messages(*receivers: int) -> Messages:
         ([up(10), down(50, 40), up(60), down(90, 80)], 0, True, [(10, 40), (60, 80)]),
         ([up(10)], 70, False, [(10, 70)]),  # killed: all up to its last heartbeat is there
         ([up(10)], 0, False, []),  # killed before it said anything for certain
+        ([up(0)], 0, False, []),
+        ([up(10)], 10, False, []),
+        ([up(10)], 11, False, [(10, 11)]),
+        ([up(10), up(30), down(90, 80)], 0, True, [(10, 80)]),  # it was up already
+        ([down(20, 5), up(30), down(90, 80), down(95, 94)], 0, True, [(30, 80)]),  # it was down already
         ([up(10), down(50, 40), up(60)], 40, False, [(10, 40)]),
         ([up(10), down(20, 5)], 0, True, [(10, 10)]),  # cut off before the first PING was answered
     ],
@@ -117,6 +122,14 @@ def test_receivers_that_are_nodes(tmp_path: Path) -> None:
     witness = read_witness(witness_stripe(tmp_path / "w.stripe", copies=copies, changes=[up(50), down(390, 380)]))
     assert receivers_less_witness(table, witness).receivers.tolist() == [2, 0, 3, NO_RECEIVERS, 0, -1]
     assert receivers_less_witness(table, None) is table
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_message_of_which_the_witness_may_have_been_told_has_receivers_that_nobody_knows(
+    tmp_path: Path, count: int
+) -> None:
+    witness = read_witness(witness_stripe(tmp_path / "w.stripe", changes=[up(50), down(109, 105)]))
+    assert receivers_less_witness(messages(count), witness).receivers.tolist() == [NO_RECEIVERS]
 
 
 def test_a_message_that_the_witness_surely_missed_was_not_sent_to_it() -> None:
@@ -186,6 +199,40 @@ def test_when_a_node_was_subscribed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert found.subscribed(0).tolist() == [[100, 50, 250, 300], [350, 300, 450, 450], [350, 300, 450, 450]]
     assert found.subscribed(1).tolist() == [[100, 50, 450, 450]]
+
+
+def test_what_comes_as_another_goes_is_not_ended_by_that(tmp_path: Path) -> None:
+    found = redis_journal(
+        tmp_path / "redis.jsonl",
+        watch(90, "up"), came(100, 4), gone(300, 4), came(300, 4), watch(500, "down", before=450),
+    )  # fmt: skip
+    assert found.subscribed(0).tolist() == [[100, 50, 250, 300], [300, 250, 450, 450]]
+
+
+def test_a_subscriber_of_which_no_end_is_known_is_not_surely_there_once_nobody_looks(tmp_path: Path) -> None:
+    unwatched = redis_journal(tmp_path / "redis.jsonl", came(100, 4))
+    assert unwatched.watched.tolist() == []
+    assert unwatched.subscribed(0).tolist() == [[100, 50, 100, 0]]
+    assert unwatched.subscribed(1).tolist() == []
+    late = redis_journal(tmp_path / "redis.jsonl", watch(90, "up"), watch(400, "down", before=350), came(420, 4))
+    assert late.subscribed(0).tolist() == [[420, 370, 420, 350]]
+
+
+@pytest.mark.parametrize("t", [0, 90])
+def test_a_harness_that_died_had_watched_until_its_last_word(tmp_path: Path, t: int) -> None:
+    said: list[object] = [watch(t, "up")]
+    assert redis_journal(tmp_path / "redis.jsonl", *said).watched.tolist() == [[t, t]]
+    said += [came(t + 20, 4), gone(t + 60, 4), {"t": t + 99, "ev": "gone", "id": "x"}]
+    assert redis_journal(tmp_path / "redis.jsonl", *said).watched.tolist() == [[t, t + 60]]
+
+
+def test_buffer_kills_are_put_in_order(tmp_path: Path) -> None:
+    kill = {"ev": "buffer_kill", "name": "n", "addr": "a:4", "node": "node-2", "omem": 9}
+    found = redis_journal(tmp_path / "redis.jsonl", {"t": 7, "id": 1, **kill}, {"t": 5, "id": 2, **kill})
+    assert [(row.t, row.id, row.name, row.addr) for row in found.buffer_kills] == [
+        (5, 2, "n", "a:4"),
+        (7, 1, "n", "a:4"),
+    ]
 
 
 # Nodes

@@ -7,7 +7,15 @@ import sys
 import pytest
 
 from fanlab.clock import NS_PER_S
-from fanlab.ledger.health import HealthEvent, cpu_wait_share, gc_max_ms, health_event, steal_share
+from fanlab.ledger.health import (
+    HealthEvent,
+    cpu_share,
+    cpu_wait_share,
+    gc_max_ms,
+    health_event,
+    loop_lag_p99_ms,
+    steal_share,
+)
 from fanlab.ledger.probes import ProbeEvent, probe_delays, probe_event
 from fanlab.load.health import Health, cpu_wait_of, stolen_of
 
@@ -41,7 +49,7 @@ def test_what_the_kernel_says_of_waiting_and_steal() -> None:
         assert event["cpus"] >= 1
 
 
-def told(second: int, **fields: float) -> HealthEvent:
+def told(second: int, **fields: float | None) -> HealthEvent:
     return HealthEvent(second * NS_PER_S, 0.0, (), **fields)  # type: ignore[arg-type]
 
 
@@ -50,6 +58,8 @@ def test_a_health_event_is_read_back_with_and_without_what_the_system_tells() ->
     assert health_event(event).cpu_s == event["cpu_s"]
     assert health_event(event).stolen_s == event.get("stolen_s")
     assert health_event({"t": 1, "cpu_s": 2, "lags_ms": [3]}) == HealthEvent(1, 2.0, (3.0,))
+    line = {"t": 1, "cpu_s": 2, "lags_ms": [3], "cpu_wait_s": 4, "gc_max_ms": 5, "stolen_s": 6, "cpus": 7}
+    assert health_event(line) == HealthEvent(1, 2.0, (3.0,), 4.0, 5.0, 6.0, 7)
     with pytest.raises(KeyError):
         health_event({"t": 1})
 
@@ -69,6 +79,57 @@ def test_what_is_not_told_is_not_known() -> None:
     assert cpu_wait_share([silent], *span) is None
     assert steal_share([silent, []], *span) is None
     assert gc_max_ms([silent], *span) is None
+
+
+def test_a_process_whose_system_tells_of_one_end_only_is_left_out() -> None:
+    span = (0, 2 * NS_PER_S)
+    known, told_later, told_before = (
+        [told(0, cpu_wait_s=first, stolen_s=first, cpus=2), told(2, cpu_wait_s=last, stolen_s=last, cpus=2)]
+        for first, last in ((0.0, 0.2), (None, 0.4), (0.0, None))
+    )
+    for other in (told_later, told_before):
+        assert cpu_wait_share([other, known], *span) == pytest.approx(0.1)
+        assert steal_share([other, known], *span) == pytest.approx(0.05)
+        assert (cpu_wait_share([other], *span), steal_share([other], *span)) == (None, None)
+
+
+@pytest.mark.parametrize("cpus", [None, 0])
+def test_what_was_stolen_of_nobody_knows_how_many_cpus_is_no_share(cpus: int | None) -> None:
+    assert steal_share([[told(0, stolen_s=0, cpus=cpus), told(2, stolen_s=1, cpus=cpus)]], 0, 2 * NS_PER_S) is None
+
+
+@pytest.mark.parametrize(
+    ("events", "share"),
+    [
+        ([(0, 0.0), (2, 0.5), (10, 4.5), (11, 99.0)], 0.5),  # at both ends of the span, to the instant
+        ([(1, 0.0), (2, 0.5), (5, 1.0), (10, 4.5)], 0.5),
+        ([(1, 0.0), (12, 5.5)], 0.5),  # just before it and just after
+        ([(3, 1.0), (6, 2.5)], 0.5),  # within: as far as they go
+        ([(3, 1.0), (13, 6.0), (14, 99.0)], 0.5),
+        ([(0, 99.0), (1, 1.0), (7, 4.0)], 0.5),
+        ([(2, 0.0), (2, 0.5), (2, 0.7)], None),  # no time between them
+        ([(1, 0.0), (1, 1.0), (3, 2.0)], 0.5),
+        ([(3, 1.0), (3, 1.5), (6, 2.5)], 0.5),
+        ([(3, 1.0), (3, 1.5)], None),
+        ([(5, 1.0)], None),
+        ([(0, 0.0), (1, 1.0)], None),
+        ([(11, 0.0), (12, 1.0)], None),
+        ([], None),
+    ],
+)
+def test_counters_are_compared_between_the_events_around_the_span(
+    events: list[tuple[int, float]], share: float | None
+) -> None:
+    health = [HealthEvent(second * NS_PER_S, cpu_s, ()) for second, cpu_s in events]
+    assert cpu_share([health], 2 * NS_PER_S, 10 * NS_PER_S) == (None if share is None else pytest.approx(share))
+
+
+@pytest.mark.parametrize(("t", "counts"), [(1, False), (1.001, True), (2, True), (3, True), (3.001, False)])
+def test_an_event_speaks_of_the_second_before_it(t: float, counts: bool) -> None:
+    health = [HealthEvent(round(t * NS_PER_S), 0.0, (0.25,), gc_max_ms=0.75)]
+    span = (1 * NS_PER_S, 2 * NS_PER_S)
+    assert gc_max_ms([health], *span) == (0.75 if counts else None)
+    assert loop_lag_p99_ms([health], *span) == (0.25 if counts else None)
 
 
 def test_the_longest_pause_is_of_the_span_only() -> None:

@@ -65,6 +65,28 @@ def test_negative_values_count_as_zero_and_are_told_of():
     assert (made.n, made.clamped, made.min_ns, made.max_ns, made.sum_ns) == (3, 2, 0, 7, 7)
 
 
+def test_merging_tells_of_the_negative_values_of_both():
+    made = Histogram.of([-5, 7, -1])
+    made.merge(Histogram.of([-2, 3]))
+    assert made.clamped == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ([0, 2, 3, 5], [0, 1, 4, 5]),  # as many in as many buckets, but in others
+        ([0, 1, 1, 2, 3, 3, 4], [0, 1, 2, 2, 2, 3, 4]),  # in the same buckets, but not as many in each
+        ([1, 1], [2, 2]),
+        ([0, 5], [-1, 5]),
+        ([1 << 20, (1 << 20) + 2], [(1 << 20) + 1, (1 << 20) + 1]),
+    ],
+)
+def test_histograms_of_other_values_differ(one, two):
+    assert Histogram.of(one) == Histogram.of(one)
+    assert Histogram.of(one) != Histogram.of(two)
+    assert Histogram.of(one) != one
+
+
 def test_values_beyond_the_ceiling_keep_an_exact_maximum():
     made = Histogram.of([3, 2**60])
     assert made.max_ns == 2**60
@@ -99,3 +121,37 @@ def test_latency_table_sorts_by_node_and_time():
     assert {name: one.n for name, one in table.by_node.items()} == {"node-1": 2, "node-2": 1, "#7": 1}
     assert [one.n for one in table.over_time] == [2, 1, 1]
     assert table.over_time[2].max_ns == 40
+
+
+def test_a_delivery_through_a_node_just_beyond_the_named_ones_counts_under_its_number():
+    table = LatencyTable.empty(1)
+    table.add(np.asarray([10, 20]), np.asarray([1, 2]), np.asarray([0, 0]), ("node-1", "node-2"))
+    assert {name: one.max_ns for name, one in table.by_node.items()} == {"node-2": 10, "#2": 20}
+
+
+def test_empty_histograms_are_equal():
+    assert Histogram() == Histogram() == Histogram.of([])
+    assert Histogram() != Histogram.of([0])
+
+
+def test_only_negative_values_are_told_of_over_all_that_was_added():
+    made = Histogram.of([-5, 0, 7])
+    made.add(np.asarray([-1, 0, 1]))
+    made.add(np.asarray([0, 3]))
+    assert (made.n, made.clamped, made.min_ns) == (8, 2, 0)
+
+
+def test_only_the_span_of_buckets_in_use_is_stored():
+    made = Histogram.of([1000])
+    assert len(made.counts) == 1
+    for value, span in ((1005, 6), (998, 8), (1002, 8)):
+        made.merge(Histogram.of([value]))
+        assert (len(made.counts), made.first) == (span, min(1000, made.min_ns))
+    assert [part.tolist() for part in made.buckets()] == [[998, 1000, 1002, 1005], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(("percent", "value"), [(0, 0), (1, 9), (50, 499), (99, 989), (99.9, 998), (100, 999)])
+def test_percentiles_of_a_thousand_values(percent, value):
+    made = Histogram.of(list(range(1000)))
+    assert made.percentile_ns(percent) == value
+    assert made.percentile_ms(percent) == pytest.approx(value / 1e6)

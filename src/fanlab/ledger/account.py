@@ -100,7 +100,6 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         chunks,
         OddWorld(messages, zero_ns, clients, context.node_names, journals.witness, journals.events, journals.nodes),
     )
-    evidence.coarse += coarse
     partial = manifest.get("status") != "complete" or evidence.unclosed > 0
     # A drain that gave up leaves messages on their way just as an abort does, but the run is whole.
     cut = Cut(partial or phases.get("drain_ended_by") != "quiet", journals.horizon_ns(clients))
@@ -124,7 +123,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         partial=partial,
     )
     losses, lacking = loss_rows(owed, pairs, messages, world)
-    evidence.coarse += lacking
+    evidence.coarse = [*coarse, *lacking]
     measured = np.bincount(losses["fault"][losses["fault"] >= 0], minlength=len(faults))
     evidence.contradictions = settled.contradictions
     hops = message_hops(messages, nodes, measure)

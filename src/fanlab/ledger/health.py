@@ -90,7 +90,7 @@ def _ends(health: Health, from_ns: int, until_ns: int) -> tuple[HealthEvent, Hea
     before = [event for event in health if event.t <= from_ns][-1:]
     after = [event for event in health if event.t >= until_ns][:1]
     span = [*before, *(event for event in health if from_ns < event.t < until_ns), *after]
-    return (span[0], span[-1]) if len(span) > 1 and span[-1].t > span[0].t else None
+    return (span[0], span[-1]) if span and span[-1].t > span[0].t else None
 
 
 def _seconds(first: HealthEvent, last: HealthEvent) -> float:

@@ -60,7 +60,7 @@ def own_doing(stripes: Sequence[StripeInfo], ping_timeout_ns: Ints, *, complete:
         if windows:
             unread[number] = windows
         silent = [one for one in info.endings if one.silent and 0 <= one.client < len(stripe)]
-        stalls = list(_stalls(info.health)) if silent else []
+        stalls = list(_stalls(info.health))
         ends |= {
             (one.client, one.t)
             for one in silent

@@ -3,7 +3,7 @@
 Redis is polled, so that a change is known to lie within (before, t]; before is 0 where nobody had looked. Times in ns.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,15 +68,13 @@ class RedisJournal:
         return np.array(list(self._spans(node)), np.int64).reshape(-1, 4)
 
     def _spans(self, node: int) -> Iterator[tuple[int, int, int, int]]:
-        ends: Sequence[Gone] = self.gone
         last = int(self.watched[-1, 1]) if len(self.watched) else 0
-        seen: set[tuple[int, int]] = set()
+        seen: set[tuple[int, Gone | None]] = set()
         for row in self.subscribers:
-            end = next((gone for gone in ends if gone.id == row.id and gone.t > row.t), None)
-            key = (row.id, end.t if end else -1)
-            if row.node != node or key in seen:
+            end = next((gone for gone in self.gone if gone.id == row.id and gone.t > row.t), None)
+            if row.node != node or (row.id, end) in seen:
                 continue
-            seen.add(key)
+            seen.add((row.id, end))
             yield (row.t, row.before, end.before, end.t) if end else (row.t, row.before, max(last, row.t), last)
 
 
@@ -114,7 +112,7 @@ def read_redis_journal(path: Path, node_indexes: Mapping[str, int]) -> RedisJour
         except (KeyError, TypeError, ValueError, AttributeError):
             torn += 1
     if since is not None:
-        watched.append((since, max(since, last_ns)))
+        watched.append((since, last_ns))
     kills.sort()
     rows = np.array(watched, np.int64).reshape(-1, 2)
     return RedisJournal(tuple(subscribers), tuple(gone), tuple(kills), rows, torn, log)

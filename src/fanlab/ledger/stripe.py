@@ -113,7 +113,7 @@ class StripeReader:
         with self.path.open("rb") as file:
             while head := file.read(_HEADER.size):
                 if len(head) < _HEADER.size:
-                    self.torn += 1
+                    self.torn = 1
                     return
                 magic, kind, _, length, crc = _HEADER.unpack(head)
                 if magic != _MAGIC or length > MAX_PAYLOAD or kind.decode("latin-1") not in _KINDS:
@@ -121,7 +121,7 @@ class StripeReader:
                     return
                 payload = file.read(length)
                 if len(payload) < length:
-                    self.torn += 1
+                    self.torn = 1
                     return
                 if zlib.crc32(payload, zlib.crc32(kind)) != crc:
                     self.corrupt += 1

@@ -4,7 +4,6 @@ That a message is in its records proves that Redis had it, and their order is Re
 them proves something only where the witness was surely up.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +30,6 @@ class Witness:
     torn: int = 0
     corrupt: int = 0
     closed: bool = False  # it ended in order
-    header: Mapping[str, Any] | None = None
 
     def surely_saw(self, from_ns: Ints, until_ns: Ints) -> Bools:
         """Whether it must have what Redis published at any instant of [from_ns, until_ns]."""
@@ -75,13 +73,10 @@ def read_witness(path: Path) -> Witness | None:
         return None
     records: list[bytes] = []
     changes: list[tuple[int, bool]] = []
-    header: Mapping[str, Any] = {}
     good_ns = 0
     reader = StripeReader(path)
     for frame in reader:
         match frame.kind:
-            case Kind.START:
-                header = _first(json_lines(frame))
             case Kind.WITNESS:
                 records.append(frame.payload[: len(frame.payload) // WITNESS_DTYPE.itemsize * WITNESS_DTYPE.itemsize])
             case Kind.HEARTBEAT:
@@ -97,12 +92,7 @@ def read_witness(path: Path) -> Witness | None:
         torn=reader.torn,
         corrupt=reader.corrupt,
         closed=reader.closed,
-        header=header,
     )
-
-
-def _first(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    return lines[0] if lines else {}
 
 
 def _intervals(changes: list[tuple[int, bool]], good_ns: int) -> NDArray[np.int64]:
