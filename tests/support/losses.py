@@ -1,12 +1,14 @@
 """Losses and what they are held against, as small arrays: each column is one value for all of them, or a list."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.ledger.breaks import BREAK_DTYPE
+from fanlab.ledger.causes import Facts, Hop
 from fanlab.ledger.connection import End, Place
 from fanlab.ledger.drops import Drops
 from fanlab.ledger.lost import Losses, World
@@ -63,6 +65,12 @@ def end_as(count: int = 1, **given: Any) -> End:
         "fault": -1, "kind": "", "last": False, "troubled": False, "gone": False, "in_hand": False, "hung": False
     }  # fmt: skip
     return End(**columns(count, defaults, given))
+
+
+def facts_as(count: int = 1, **given: Any) -> Facts:
+    """Of live clients on node 0, of whose losses nothing is known."""
+    defaults: dict[str, Any] = {one.name: -1 if one.name.endswith("_fault") else False for one in fields(Facts)}
+    return Facts(**columns(count, defaults | {"node": 0, "hop": int(Hop.UNKNOWN), "live": True}, given))
 
 
 def fault(
