@@ -113,6 +113,10 @@ def test_a_node_had_what_one_of_its_clients_or_its_journal_had():
     assert not traffic.handed[TELLS, 1]  # as it was
 
 
+def test_at_whatever_time_a_node_says_it_had_a_message_it_had_it():
+    assert traffic_of(messages_of([10, 20]), heard={0: 1}).had(TELLS).tolist() == [True, False]
+
+
 @pytest.mark.parametrize("where", ["not live", "no node"])
 def test_nothing_is_said_of_a_client_that_was_on_no_node(where):
     traffic = traffic_of(messages_of([10, 20], receivers=[0, 0]), handed=[(BLACK, 1)], heard={1: 21})
@@ -171,6 +175,10 @@ SENT, DONE = 100, 110
         ([(111, 130)], [SENT], [], True),  # the process that had it had started before
         ([(111, 130)], [SENT + 1], [], False),
         ([(111, 130)], [20, 500, 120], [], False),
+        ([(111, 130)], [20, 30], [], True),
+        ([(111, 0)], [], [], False),
+        ([(111, 1)], [], [], True),
+        ([(111, 130), (112, 0), (113, 0)], [], [], True),
         ([(111, 140), (112, 115)], [120], [], False),  # the first of them tells
         ([(112, 115), (111, 0)], [120], [], True),  # of those that it had
         ([], [], [SENT + 1], True),
@@ -248,6 +256,11 @@ def test_what_the_node_had_before_and_after_of_the_same_channel():
     assert found.after_ns.tolist() == [NEVER, 20, 50, 50, 50, NEVER, NEVER, NEVER, NEVER]
 
 
+def test_what_the_node_had_first_and_last_of_all():
+    found = seen(traffic_of(messages_of([10, 20]), handed=[(BLACK, 0), (BLACK, 1)]), (BLACK, 0), (BLACK, 1))
+    assert (found.before_ns.tolist(), found.after_ns.tolist()) == ([-1, 10], [20, NEVER])
+
+
 # What Redis sent over a connection on which something came later
 
 
@@ -308,7 +321,7 @@ def test_without_redis_list_nothing_is_known_to_have_been_sent():
         ([(OTHER, 2, 90, 80), (OTHER, 2, 95, 91)], 2),  # with other channels
         ([(OTHER, 2, 80, 70), (None, 2, 90), (OTHER, 2, 95, 91)], 2),  # it came back
         ([(OTHER, 2, 80, 70), (None, 2, 90), (None, 2, 91)], 1),
-        ([(None, 2, 90)], 1),  # of one that nobody had seen come
+        ([(OTHER, 3, 90, 80), (None, 2, 90)], 2),  # of one that nobody had seen come
         ([(WITNESS_NAME, 2, 80, 70), (None, 2, 90)], 1),
         ([(OTHER, 2, 90, 80), (OTHER, 3, 91, 81)], 3),
         ([(OTHER, 3, 94, 93), (OTHER, 2, 80, 70), (None, 2, 90), (None, 3, 96)], 1),

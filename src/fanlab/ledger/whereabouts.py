@@ -221,5 +221,5 @@ def _several(node: Ints, message: Ints) -> Bools:
     """Whether more than one loss is of the same message on the same node."""
     key = (message << 16) | node
     _, number, count = np.unique(key, return_inverse=True, return_counts=True)
-    several: Bools = count[number.reshape(-1)] > 1
+    several: Bools = count[number] > 1
     return several
