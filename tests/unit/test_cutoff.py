@@ -31,8 +31,8 @@ def test_a_break_took_it():
 @pytest.mark.parametrize("known", [{"seen": {"had": True}}, {"place": {"live": False}}])
 @pytest.mark.parametrize("listed", [True, False])
 def test_what_the_node_had_or_was_not_live_for_no_break_took(known, listed):
-    partition = fault("partition", "node-1", FROM, TO)
-    found = cut(break_row(FROM, TO, Kind.GAP, listed=listed), faults=[partition], **known)
+    rows = [break_row(FROM, TO, Kind.GAP, node=node, listed=listed) for node in range(3)]
+    found = cut(*rows, faults=[fault("partition", "node-1", FROM, TO)], **known)
     assert (found.kind[0], found.fault[0], found.listed[0], found.surely[0]) == (NO_BREAK, -1, False, False)
 
 
@@ -213,15 +213,16 @@ def test_a_cut_link_stands_above_a_gap_and_below_a_full_buffer():
 @pytest.mark.parametrize(
     ("before", "healed", "index"),
     [
-        (-1, 2 * S - AFTERMATH_NS, 0),  # its client's subscription had been confirmed at 2 s
-        (-1, 2 * S - AFTERMATH_NS - 1, -1),
+        (-1, 4 * S - AFTERMATH_NS, 0),  # its client's subscription had been confirmed at 4 s
+        (-1, 4 * S - AFTERMATH_NS - 1, -1),
         (0, 0, 0),
         (50 * S, 50 * S - AFTERMATH_NS, 0),
         (50 * S, 50 * S - AFTERMATH_NS - 1, -1),
     ],
 )
 def test_a_fault_since_the_node_last_had_something(before, healed, index):
-    found = cut(seen={"before_ns": before, "after_ns": SENT + S}, faults=[fault("pause", "redis", 0, healed)])
+    seen, place = {"before_ns": before, "after_ns": SENT + S}, {"confirmed_ns": 4 * S}
+    found = cut(seen=seen, place=place, faults=[fault("pause", "redis", 0, healed)])
     assert (found.silence_fault[0], found.returned[0]) == (index, index == 0)
 
 
