@@ -112,6 +112,7 @@ def test_drops_without_names_are_told_by_number(reason, cause, fact):
     assert said(3, drops=drops((0, other)), **told) == []
     assert said(3, drops=drops((0, other), (0, reason)), **told) == two
     assert said(3, drops=drops((0, reason), (1, other)), **told) == two
+    assert said(3, drops=drops((0, other), (1, reason)), **told) == []
     assert said(3, drops=drops((0, reason)), **(told | {"cause": Cause.NODE_DOWN})) == []
 
 

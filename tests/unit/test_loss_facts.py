@@ -64,6 +64,8 @@ def test_redis_was_at_fault(requested, healed, away):
     faults = [fault("pause", "node-2", 0), fault("redis-restart", "redis", requested, healed)]
     found = facts(faults=faults)
     assert (found.redis_away[0], found.redis_fault[0]) == (away, 1 if away else -1)
+    alone = facts(faults=faults[1:])
+    assert (alone.redis_away[0], alone.redis_fault[0]) == (away, 0 if away else -1)
     by_itself = facts(faults=faults, injected=1)
     assert (by_itself.redis_away[0], by_itself.redis_fault[0]) == (away, -1)
 
