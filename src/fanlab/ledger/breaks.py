@@ -121,11 +121,11 @@ def _journaled(node: int, journal: NodeJournal, channels: Mapping[str, int], kno
         if name in channels:
             kind = _kind(node, journal, from_ns, to_ns, known)
             yield _Break(node, channels[name], from_ns, to_ns, from_ns, to_ns, kind, listed=False)
-    lines: list[tuple[int, int, str, str | None]] = [(t, 0, "start", None) for t in journal.starts]
-    lines += [(line.t, 1, "down", None) for line in journal.redis if line.state == "down"]
-    lines += [(line.t, 2, line.state, line.channel) for line in journal.subscriptions]
-    lines.sort(key=lambda line: line[:2])
-    of_channel = {name: [line[::2] for line in lines if line[3] in (None, name)] for name in channels}
+    lines: list[tuple[int, str, str | None]] = [(t, "start", None) for t in journal.starts]
+    lines += [(line.t, "down", None) for line in journal.redis if line.state == "down"]
+    lines += [(line.t, line.state, line.channel) for line in journal.subscriptions]
+    lines.sort(key=lambda line: line[0])  # a stable sort: those of one time stay in this order
+    of_channel = {name: [line[:2] for line in lines if line[2] in (None, name)] for name in channels}
     for name, channel in channels.items():
         told = [(from_ns, to_ns) for of, from_ns, to_ns in journal.gaps if of == name]
         if not any(state in ("subscribed", "unsubscribed") for _, state in of_channel[name]):
@@ -148,7 +148,7 @@ def _unsubscribed(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int, 
                     yield since, t_ns, Kind.GAP if broke else Kind.DEAF, orderly
                 elif on:
                     yield t_ns, t_ns, Kind.GAP, False
-                since, on, broke = None, True, False
+                since, on = None, True
             case "start":
                 since, on, broke, orderly = t_ns, False, False, False
             case "down" if on:

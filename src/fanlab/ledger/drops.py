@@ -36,7 +36,7 @@ class Drops:
         candidates = np.flatnonzero(live & np.isin(loss, lines))
         if len(self.who):
             of, named = self.who[:, 0], self.who[:, 1]
-            span = 1 + int(max(named.max(), client.max(initial=0)))
+            span = 1 + int(max(named.max(), client.max()))
             for reason in reversed(_FIRST_SERVED):  # the one that is served first is written last, and stays
                 told = self.lines[of, 4] == reason
                 wanted = lines[of[told]] * span + named[told]
@@ -45,7 +45,7 @@ class Drops:
         rest = candidates[found[candidates] == NO_DROP]
         rest = rest[np.lexsort((client[rest], loss[rest]))]
         of = loss[rest]
-        begins = np.flatnonzero(np.append(True, of[1:] != of[:-1])) if len(of) else np.zeros(0, np.int64)
+        begins = np.flatnonzero(np.append(True, of[1:] != of[:-1]))
         rank = np.arange(len(of)) - np.repeat(begins, np.diff(np.append(begins, len(of))))
         served = np.zeros(len(of), np.int64)
         for reason in _FIRST_SERVED:
@@ -84,5 +84,4 @@ def _key(node: Ints, stream: Ints, seq: Ints) -> Ints:
 def _numbered(lines: Ints, losses: Ints) -> tuple[Ints, Ints]:
     """The keys of both as small numbers, the same for equal keys."""
     _, numbers = np.unique(np.concatenate((lines, losses)), return_inverse=True)
-    numbers = numbers.reshape(-1)
     return numbers[: len(lines)], numbers[len(lines) :]

@@ -23,9 +23,8 @@ def latest(group: Ints, t_ns: Ints, of_group: Ints, at_ns: Ints) -> Ints:
     place = np.maximum.accumulate(np.where(is_entry, np.arange(len(everything)), -1))
     asked = ~is_entry
     before = place[asked]
-    found = np.where(before >= 0, everything[np.maximum(before, 0)], -1)
-    answer = np.full(len(of_group), -1)
-    answer[everything[asked] - entries] = found
+    answer = np.empty(len(of_group), np.int64)
+    answer[everything[asked] - entries] = np.where(before >= 0, everything[np.maximum(before, 0)], -1)
     same = (answer >= 0) & (group[np.maximum(answer, 0)] == of_group)
     return np.where(same, answer, -1)
 

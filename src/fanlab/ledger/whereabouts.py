@@ -54,7 +54,7 @@ class Handed:
 
     def _note(self, records: NDArray[Any]) -> None:
         """One message comes to many clients at once, so that most records repeat the one before."""
-        words = np.ascontiguousarray(records).view("<u8").reshape(len(records), -1)
+        words = np.ascontiguousarray(records).view("<u8").reshape(len(records), 4)
         key = (words[:, 3] << np.uint64(32)) | (words[:, 2] & _LOW)  # node, stream, seq: see records.DELIVERY
         key = key[np.append(True, key[1:] != key[:-1])] if len(key) else key
         seq = (key & _LOW).astype(np.int64)
@@ -221,5 +221,5 @@ def _several(node: Ints, message: Ints) -> Bools:
     """Whether more than one loss is of the same message on the same node."""
     key = (message << 16) | node
     _, number, count = np.unique(key, return_inverse=True, return_counts=True)
-    several: Bools = count[number.reshape(-1)] > 1
+    several: Bools = count[number] > 1
     return several
