@@ -61,6 +61,8 @@ class Workshop:
         """Whether any of the tests fails with the mutant, or does not end."""
         target = self._folder / mutant.file
         good = target.read_bytes()
+        for compiled in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
+            compiled.unlink()  # it may look current: of the same second, and the same size
         target.write_text(mutant.code, encoding="utf-8")
         try:
             return self._fork(tests, None) != 0
