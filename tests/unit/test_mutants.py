@@ -72,7 +72,7 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "tests").mkdir()
     FILE.write_text(SOURCE, encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
-    (tmp_path / "tests" / "test_pairs.py").write_text(TEST, encoding="utf-8")
+    (tmp_path / "tests" / "test_first_row.py").write_text(TEST, encoding="utf-8")
     return tmp_path
 
 
@@ -103,7 +103,7 @@ def test_functions_properties_tables_and_rows_are_changed_and_nothing_else_is():
 
 
 def test_the_living_are_told_from_the_killed(workshop):
-    alive = {one.change for one in made() if not workshop.notices(one, [Path("tests", "test_pairs.py")])}
+    alive = {one.change for one in made() if not workshop.notices(one, [Path("tests", "test_first_row.py")])}
     assert "return self.a > 2 → return self.a >= 2" in alive
     assert "return 7 → return 8" in alive
     assert "return self.a > 2 → return self.a > 3" not in alive
@@ -112,16 +112,16 @@ def test_the_living_are_told_from_the_killed(workshop):
 
 
 def test_what_a_test_file_runs_is_told_but_for_what_runs_at_import(workshop):
-    reach = workshop.reach(Path("tests", "test_pairs.py"), [FILE])
+    reach = workshop.reach(Path("tests", "test_first_row.py"), [FILE])
     ran = {SOURCE.splitlines()[line - 1].strip() for line in reach.lines[str(FILE)]}
     assert "return self.a > 2" in ran
     assert not {"return self.a > 3", "return 7", "a: int = 1"} & ran
 
 
 def test_tests_that_fail_anyway_judge_no_mutant(project, workshop):
-    (project / "tests" / "test_pairs.py").write_text("def test_broken():\n    assert False\n", encoding="utf-8")
+    (project / "tests" / "test_first_row.py").write_text("def test_broken():\n    assert False\n", encoding="utf-8")
     with pytest.raises(RuntimeError, match="fails without any mutant"):
-        workshop.reach(Path("tests", "test_pairs.py"), [FILE])
+        workshop.reach(Path("tests", "test_first_row.py"), [FILE])
 
 
 def reach(name: str, took_s: float, *lines: int) -> trial.Reach:
