@@ -241,7 +241,8 @@ class _Fold:
         top = self.settled.top
         # pairs rise, so the running maximum of (pair, seq) starts anew with each pair
         highest = np.maximum.accumulate((pair << _SEQ_BITS) | np.maximum(seq, top[pair])) & ((1 << _SEQ_BITS) - 1)
-        top[pair] = highest  # of a pair's records the last one stays
+        last = np.append(pair[1:] != pair[:-1], True)[: len(pair)]  # NumPy promises nothing of repeated indexes
+        top[pair[last]] = highest[last]
         return seq < highest
 
     def _count_strays(self) -> None:

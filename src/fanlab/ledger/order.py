@@ -144,7 +144,8 @@ class _Check:
         other_before = np.append(NOWHERE, other[:-1])
         other_before[first] = carried_other
 
-        self._high[lane], self._other[lane] = high, other  # of a lane's records the last one stays
+        last = np.append(first[1:], True)  # NumPy promises nothing of repeated indexes
+        self._high[lane[last]], self._other[lane[last]] = high[last], other[last]
         of_others = np.where(self._stream[before] != stream, before, other_before)
         found: NDArray[Any] = records[order[of_others > place]]
         return found
