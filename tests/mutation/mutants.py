@@ -59,7 +59,8 @@ def main() -> int:
         leave_operators_out()
     known = {one: why for one, why in reviewed(REVIEWED).items() if options.only in one.place}
     files = sorted(path.relative_to(ROOT) for pattern in MUTATED for path in ROOT.glob(pattern))
-    made = [one for file in files for one in mutants(file, _module(file)) if options.only in one.place]
+    with get_context("fork").Pool(options.jobs) as pool:
+        made = [one for of_file in pool.imap(_made, files) for one in of_file if options.only in one.place]
     print(f"{len(made)} mutants of {len({one.file for one in made})} files", flush=True)
     alive = list(survivors(made, files, options.jobs, frozenset(known)))
     return judge(len(made), alive, known, options.unreviewed)
@@ -144,6 +145,10 @@ def _try(task: tuple[Mutant, bool]) -> tuple[Mutant, bool]:
     if not noticed and not known and rest:
         noticed = _workshop.notices(mutant, rest)
     return mutant, noticed
+
+
+def _made(file: Path) -> list[Mutant]:
+    return list(mutants(file, _module(file)))
 
 
 def _module(file: Path) -> str:

@@ -7,6 +7,7 @@ takes half a second.
 import compileall
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -27,6 +28,7 @@ import yaml  # noqa: F401
 from changes import Mutant
 
 ARGUMENTS: Final = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", "--tb=no", "-W", "ignore")
+CPU_S: Final = 20  # of a trial; one that takes more goes round for ever
 DEADLINE_S: Final = 120
 BESIDE: Final = ("nodes", "scenarios", "loadtests")  # where fanlab looks for them: beside its source
 
@@ -96,6 +98,7 @@ class Workshop:
         sys.dont_write_bytecode = out is None  # what is written while all is well, trials can read
         arguments = [*ARGUMENTS, *map(str, tests)]
         if out is None:
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
             return int(pytest.main(arguments))
         traced = coverage.Coverage(data_file=None, include=[str(self._folder / file) for file in watched])
         traced.start()
