@@ -265,6 +265,17 @@ def test_every_rule_has_a_reason_and_the_first_that_holds_decides():
     assert hop.tolist() == [1] * 3  # as the facts have it
 
 
+def test_a_subscription_on_its_way_is_told_from_a_connection_that_was_too_short(tmp_path):
+    history = stream([5, 6, 7]).close(0, 45).subscribe(0, node=1, at=46, took=1, lag=25)
+    told = {why(int(row["rule"])) for row in account(history.write(tmp_path / "run")).losses}
+    assert told == {"the client was connected again, its subscription on its way"}
+
+
+def test_a_node_that_redis_did_not_count_while_it_was_at_fault_and_that_came_back(blame):
+    history = stream([7], receivers=0).fault("redis-kill-pubsub", "redis", 68, 69)
+    assert blame(history) == blamed([7], Cause.RESUBSCRIBE_GAP, fault=0)
+
+
 def test_latest_finds_the_last_entry_of_the_same_group():
     group, t = np.asarray([1, 1, 2]), np.asarray([10, 20, 15])
     asked = np.asarray([[1, 9], [1, 10], [1, 19], [1, 99], [2, 14], [2, 15], [3, 99], [0, 99]])

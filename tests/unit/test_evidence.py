@@ -162,6 +162,15 @@ def watch(t: int, state: str, before: int = 0) -> dict[str, object]:
     return {"t": t, "ev": "watch", "state": state, **({"before": before} if state == "down" else {"log": True})}
 
 
+@pytest.mark.parametrize(("told", "log"), [([], False), ([False], False), ([True], True), ([False, True], True)])
+def test_redis_log_was_read_if_the_watch_says_so(tmp_path: Path, told: list[bool], log: bool) -> None:
+    path = tmp_path / "redis.jsonl"
+    path.write_text("".join(json.dumps({**watch(5, "up"), "log": one}) + "\n" for one in told), encoding="utf-8")
+    journal = read_redis_journal(path, {})
+    assert journal is not None
+    assert journal.log is log
+
+
 def test_rows_of_every_kind(tmp_path: Path) -> None:
     kill = {"t": 150, "ev": "buffer_kill", "id": 4, "name": "", "addr": "a:4", "node": "node-2", "omem": 9}
     found = redis_journal(
