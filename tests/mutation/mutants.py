@@ -114,13 +114,12 @@ def reviewed(file: Path) -> Mapping[Survivor, str]:
 
 def asked(mutant: Mutant, reaches: Sequence[Reach]) -> list[list[Path]]:
     """The test files that run a mutant's function (outside functions, its module): the likely ones, then the rest."""
-    concerned = []
-    for reach in sorted(reaches, key=lambda reach: reach.took_s):
-        lines = reach.lines.get(str(mutant.file), frozenset())
-        if mutant.lines is not None and lines.isdisjoint(range(mutant.lines[0], mutant.lines[1] + 1)):
-            continue
-        if lines:
-            concerned.append(reach.test)
+    function = range(mutant.lines[0], mutant.lines[1] + 1) if mutant.lines is not None else ()
+    by_time = sorted(reaches, key=lambda reach: reach.took_s)
+    of_module = {reach.test: reach.lines.get(str(mutant.file), frozenset()) for reach in by_time}
+    concerned = [test for test, lines in of_module.items() if not lines.isdisjoint(function)]
+    if not concerned:  # it stands outside functions, or in one that runs at import alone
+        concerned = [test for test, lines in of_module.items() if lines]
     own = [test for test in concerned if test.stem == f"test_{mutant.file.stem}"] or concerned[:QUICKEST]
     return [own, [test for test in concerned if test not in own]]
 

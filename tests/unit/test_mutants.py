@@ -136,6 +136,8 @@ def test_a_mutant_is_tried_by_its_modules_own_tests_and_then_by_all_others_that_
     assert named == [["fold"], ["quick", "slow"]]
     named = [[test.stem[5:] for test in tests] for tests in mutants.asked(mutant, reaches[:2])]
     assert named == [["quick", "slow"], []]
+    named = [[test.stem[5:] for test in tests] for tests in mutants.asked(mutant, [reach("elsewhere", 2, 9, 13)])]
+    assert named == [["elsewhere"], []], "one that runs at import alone is tried by whoever runs its module"
     outside = changes.Mutant(fold, "fanlab.ledger.fold", "a → b", "", None)
     named = [[test.stem[5:] for test in tests] for tests in mutants.asked(outside, [*reaches[2:], reach("idle", 1)])]
     assert named == [["fold"], ["elsewhere"]]

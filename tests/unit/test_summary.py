@@ -12,6 +12,7 @@ import pytest
 
 from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.odd import ODD_DTYPE, Odd, odd_rows
+from fanlab.ledger.probes import ProbeDelays
 from fanlab.ledger.result import Tally
 from fanlab.report.schema import Summary
 from fanlab.report.summary import make_summary
@@ -214,3 +215,10 @@ def test_a_run_without_gates_of_its_own_still_fails_on_what_nothing_explains_or_
         "gate not met: loss.unexplained == 0 (it is 4)",
         "gate not met: ledger.duplicated == 0 (it is 7)",
     ]
+
+
+def test_without_probes_there_is_a_latency_and_no_bias_of_it():
+    summary = make_summary(make_account(probes=ProbeDelays()), make_manifest())
+    assert summary["latency_ms"]["p50"] is not None
+    assert summary["generator"]["bias_n"] == 0
+    assert (summary["generator"]["bias_ms"], summary["generator"]["bias_ratio"]) == (None, None)

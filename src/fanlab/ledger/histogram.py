@@ -75,11 +75,6 @@ class Histogram:
         """The greatest value, exact; None where there is none."""
         return self._max if self.n else None
 
-    @property
-    def mean_ns(self) -> float | None:
-        """The mean, exact; None where there is none."""
-        return self.sum_ns / self.n if self.n else None
-
     def percentile_ns(self, percent: float) -> int | None:
         """The value at or below which `percent` (0..100) of all values lie; None where there is none.
 

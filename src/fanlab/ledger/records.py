@@ -81,11 +81,6 @@ class Status(IntEnum):
     UNKNOWN = 3  # the connection broke after it was sent: may have been published
     UNSENT = 4  # the generator missed the slot: a fault of the measurement, not of the system
 
-    @property
-    def indeterminate(self) -> bool:
-        """Whether the message may or may not have reached Redis."""
-        return self in (Status.TIMED_OUT, Status.UNKNOWN)
-
 
 class Token(NamedTuple):
     """The fields of a marker."""
