@@ -1,5 +1,6 @@
 """Each rule of the account on a history that it decides, and each count on the fault that it must catch."""
 
+import json
 from typing import Any
 
 import pytest
@@ -593,3 +594,12 @@ def test_torn_lines_are_counted(tmp_path):
     with rundir.faults.open("a", encoding="utf-8") as file:
         file.write('{"id":0,"ki')
     assert account(rundir).evidence.torn == 4
+
+
+def test_a_run_that_never_began_lost_nothing(tmp_path):
+    rundir = steady().write(tmp_path / "run")
+    manifest = rundir.read_manifest()
+    manifest["phases"]["zero_ns"] = None
+    rundir.manifest.write_text(json.dumps(manifest), encoding="utf-8")
+    found = account(rundir)
+    assert (found.measure.owed, len(found.losses), len(found.odd)) == (0, 0, 0)
