@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import Phase, settings
 
+from fanlab.topology.ports import Reservation, reserve
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -65,10 +67,13 @@ def node_modules() -> SimpleNamespace:
             sys.modules.pop(name, None)
 
 
+_given: list[Reservation] = []  # held until the tests end
+
+
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago, chosen by the system."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A TCP port on 127.0.0.1 for a server that sets SO_REUSEADDR: nobody else gets it, however often this is asked."""
+    _given.append(reserve())
+    return _given[-1].port
 
 
 def redis_server_path() -> str | None:

@@ -96,7 +96,11 @@ class NodeProcess:
         return self
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.get("/readyz").status == 200, "ready")
+        wait_until(self._is_ready, "ready")
+
+    def _is_ready(self) -> bool:
+        assert self.process is None or self.process.poll() is None, f"it ended with {self.process.poll()}"
+        return self.get("/readyz").status == 200
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """GET a path."""
