@@ -50,6 +50,11 @@ class LinkClient:
         if self._reading is not None:
             await asyncio.wait([self._reading])
 
+    @property
+    def alive(self) -> bool:
+        """Whether the link has been reached, and has not ended since."""
+        return self._reading is not None and not self._reading.done()
+
     async def proxy(self, name: str, upstream: str) -> str:
         """Make a proxy to `upstream` (`host:port`); returns where it listens (`host:port`), for good."""
         return str((await self._ask("proxy", name=name, upstream=upstream))["listen"])
