@@ -201,7 +201,7 @@ def _witness(this: _Run, redis: RedisEndpoint) -> Witnessing:
     return Witnessing(
         this.backend,
         this.request.rundir,
-        redis_url=redis.url,
+        redis_url=redis.inside_url,
         channels=this.plan.channels,
         run_tag=this.run_tag,
         streams=len(this.plan.streams),
@@ -229,7 +229,7 @@ async def _load(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint])
         this.plan,
         this.request.rundir,
         nodes=nodes,
-        redis_url=redis.url,
+        redis_url=redis.inside_url,
         run_tag=this.run_tag,
         workers=this.request.workers,
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
@@ -42,7 +41,7 @@ class Witnessing:
         self._redis_url = redis_url
         numbers = ["--run-tag", str(run_tag), "--streams", str(streams)]
         out = ["--out", str(rundir.witness.absolute())]
-        self._argv = [sys.executable, "-m", "fanlab.load.witness", *out, *numbers, "--", *channels]
+        self._argv = [backend.python, "-m", "fanlab.load.witness", *out, *numbers, "--", *channels]
         self._warn = warn
         self._minding: asyncio.Task[None] | None = None
         self._ending = False

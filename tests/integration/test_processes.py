@@ -142,10 +142,10 @@ async def test_pause_resume_crash_and_restart_at_the_same_address(backend, write
     await backend.start_redis({})
     node = await backend.start_node(spec(write_node("good")))
     assert backend.state("node-1") is UnitState.RUNNING
-    await backend.signal("node-1", signal.SIGSTOP)
+    await backend.freeze("node-1")
     assert await soon(lambda: backend.state("node-1") is UnitState.PAUSED)
     assert not await backend.probe("node-1")
-    await backend.signal("node-1", signal.SIGCONT)
+    await backend.thaw("node-1")
     assert await soon(lambda: backend.state("node-1") is UnitState.RUNNING)
     assert await backend.probe("node-1")
     with pytest.raises(HarnessError, match="still runs"):

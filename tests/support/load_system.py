@@ -16,6 +16,9 @@ from fanlab.topology.backend import NodeEndpoint, UnitState
 class Processes:
     """Starts processes and ends them by their ids: as much of a Backend as LoadSession uses."""
 
+    python = sys.executable
+    bind_host = "127.0.0.1"
+
     def __init__(self) -> None:
         self.by_name: dict[str, asyncio.subprocess.Process] = {}
         self.folders: list[Path] = []
@@ -27,6 +30,9 @@ class Processes:
             )
         self.by_name[name] = process
         return process.pid
+
+    def host_of(self, unit: str) -> str:  # noqa: ARG002 - one for all
+        return "127.0.0.1"
 
     async def start_node(self, index: int, port: int, redis_url: str, logs: Path) -> NodeEndpoint:
         """A reference node, once it accepts connections."""

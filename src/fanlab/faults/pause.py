@@ -1,6 +1,5 @@
 """pause: SIGSTOP. The kernel goes on acknowledging, so TCP notices nothing: latency first, loss perhaps later."""
 
-import signal
 from dataclasses import dataclass
 
 from fanlab.faults.fault import Target
@@ -14,16 +13,16 @@ class Pause:
     target: Target
 
     async def inject(self) -> None:
-        """SIGSTOP to the unit's main process."""
-        await self.target.backend.signal(self.target.unit, signal.SIGSTOP)
+        """SIGSTOP to the unit's process group, or its cgroup's freezer."""
+        await self.target.backend.freeze(self.target.unit)
 
     async def has_bitten(self) -> bool:
         """The operating system shows it stopped."""
         return self.target.backend.state(self.target.unit) is UnitState.PAUSED
 
     async def heal(self) -> None:
-        """SIGCONT."""
-        await self.target.backend.signal(self.target.unit, signal.SIGCONT)
+        """Let it go on."""
+        await self.target.backend.thaw(self.target.unit)
 
     async def has_healed(self) -> bool:
         """It runs, and answers its readiness probe."""

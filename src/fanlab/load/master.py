@@ -1,6 +1,7 @@
 """The Locust master: `python -m fanlab.load.master --config F --control SOCKET`. It decides who starts when.
 
-It binds to 127.0.0.1 only and has no web page. The parent's orders are `spawn`, `begin`, `leave` and `quit`.
+It listens where it is told, on 127.0.0.1 or a network of the run's own, and has no web page. The parent's orders are
+`spawn`, `begin`, `leave` and `quit`.
 """
 
 import argparse
@@ -40,7 +41,7 @@ HEARTBEATS = 60  # seconds without one, as many as a worker allows its master
 class Master:
     """Locust's master runner, told what to do by fanlab's parent process."""
 
-    def __init__(self, config: LoadConfig, parent: Lifeline) -> None:
+    def __init__(self, config: LoadConfig, parent: Lifeline, host: str) -> None:
         self._config = config
         self._parent = parent
         self._clients = client_classes(config)
@@ -50,7 +51,7 @@ class Master:
         )
         # A stalled worker is not a dead one: the parent's lines tell, at once. Locust would stop the test after 3 s.
         locust.runners.HEARTBEAT_LIVENESS = HEARTBEATS
-        self.runner = self._environment.create_master_runner("127.0.0.1", 0)
+        self.runner = self._environment.create_master_runner(host, 0)
         self.port = int(self.runner.server.port)
         self._numbers: Counter[str] = Counter()
         self._spawned = 0
@@ -127,11 +128,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="fanlab's Locust master; the run starts it.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--control", type=Path, required=True)
+    parser.add_argument("--host", required=True, help="the address to listen on: one that workers alone can reach")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("locust.stats_logger").setLevel(logging.INFO)
     parent = dial(arguments.control)
-    master = Master(read_config(arguments.config), parent)
+    master = Master(read_config(arguments.config), parent, arguments.host)
     parent.listen(master.obey, master.over.set)
     parent.tell({"ev": "hello", "role": "master", "port": master.port, "pid": os.getpid()})
     master.over.wait()

@@ -7,7 +7,6 @@ private folder: orders go to the master, and a connection that ends unasked mean
 import asyncio
 import functools
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -116,7 +115,7 @@ class LoadSession:
         self._config.write(config)
         self._server = await asyncio.start_unix_server(self._serve, control)
         common = ["--config", str(config), "--control", str(control)]
-        await self._start_helper(_MASTER, "fanlab.load.master", common)
+        await self._start_helper(_MASTER, "fanlab.load.master", [*common, "--host", self._backend.bind_host])
         if self._config.readers:
             await self._start_helper(_READERS, "fanlab.load.readers", common)
             self._engines.add((0, "readers"))
@@ -125,9 +124,10 @@ class LoadSession:
             arguments = [*common, "--index", str(index + 1), "--workers", str(self._workers)]
             await self._start_helper(unit, "fanlab.load.worker", arguments)
         await self._wait(lambda: _MASTER in self._hellos, START_S, "Locust's master to start", _MASTER)
+        master = {"op": "master", "host": self._backend.host_of(_MASTER), "port": self._hellos[_MASTER]["port"]}
         for unit in units:
             await self._wait(functools.partial(self._hellos.__contains__, unit), START_S, f"{unit} to start", unit)
-            self._writers[unit].write(encode({"op": "master", "port": self._hellos["load-master"]["port"]}))
+            self._writers[unit].write(encode(master))
         await self._wait(
             lambda: len(self._connected_workers) >= self._workers, START_S, "the workers to find Locust's master"
         )
@@ -241,7 +241,7 @@ class LoadSession:
             protocol(node.protocol)
 
     async def _start_helper(self, unit: str, module: str, arguments: Sequence[str]) -> None:
-        argv = [sys.executable, "-m", module, *arguments]
+        argv = [self._backend.python, "-m", module, *arguments]
         await self._backend.start_helper(unit, argv, {}, self._rundir.logs / f"{unit}.log")
 
     def _tell_worker(self, worker: int, message: Message) -> None:

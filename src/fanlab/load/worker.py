@@ -48,10 +48,10 @@ class Worker:
         if self._config.stream_count >= workers:
             self.engines.start("publishers")
 
-    def join_master(self, port: int) -> None:
+    def join_master(self, host: str, port: int) -> None:
         """Connect to Locust's master. What engines told before is not lost: it waits for the runner."""
         locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
-        self._runner = self._environment.create_worker_runner("127.0.0.1", port)
+        self._runner = self._environment.create_worker_runner(host, port)
         self._runner.register_message(ORDINALS, self._on_ordinals)
         self._runner.register_message(ORDER, self._on_order)
         events: Any = self._environment.events
@@ -104,7 +104,7 @@ def main() -> int:
 
     def obey(message: Message) -> None:
         if message["op"] == "master":
-            gevent.spawn(worker.join_master, int(message["port"]))
+            gevent.spawn(worker.join_master, str(message["host"]), int(message["port"]))
         elif message["op"] == "clock":
             worker.engines.pass_on(str(message["role"]), message)
         else:

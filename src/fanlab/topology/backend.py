@@ -19,19 +19,28 @@ class UnitState(StrEnum):
     GONE = "gone"
 
 
+class Need(StrEnum):
+    """A mechanism that some faults need, and not every backend has on every machine."""
+
+    OWN_REDIS = "own Redis"
+    CPU_LIMIT = "CPU limit"
+    MEMORY_LIMIT = "memory limit"
+
+
 @dataclass(frozen=True, slots=True)
 class RedisEndpoint:
     """Where Redis is, and which one it is: for the manifest."""
 
-    url: str
+    url: str  # as fanlab's own process reaches it
     source: str  # "--redis-url", a path found on PATH, or the wheel
     version: str
     pid: int | None  # None: not ours
+    inside_url: str  # as nodes and helpers reach it
 
 
 @dataclass(frozen=True, slots=True)
 class NodeEndpoint:
-    """Where a node listens. The address stays the same across restarts."""
+    """Where a node listens, as helpers reach it. The address stays the same across restarts."""
 
     id: str
     index: int
@@ -46,6 +55,8 @@ class Backend(Protocol):
     """Starts units, tells their state, and ends them. Every start is known to the warden before the unit runs."""
 
     name: str
+    python: str  # the interpreter in a helper's argv
+    bind_host: str  # what a helper listens on, to be reached by other units
 
     async def open(self) -> None:
         """Get ready to start things; raises EnvironmentFailure when this machine cannot."""
@@ -53,20 +64,50 @@ class Backend(Protocol):
     async def start_redis(self, config: Mapping[str, str]) -> RedisEndpoint:
         """Start (or adopt, with --redis-url) Redis and wait until it answers PING."""
 
-    async def start_node(self, node: NodeSpec) -> NodeEndpoint:
-        """Start a node and wait until its readiness probe passes; raises NodeFailure with its last log lines."""
+    def refusal(self, need: Need) -> str | None:
+        """Why a mechanism cannot be had here; None: it can. Asked before anything is started."""
+
+    async def prepare_limit(self, unit: str, need: Need) -> None:
+        """Called before a unit starts that is to be limited later: once for each of the two kinds of limit."""
+
+    async def start_node(self, node: NodeSpec, *, redis_url: str | None = None) -> NodeEndpoint:
+        """Start a node and wait until its readiness probe passes; raises NodeFailure with its last log lines.
+
+        `redis_url` is what it is told instead of Redis' own address.
+        """
 
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Start one of fanlab's own processes (a load worker) beside the system; returns its pid."""
 
+    def host_of(self, unit: str) -> str:
+        """The name or address by which other units reach it."""
+
     async def own(self, folder: Path) -> None:
-        """Remove this folder when everything has ended, even if fanlab is killed."""
+        """Remove this folder when everything has ended, even if fanlab is killed. Helpers started later see it."""
 
     def helpers(self) -> dict[str, int]:
         """The running helpers' names and pids."""
 
     async def signal(self, unit: str, signum: int) -> None:
-        """Send a signal to a unit's main process: SIGKILL, SIGTERM, SIGSTOP, SIGCONT."""
+        """Send a signal to a unit: SIGKILL, SIGTERM. To stop it for a while, `freeze` it."""
+
+    async def freeze(self, unit: str) -> None:
+        """Let the unit run no further: its state is PAUSED then."""
+
+    async def thaw(self, unit: str) -> None:
+        """Let a frozen unit go on."""
+
+    async def limit_cpu(self, unit: str, cores: float | None) -> None:
+        """Give the unit at most so many cores; None: as many as it had at its start."""
+
+    async def cpu_limit(self, unit: str) -> float | None:
+        """The cores that the kernel allows the unit now; None: no limit."""
+
+    async def limit_memory(self, unit: str, limit_bytes: int | None) -> None:
+        """Give the unit at most so much memory, past which the kernel kills it; None: as at its start."""
+
+    async def memory_limit(self, unit: str) -> int | None:
+        """The bytes that the kernel allows the unit now; None: no limit."""
 
     async def restart(self, unit: str) -> None:
         """Start a unit that is gone again, at its old address, and wait until it is ready."""

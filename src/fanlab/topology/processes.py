@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,11 @@ import psutil
 from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure, Problem, ScenarioError
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
-from fanlab.topology import redis
-from fanlab.topology.backend import REDIS, NodeEndpoint, RedisEndpoint, UnitState
+from fanlab.topology import cgroups, redis
+from fanlab.topology.backend import REDIS, Need, NodeEndpoint, RedisEndpoint, UnitState
+from fanlab.topology.cgroups import Group
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
-from fanlab.topology.ports import Reservation, reserve
+from fanlab.topology.ports import HOST, Reservation, reserve
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.wardenclient import WardenClient
 
@@ -57,6 +59,8 @@ class ProcessBackend:
     """Backend on local processes. Logs go to the run directory; `redis_url` adopts a Redis instead of starting one."""
 
     name = "process"
+    python = sys.executable
+    bind_host = HOST
 
     def __init__(self, rundir: RunDir, *, redis_url: str | None = None) -> None:
         self._rundir = rundir
@@ -65,6 +69,7 @@ class ProcessBackend:
         self._client: WardenClient | None = None
         self._units: dict[str, _Unit] = {}
         self._reservations: list[Reservation] = []
+        self._groups: dict[tuple[str, Need], Group] = {}
 
     # Starting
 
@@ -91,7 +96,7 @@ class ProcessBackend:
                 )
             found = await redis.adopt(self._adopted_url)
             self._redis_url = self._adopted_url
-            return RedisEndpoint(self._adopted_url, "--redis-url", found.version, None)
+            return RedisEndpoint(self._adopted_url, "--redis-url", found.version, None, self._adopted_url)
         server = await asyncio.to_thread(redis.find_server)
         port = self._reserve()
         url = f"redis://{port.host}:{port.port}/0"
@@ -111,10 +116,23 @@ class ProcessBackend:
         unit.probe = lambda: redis.answers(url)
         await self._start(REDIS, unit)
         self._redis_url = url
-        return RedisEndpoint(url, server.source, version, unit.pid)
+        return RedisEndpoint(url, server.source, version, unit.pid, url)
 
-    async def start_node(self, node: NodeSpec) -> NodeEndpoint:
-        """Start a node and wait until its readiness URL answers 200.
+    def refusal(self, need: Need) -> str | None:
+        """Why a mechanism cannot be had here; None: it can."""
+        if need is Need.OWN_REDIS:
+            return None if self._adopted_url is None else "it needs a Redis that fanlab started: leave --redis-url out"
+        return cgroups.refusal(need)
+
+    async def prepare_limit(self, unit: str, need: Need) -> None:
+        """Have this unit start within reach of a limit: in a cgroup, which the warden removes at the end."""
+        group = Group(cgroups.CONTROLLERS[need], f"fanlab-{self.warden_pid}-{unit}")
+        await self.own(group.path)
+        group.make()
+        self._groups[unit, need] = group
+
+    async def start_node(self, node: NodeSpec, *, redis_url: str | None = None) -> NodeEndpoint:
+        """Start a node and wait until its readiness URL answers 200. `redis_url` is told instead of Redis' own.
 
         Raises ScenarioError for a bad manifest or environment, NodeFailure, with what was seen last and the last log
         lines, if it does not get ready, and EnvironmentFailure if it cannot be started at all.
@@ -124,7 +142,8 @@ class ProcessBackend:
         port = self._reserve()
         probe = HttpProbe(port.host, port.port, manifest.ready.path)
         argv = manifest.argv()
-        unit = _Unit(argv, self._node_environment(node, manifest, port), folder, self._rundir.logs / f"{node.id}.log")
+        env = self._node_environment(node, manifest, port, redis_url)
+        unit = _Unit(argv, env, folder, self._rundir.logs / f"{node.id}.log")
         command = f"cd {shlex.quote(str(folder))} && {shlex.join(argv)}"
         readiness = Readiness(
             node.id, probe, manifest.ready.timeout_ns, command, log_tail=lambda: self.log_tail(node.id)
@@ -152,6 +171,10 @@ class ProcessBackend:
         await self._start(name, unit)
         return unit.pid
 
+    def host_of(self, unit: str) -> str:  # noqa: ARG002 - one for all
+        """By what address others reach a unit."""
+        return HOST
+
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended: the warden does it, which outlives a killed fanlab."""
         await self._warden.own(folder)
@@ -170,6 +193,9 @@ class ProcessBackend:
     async def _start(self, name: str, unit: _Unit) -> None:
         unit.pid = await self._warden.spawn(name, unit.argv, env=unit.env, cwd=unit.cwd, log=unit.log)
         self._units[name] = unit
+        for (limited, _), group in self._groups.items():
+            if limited == name:
+                group.enter([unit.pid])
         if unit.become_ready is None:
             return
         try:
@@ -182,14 +208,16 @@ class ProcessBackend:
                 ) from error
             raise
 
-    def _node_environment(self, node: NodeSpec, manifest: NodeManifest, port: Reservation) -> dict[str, str]:
+    def _node_environment(
+        self, node: NodeSpec, manifest: NodeManifest, port: Reservation, redis_url: str | None
+    ) -> dict[str, str]:
         if self._redis_url is None:
             raise HarnessError("start_redis comes before start_node")
         names = manifest.environment
         told = {
             names.host: port.host,
             names.port: str(port.port),
-            names.redis_url: self._redis_url,
+            names.redis_url: redis_url or self._redis_url,
             names.id: node.id,
         }
         if node.journal and names.journal is not None:
@@ -206,6 +234,35 @@ class ProcessBackend:
         """Send a signal to a unit and its process group. Raises EnvironmentFailure if it is gone, or not ours."""
         self._unit(unit)
         await self._warden.signal(unit, signum)
+
+    async def freeze(self, unit: str) -> None:
+        """SIGSTOP to the unit's process group."""
+        await self.signal(unit, signal.SIGSTOP)
+
+    async def thaw(self, unit: str) -> None:
+        """SIGCONT to the unit's process group."""
+        await self.signal(unit, signal.SIGCONT)
+
+    async def limit_cpu(self, unit: str, cores: float | None) -> None:
+        """At most so many cores; None: no limit. Raises EnvironmentFailure unless `prepare_limit` came first."""
+        self._group(unit, Need.CPU_LIMIT).set_cores(cores)
+
+    async def cpu_limit(self, unit: str) -> float | None:
+        """The cores that the kernel allows it now."""
+        return self._group(unit, Need.CPU_LIMIT).cores()
+
+    async def limit_memory(self, unit: str, limit_bytes: int | None) -> None:
+        """At most so many bytes; None: no limit. Raises EnvironmentFailure unless `prepare_limit` came first."""
+        self._group(unit, Need.MEMORY_LIMIT).set_memory(limit_bytes)
+
+    async def memory_limit(self, unit: str) -> int | None:
+        """The bytes that the kernel allows it now."""
+        return self._group(unit, Need.MEMORY_LIMIT).memory()
+
+    def _group(self, unit: str, need: Need) -> Group:
+        if (unit, need) not in self._groups:
+            raise HarnessError(f"{unit} was not prepared for a {need}")
+        return self._groups[unit, need]
 
     async def exited(self, unit: str) -> int:
         """Wait until the unit's process ends; returns its status, negative for the signal that ended it."""
