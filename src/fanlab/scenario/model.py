@@ -54,6 +54,10 @@ Setting = Annotated[
 ]
 
 
+Cpus = Annotated[float, Field(ge=0.01, le=1024)]
+MemoryBytes = Annotated[SizeBytes, Field(ge=8_000_000, description="Below that no process starts.")]
+
+
 class NodeGroup(Part):
     """`count` nodes of one kind, a folder under `nodes/` with a node.yaml."""
 
@@ -65,12 +69,24 @@ class NodeGroup(Part):
         strict=True,
         description="Whether a node that can keep a journal is told to; without one it is a black box.",
     )
+    cpus: Cpus | None = Field(
+        None, description="Cores that each may use at most, as 0.5 (--backend docker); by default all."
+    )
+    memory_bytes: MemoryBytes | None = Field(
+        None, alias="memory", description="Memory that each may use at most (--backend docker); by default all."
+    )
 
 
 class Redis(Part):
     """The Redis that all nodes share; `config` becomes `--key value` of redis-server."""
 
     config: dict[str, Setting] = Field(default_factory=dict, description="Settings of redis-server by their names.")
+    cpus: Cpus | None = Field(
+        None, description="Cores that it may use at most, as 0.5 (--backend docker); by default all."
+    )
+    memory_bytes: MemoryBytes | None = Field(
+        None, alias="memory", description="Memory that it may use at most (--backend docker); by default all."
+    )
 
 
 def _as_list(value: Any) -> Any:
