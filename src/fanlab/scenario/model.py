@@ -6,13 +6,15 @@ Only shapes and single values are checked here; what refers to something else (a
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from fanlab import units
 from fanlab.clock import NS_PER_MS, NS_PER_S
 
 _DURATION = r"^\s*([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+\s*$"  # for editors; fanlab.units decides
 _RATE = r"^\s*\+?[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*[kM]?\s*/\s*(ms|s|m|min|h)\s*$"
+
+LEAST_MEMORY_BYTES = 8_000_000
 
 DurationNs = Annotated[
     int,
@@ -54,8 +56,14 @@ Setting = Annotated[
 ]
 
 
+def _enough(size_bytes: int) -> int:
+    if size_bytes < LEAST_MEMORY_BYTES:
+        raise ValueError(f"must be at least {units.format_bytes(LEAST_MEMORY_BYTES)}: below that no process starts")
+    return size_bytes
+
+
 Cpus = Annotated[float, Field(ge=0.01, le=1024)]
-MemoryBytes = Annotated[SizeBytes, Field(ge=8_000_000, description="Below that no process starts.")]
+MemoryBytes = Annotated[SizeBytes, AfterValidator(_enough)]
 
 
 class NodeGroup(Part):

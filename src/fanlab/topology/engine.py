@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 
 import docker
 import requests
+from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
 
 from fanlab.errors import EnvironmentFailure
@@ -24,6 +25,9 @@ _NO_ENGINE: Final = (
     "start Docker, or name an engine on this machine with DOCKER_HOST or `docker context use`; without --backend docker"
     " everything runs as local processes"
 )
+LOCAL_ONLY: Final = (
+    "name a local engine with DOCKER_HOST or `docker context use`; Docker Desktop's runs in a virtual machine"
+)
 _T = TypeVar("_T")
 
 
@@ -31,6 +35,7 @@ class Engine:
     """An engine that answers. Belongs to one event loop."""
 
     def __init__(self, client: Any) -> None:
+        """`client` is the SDK's."""
         self._api = client.api
         self._calls: set[asyncio.Future[Any]] = set()
         self.info: dict[str, Any] = {}
@@ -52,14 +57,16 @@ class Engine:
         """That of the API in use: (1, 41)."""
         return tuple(int(part) for part in self._api.api_version.split("."))
 
-    async def ask(self, what: str, call: Callable[[Any], _T]) -> _T:
+    async def ask(self, what: str, call: Callable[[Any], _T], *, makes_nothing: bool = False) -> _T:
         """Put a question to the SDK's low-level client; `what` ends the sentence `the Docker engine could not …`.
 
-        Raises EnvironmentFailure. A call goes on when its caller is cancelled: `calls_end` waits for it.
+        Raises EnvironmentFailure. A call goes on when its caller is cancelled: `calls_end` waits for it, unless it
+        `makes_nothing` that would have to be removed.
         """
         future = in_thread(lambda: translated(what, lambda: call(self._api)))
-        self._calls.add(future)
-        future.add_done_callback(self._calls.discard)
+        if not makes_nothing:
+            self._calls.add(future)
+            future.add_done_callback(self._calls.discard)
         return await asyncio.shield(future)
 
     async def follow(self, name: str, container: str, fd: int) -> asyncio.Future[int]:
@@ -98,10 +105,28 @@ class Engine:
 def connect(timeout_s: float = ANSWER_WITHIN_S) -> Any:
     """The SDK's client, with the API version that both sides know. Raises EnvironmentFailure if no engine answers."""
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of connections that it does not keep
+    where = "DOCKER_HOST or the docker CLI's context"
     try:
+        where = named_host()
+        if where.startswith("ssh://"):
+            raise EnvironmentFailure(f"the Docker engine at {where} is on another machine", hint=LOCAL_ONLY)
         return docker.from_env(timeout=round(timeout_s), max_pool_size=_CONNECTIONS)
     except (DockerException, requests.RequestException, OSError, ValueError) as error:
-        raise EnvironmentFailure(f"no Docker engine answers: {error}", hint=_NO_ENGINE) from error
+        raise EnvironmentFailure(f"no Docker engine answers at {where}: {error}", hint=_NO_ENGINE) from error
+
+
+def named_host() -> str:
+    """Where the engine is to be: DOCKER_HOST, else the current context's.
+
+    Raises EnvironmentFailure if there is no such context (the SDK would take the default one), and the SDK's errors.
+    """
+    if host := os.environ.get("DOCKER_HOST"):
+        return host
+    context = os.environ.get("DOCKER_CONTEXT") or None
+    if ContextAPI.get_context(context) is None:
+        what = f"there is no docker context {context!r}" if context else "docker's current context does not exist"
+        raise EnvironmentFailure(what, hint="`docker context ls` has those there are")
+    return str(ContextAPI.kwargs_from_context().get("base_url") or "its usual place")
 
 
 def translated(what: str, call: Callable[[], _T]) -> _T:

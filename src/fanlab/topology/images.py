@@ -126,7 +126,7 @@ def build(api: Any, recipe: Recipe, log: Path, environ: Mapping[str, str] = os.e
                 file.flush()
                 said = [*said, *text.splitlines()][-_TAIL_LINES:]
     except _BuildError as error:
-        tail = [line for line in (*said, str(error)) if line.strip()][-_TAIL_LINES:]
+        tail = [line for line in said if line.strip()]
         raise NodeFailure(
             f"the image {recipe.name} cannot be built; see {log}", log_tail=tail, hint=_BASE_HINT
         ) from error
@@ -149,7 +149,9 @@ class ImageStore:
         """The image's tag, once it is there. One that cannot be built fails all who wait for it, as `build` says."""
         if recipe.tag not in self._building:
             log = self._logs / f"image-{recipe.name}.log"
-            call = self._engine.ask(f"build the image {recipe.name}", lambda api: build(api, recipe, log))
+            call = self._engine.ask(
+                f"build the image {recipe.name}", lambda api: build(api, recipe, log), makes_nothing=True
+            )
             self._building[recipe.tag] = asyncio.ensure_future(call)
         return await asyncio.shield(self._building[recipe.tag])
 
@@ -165,7 +167,7 @@ class ImageStore:
 
 
 class _BuildError(Exception):
-    """What the engine says of a step that failed."""
+    """A step failed; what the engine says of it has been told."""
 
 
 def _building(api: Any, recipe: Recipe, environ: Mapping[str, str]) -> Iterator[str]:
@@ -187,10 +189,11 @@ def _building(api: Any, recipe: Recipe, environ: Mapping[str, str]) -> Iterator[
         for part in stream:
             if "error" in part:
                 yield f"{part['error']}\n"
-                raise _BuildError(part["error"])
+                raise _BuildError
             yield part.get("stream") or ""
     except DockerException as error:
-        raise _BuildError(str(error)) from error
+        yield f"{error}\n"
+        raise _BuildError from error
 
 
 def _context_files(context: Path) -> Iterator[tuple[str, Path]]:

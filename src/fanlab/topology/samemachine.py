@@ -6,6 +6,7 @@ from typing import Any, Final
 from fanlab import clock
 from fanlab.errors import EnvironmentFailure
 from fanlab.topology.containerspec import ContainerSpec, Mount
+from fanlab.topology.engine import LOCAL_ONLY
 
 _LOOK: Final = 'cat /proc/sys/kernel/random/boot_id "$0" && echo written >> "$0"'
 _BEFORE: Final = "seen\n"
@@ -27,8 +28,7 @@ def judge(place: Path, said: str) -> None:
         raise EnvironmentFailure(
             "the Docker engine is not on this machine: its containers run by another kernel's clock, so that nobody"
             f" could tell how late anything was (they said: {said.strip()[-_SHOWN_CHARS:]!r})",
-            hint="name a local engine with DOCKER_HOST or `docker context use`; Docker Desktop's runs in a virtual"
-            " machine",
+            hint=LOCAL_ONLY,
         )
     if lines[1:] != _BEFORE.split() or place.read_text(encoding="ascii") != _AFTER:
         raise EnvironmentFailure(
