@@ -16,6 +16,7 @@ from fanlab.topology.backend import REDIS
 from fanlab.units import format_duration
 
 _BUFFER_BYTES = 8_000_000  # Redis closes a subscriber that stays over this (client-output-buffer-limit pubsub)
+_DOWN = ("crash", "stop", "restart", "pause")
 _BEFORE_ALL = -(2**63)
 
 
@@ -51,6 +52,7 @@ class _World:
         """Whether a node is down, or frozen, at a time."""
         return any(
             fault.target == self.plan.nodes[node].id
+            and fault.kind in _DOWN
             and fault.at_ns <= at_ns
             and (fault.for_ns is None or at_ns < fault.at_ns + fault.for_ns)
             for fault in self.faults
@@ -172,10 +174,35 @@ def _pubsub_killed(_: _World, fault: PlannedFault) -> Prediction:
     return Prediction(fault.id, None, "rate × the time in which each node subscribes again, which no scenario says")
 
 
+def _slower(_: _World, fault: PlannedFault) -> Prediction:
+    """What makes things late: whether anything overflows meanwhile is the node's own affair."""
+    return Prediction(fault.id, None, "late, not lost, unless a buffer overflows or somebody loses patience")
+
+
+def _nobody_gets_in(_: _World, fault: PlannedFault) -> Prediction:
+    """redis-maxclients, by itself: who is connected stays so."""
+    return Prediction(fault.id, 0.0, "who is connected to Redis stays so; only a connection lost meanwhile costs more")
+
+
+def _depends_on_need(_: _World, fault: PlannedFault) -> Prediction:
+    return Prediction(fault.id, None, "nothing, or all that a crash costs: that depends on what the node needs")
+
+
+def _cut_off_when_slow(_: _World, fault: PlannedFault) -> Prediction:
+    return Prediction(fault.id, None, "nothing, until so much waits for a node: that depends on how fast it reads")
+
+
 _KINDS: dict[str, Callable[[_World, PlannedFault], Prediction]] = {
     "crash": _node_gone,
     "stop": _node_gone,
+    "restart": _node_gone,
     "pause": _paused,
+    "cpu-throttle": _slower,
+    "memory-limit": _depends_on_need,
     f"{REDIS}-restart": _redis_away,
+    f"{REDIS}-pause": _slower,
+    f"{REDIS}-client-pause": _slower,
     f"{REDIS}-kill-pubsub": _pubsub_killed,
+    f"{REDIS}-output-buffer": _cut_off_when_slow,
+    f"{REDIS}-maxclients": _nobody_gets_in,
 }

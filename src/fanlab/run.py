@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fanlab import __version__, clock, provenance
-from fanlab.errors import EnvironmentFailure
+from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.clocks import Moment
@@ -155,13 +155,13 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
     """Redis first, then all nodes at once. A node.yaml that cannot be used is told before anything is started."""
     for kind in sorted({node.kind for node in this.plan.nodes}):
         read_manifest(node_folder(kind))
+    refuse_impossible(this.timeline, this.backend)
     containers = ", in containers; their images are made the first time" if this.request.backend == "docker" else ""
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes{containers}"))
     await this.backend.open()
+    await prepare(this.timeline, this.backend)
     shared = this.scenario.topology.redis
     redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
-    if redis.pid is None and any(fault.kind == "redis-restart" for fault in this.timeline):
-        raise EnvironmentFailure("redis-restart needs a Redis that fanlab started", hint="leave --redis-url out")
     nodes = await _all_or_nothing([this.backend.start_node(node) for node in this.plan.nodes])
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     this.manifest["journaling_nodes"] = [node.id for node in nodes if node.journals]

@@ -10,7 +10,7 @@ from fanlab.ledger.events import FaultStamp
 from fanlab.topology.backend import Backend, UnitState
 
 POLL_S: Final = 0.1
-_ENDS_ITS_TARGET: Final = ("crash", "stop", "redis-restart")
+_ENDS_ITS_TARGET: Final = ("crash", "stop", "restart", "memory-limit", "redis-restart")
 
 
 class UnplannedExit(TypedDict):

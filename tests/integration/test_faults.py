@@ -3,19 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from fanlab import clock
-from fanlab.faults.inject import FAULTS, FaultJournal, inject_all
+from fanlab.errors import EnvironmentFailure
+from fanlab.faults.catalogue import FAULTS, LIMITS, prepare, refuse_impossible
+from fanlab.faults.inject import FaultJournal, inject_all
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp
 from fanlab.rundir import RunDir
+from fanlab.scenario.faults import Fault
 from fanlab.scenario.plan import NodeSpec
-from fanlab.topology.backend import REDIS, NodeEndpoint, UnitState
+from fanlab.topology.backend import REDIS, Need, NodeEndpoint, UnitState
 from fanlab.topology.processes import ProcessBackend
 
 pytestmark = pytest.mark.system
@@ -43,10 +48,10 @@ class System:
         async with Redis.from_url(self.redis_url) as redis:
             return int(await redis.publish("news", message))
 
-    async def inject(self, kind: str, target: str, for_ns: int | None = FOR_NS) -> list[str]:
+    async def inject(self, kind: str, target: str, for_ns: int | None = FOR_NS, **settings: Any) -> list[str]:
         told: list[FaultStamp] = []
         journal = FaultJournal(self.rundir.faults, told.append)
-        planned = PlannedFault(0, kind, target, SHORTLY_NS, for_ns)
+        planned = PlannedFault(0, kind, target, SHORTLY_NS, for_ns, settings)
         failures = await inject_all([planned], clock.now_ns(), self.backend, self.redis_url, journal)
         journal.close()
         assert [failure.why for failure in failures] == []
@@ -62,6 +67,9 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
     rundir.create()
     backend = ProcessBackend(rundir)
     await backend.open()
+    for need in LIMITS:
+        if backend.refusal(need) is None:
+            await backend.prepare_limit("node-1", need)
     try:
         redis = await backend.start_redis({})
         node = await backend.start_node(NodeSpec(0, "node-1", "websockets", {}))
@@ -135,14 +143,165 @@ async def test_cutting_off_nobody_is_no_fault_that_took_hold(tmp_path: Path) -> 
     assert "no subscriber" in failure.why
 
 
+async def test_a_restarted_node_says_goodbye_and_serves_again(system: System) -> None:
+    client = await system.subscribed()
+    first = system.backend.pid("node-1")
+    assert await system.inject("restart", "node-1") == ALL_FOUR
+    with pytest.raises(ConnectionClosed):
+        await client.recv()
+    assert client.close_code == 1001
+    assert system.backend.pid("node-1") not in {None, first}
+    await (await system.subscribed()).close()
+
+
+async def test_a_throttled_node_has_the_kernel_s_quota_and_loses_it_again(system: System) -> None:
+    need_limit(system, Need.CPU_LIMIT)
+    fault = asyncio.create_task(system.inject("cpu-throttle", "node-1", cores=0.1))
+    while await system.backend.cpu_limit("node-1") is None:
+        await asyncio.sleep(0.005)
+    assert await system.backend.cpu_limit("node-1") == 0.1
+    assert await fault == ALL_FOUR
+    assert await system.backend.cpu_limit("node-1") is None
+
+
+async def test_a_node_that_needs_more_memory_than_it_may_have_is_killed_and_started_again(system: System) -> None:
+    need_limit(system, Need.MEMORY_LIMIT)
+    first = system.backend.pid("node-1")
+    clients = []
+    fault = asyncio.create_task(system.inject("memory-limit", "node-1", 2 * clock.NS_PER_S, limit_bytes=1 << 20))
+    async with asyncio.timeout(10):
+        while system.backend.state("node-1") is not UnitState.GONE:
+            try:
+                clients.append(await system.subscribed())  # each costs the node some pages
+            except (OSError, ConnectionClosed, InvalidMessage):
+                await asyncio.sleep(0.01)
+    assert await system.backend.exited("node-1") == -9
+    assert await fault == ALL_FOUR
+    assert system.backend.pid("node-1") not in {None, first}
+    await (await system.subscribed()).close()
+    for client in clients:
+        await client.close()
+
+
+async def test_a_frozen_redis_answers_nobody_and_then_everybody(system: System) -> None:
+    fault = asyncio.create_task(system.inject("redis-pause", REDIS, 2 * clock.NS_PER_S))
+    while system.backend.state(REDIS) is not UnitState.PAUSED:
+        await asyncio.sleep(0.005)
+    assert not await system.backend.probe(REDIS)
+    assert await fault == ALL_FOUR
+    assert await system.backend.probe(REDIS)
+
+
+@pytest.mark.parametrize("mode", ["write", "all"])
+async def test_paused_publishers_wait_and_their_messages_come_late(system: System, mode: str) -> None:
+    client = await system.subscribed()
+    fault = asyncio.create_task(system.inject("redis-client-pause", REDIS, 2 * clock.NS_PER_S, mode=mode))
+    await asyncio.sleep((SHORTLY_NS + FOR_NS) / clock.NS_PER_S)
+    publishing = asyncio.create_task(system.publish("late"))
+    assert await system.backend.probe(REDIS) == (mode == "write")  # PING is answered meanwhile, or not even that
+    assert not publishing.done()
+    assert await publishing == 1
+    assert await asyncio.wait_for(client.recv(), 5) == "late"
+    assert await fault == ALL_FOUR
+    await client.close()
+
+
+async def test_a_small_output_buffer_cuts_off_who_does_not_read(system: System) -> None:
+    async with Redis.from_url(system.redis_url, decode_responses=True) as redis:
+        before = (await redis.config_get("client-output-buffer-limit"))["client-output-buffer-limit"]
+        deaf_reader, deaf = await asyncio.open_connection(*system.redis_url[8:-2].split(":"), limit=1)
+        deaf.write(b"SUBSCRIBE flood\r\n")
+        assert b"subscribe" in await deaf_reader.read(20)
+        fault = asyncio.create_task(system.inject("redis-output-buffer", REDIS, limit_bytes=100_000))
+        async with asyncio.timeout(5):
+            while "pubsub 100000 0 0" not in (await redis.config_get("client-output-buffer-limit")).popitem()[1]:
+                await asyncio.sleep(0.005)
+        async with asyncio.timeout(5):
+            while await redis.publish("flood", "x" * 50_000):
+                await asyncio.sleep(0)
+        assert await fault == ALL_FOUR
+        assert (await redis.config_get("client-output-buffer-limit"))["client-output-buffer-limit"] == before
+        deaf.close()
+
+
+async def test_a_full_redis_lets_nobody_in_and_keeps_whom_it_has(system: System) -> None:
+    client = await system.subscribed()
+    async with Redis.from_url(system.redis_url, single_connection_client=True) as inside:
+        await inside.ping()
+        fault = asyncio.create_task(system.inject("redis-maxclients", REDIS))
+        with pytest.raises(RedisError, match="max number of clients"):
+            await publish_until(fault, system)
+        assert await inside.publish("news", "still here") == 1
+        assert await fault == ALL_FOUR
+    assert await system.publish("back") == 1
+    while await asyncio.wait_for(client.recv(), 5) != "back":
+        pass
+    await client.close()
+
+
+async def test_a_run_that_is_given_up_heals_what_it_broke(system: System) -> None:
+    async with Redis.from_url(system.redis_url) as redis:
+        before = await redis.config_get("client-output-buffer-limit")
+        told: list[FaultStamp] = []
+        journal = FaultJournal(system.rundir.faults, told.append)
+        timeline = [
+            PlannedFault(0, "redis-output-buffer", REDIS, 0, 60 * clock.NS_PER_S, {"limit_bytes": 1000}),
+            PlannedFault(1, "pause", "node-1", 0, 60 * clock.NS_PER_S),
+            PlannedFault(2, "crash", "node-1", 3600 * clock.NS_PER_S, None),
+        ]
+        injecting = asyncio.create_task(inject_all(timeline, clock.now_ns(), system.backend, system.redis_url, journal))
+        async with asyncio.timeout(10):
+            while [stamp["stamp"] for stamp in told].count("confirmed") < 2:
+                await asyncio.sleep(0.005)
+        assert system.backend.state("node-1") is UnitState.PAUSED
+        injecting.cancel()
+        await asyncio.gather(injecting, return_exceptions=True)
+        journal.close()
+        assert system.backend.state("node-1") is UnitState.RUNNING
+        assert await redis.config_get("client-output-buffer-limit") == before
+    assert [stamp["stamp"] for stamp in told if stamp["id"] == 1] == ALL_FOUR
+    assert not [stamp for stamp in told if stamp["id"] == 2]
+
+
+async def test_what_an_adopted_redis_cannot_suffer_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    backend = ProcessBackend(RunDir(tmp_path / "run"), redis_url="redis://127.0.0.1:1/0")
+    for kind in ("redis-restart", "redis-pause"):
+        with pytest.raises(EnvironmentFailure, match="leave --redis-url out"):
+            refuse_impossible([PlannedFault(0, kind, REDIS, 0, 1)], backend)
+    refuse_impossible([PlannedFault(0, "redis-kill-pubsub", REDIS, 0, 0)], backend)
+
+
+async def test_limits_are_prepared_for_whom_the_timeline_limits_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Need]] = []
+
+    async def note(_: ProcessBackend, unit: str, need: Need) -> None:
+        asked.append((unit, need))
+
+    monkeypatch.setattr(ProcessBackend, "prepare_limit", note)
+    timeline = [
+        PlannedFault(0, "cpu-throttle", "node-2", 0, 1),
+        PlannedFault(1, "cpu-throttle", "node-2", 5, 1),
+        PlannedFault(2, "memory-limit", "node-1", 0, 1),
+        PlannedFault(3, "crash", "node-3", 0, 1),
+        PlannedFault(4, "redis-restart", REDIS, 0, 1),
+    ]
+    await prepare(timeline, ProcessBackend(RunDir(tmp_path / "run")))
+    assert asked == [("node-1", Need.MEMORY_LIMIT), ("node-2", Need.CPU_LIMIT)]
+
+
+async def publish_until(done: asyncio.Task[Any], system: System) -> None:
+    while not done.done():
+        await system.publish("who is there?")
+        await asyncio.sleep(0.005)
+
+
+def need_limit(system: System, need: Need) -> None:
+    if (why := system.backend.refusal(need)) is not None:
+        pytest.skip(why)
+
+
 def test_every_kind_of_fault_in_the_scenario_schema_can_be_injected() -> None:
-    from typing import get_args
-
-    from fanlab.scenario import model
-
-    kinds = {
-        kind
-        for fault in (model.NodeFault, model.RedisRestart, model.RedisKillPubsub)
-        for kind in get_args(fault.model_fields["kind"].annotation)
-    }
+    kinds = {kind for fault in get_args(Fault) for kind in get_args(fault.model_fields["kind"].annotation)}
     assert kinds == set(FAULTS)

@@ -97,7 +97,7 @@ def test_bounds(changes: dict[str, Any], keys: list[str]) -> None:
     assert found(**changes) == keys
 
 
-def crash(target: Any, at: str, **more: str) -> dict[str, Any]:
+def crash(target: Any, at: str, **more: Any) -> dict[str, Any]:
     return {"kind": "crash", "target": target, "at": at, **more}
 
 
@@ -122,6 +122,27 @@ def crash(target: Any, at: str, **more: str) -> dict[str, Any]:
         ([crash(["node-1", "all"], "1s")], ["faults.0.target.1"]),
         ([crash(["node-1", "node-1"], "1s")], ["faults.0.target.1"]),
         ([crash("node-1", f"{index}ms", **{"for": "1ms"}) for index in range(201)], ["faults"]),
+        ([crash("node-1", "1s", repeat={"every": "1s"})], ["faults.0.repeat"]),  # to the end, and again?
+        ([crash("node-1", "1s", **{"for": "1s"}, repeat={"every": "1s"})], ["faults.0.repeat.every"]),
+        ([crash("node-1", "1s", **{"for": "1s"}, repeat={"every": "2s", "times": 5})], []),
+        ([crash("node-1", "1s", **{"for": "1s"}, repeat={"every": "2s", "times": 6})], ["faults.0.repeat.times"]),
+        ([crash("node-1", "1s", **{"for": "1s"}, repeat={"every": "2s", "random": True, "times": 6})], []),
+        (
+            [
+                crash("node-1", "1s", **{"for": "1s"}, repeat={"every": "2s"}),
+                crash("node-1", "4500ms", **{"for": "1s"}),
+            ],
+            ["faults.0.repeat"],
+        ),
+        ([crash("all", "1s", stagger="4s")], []),
+        ([crash("all", "1s", stagger="5s")], ["faults.0.stagger"]),
+        ([crash("all", "1s", stagger="2s", **{"for": "1s"}), crash("node-1", "5500ms")], ["faults.1.at"]),
+        ([crash("node-1", "1s"), {"kind": "cpu-throttle", "target": "node-1", "at": "2s", "cores": 0.5}], []),
+        ([{"kind": "redis-pause", "at": "1s"}, {"kind": "redis-maxclients", "at": "1s", "for": "1s"}], []),
+        (
+            [{"kind": "redis-restart", "at": "1s"}, {"kind": "redis-maxclients", "at": "1500ms", "for": "1s"}],
+            ["faults.1.at"],
+        ),
     ],
 )
 def test_faults(faults: list[dict[str, Any]], keys: list[str]) -> None:

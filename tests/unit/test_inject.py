@@ -9,7 +9,7 @@ import pytest
 
 from fanlab import clock
 from fanlab.errors import EnvironmentFailure
-from fanlab.faults import inject
+from fanlab.faults import catalogue, inject
 from fanlab.faults.fault import Target
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp
@@ -45,7 +45,7 @@ def run(
     def made(target: Target) -> Scripted:  # noqa: ARG001 - the registry's signature
         return fault
 
-    monkeypatch.setitem(inject.FAULTS, "crash", made)
+    monkeypatch.setitem(catalogue.FAULTS, "crash", made)
     monkeypatch.setattr(inject, "BITE_DEADLINE_S", 0.05)
     monkeypatch.setattr(inject, "HEAL_DEADLINE_S", 0.05)
     monkeypatch.setattr(inject, "OWN_HEAL_DEADLINE_S", 0.05)

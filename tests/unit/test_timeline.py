@@ -69,3 +69,38 @@ def test_a_choice_depends_on_the_seed_alone(seed: int) -> None:
 def test_other_seeds_choose_other_nodes() -> None:
     fault = [{"kind": "crash", "target": "one", "at": "1s"}]
     assert len({targets(fault, seed=seed)[0] for seed in range(50)}) == 5
+
+
+def test_a_rolling_fault_goes_from_node_to_node() -> None:
+    made = scenario([{"kind": "restart", "target": "all", "at": "1s", "stagger": "2s"}], nodes=3)
+    timeline = resolve(made, make_plan(made))
+    assert [(fault.name, fault.at_ns // 10**9, fault.for_ns) for fault in timeline] == [
+        ("restart node-1", 1, 10**8),
+        ("restart node-2", 3, 10**8),
+        ("restart node-3", 5, 10**8),
+    ]
+
+
+def test_what_a_scenario_says_of_a_fault_goes_with_it_as_plain_data() -> None:
+    made = scenario(
+        [
+            {"kind": "cpu-throttle", "target": "node-1", "at": "1s", "for": "1s", "cores": 0.2},
+            {"kind": "redis-output-buffer", "at": "2s", "for": "1s", "limit": "64kB"},
+            {"kind": "redis-client-pause", "at": "3s"},
+        ]
+    )
+    assert [dict(fault.settings) for fault in resolve(made, make_plan(made))] == [
+        {"cores": 0.2},
+        {"limit_bytes": 64_000},
+        {"mode": "write"},
+    ]
+
+
+def test_a_fault_that_comes_again_draws_its_target_again() -> None:
+    chosen = targets(
+        [{"kind": "crash", "target": "one", "at": "1s", "for": "100ms", "repeat": {"every": "500ms", "times": 18}}]
+    )
+    assert len(chosen) == 18
+    assert len(set(chosen)) > 1
+    first = targets([{"kind": "crash", "target": "one", "at": "1s", "for": "100ms"}])
+    assert chosen[0] == first[0]  # what is said once is not changed by saying it again

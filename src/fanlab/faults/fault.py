@@ -1,7 +1,8 @@
 """What a fault is: something done to a unit, a probe that it bit, its undoing, and a probe that it healed."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from fanlab.topology.backend import Backend
 
@@ -13,6 +14,8 @@ class Target:
     backend: Backend
     unit: str
     redis_url: str
+    for_ns: int | None = None  # how long it is to last; None: to the end
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what else the scenario says of the fault
 
 
 class Fault(Protocol):
@@ -33,3 +36,11 @@ class Fault(Protocol):
 
     async def has_healed(self) -> bool:
         """Whether the target serves again."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A fault that keeps something open from its injection on, such as a connection that it needs to heal."""
+
+    async def close(self) -> None:
+        """Give it up: the fault is over, or the run is."""

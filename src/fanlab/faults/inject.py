@@ -7,36 +7,27 @@ heal_confirmed  a probe saw the target serve again
 """
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from redis.exceptions import RedisError
 
 from fanlab import clock
 from fanlab.errors import FanlabError
-from fanlab.faults.crash import Crash
-from fanlab.faults.fault import Fault, Target
-from fanlab.faults.pause import Pause
-from fanlab.faults.redis_kill_pubsub import RedisKillPubsub
-from fanlab.faults.stop import Stop
+from fanlab.faults.catalogue import FAULTS, HEALED_BY_STARTING
+from fanlab.faults.fault import Closing, Fault, Target
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp, StampName
 from fanlab.topology.backend import Backend
 
-FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
-    "crash": Crash,
-    "stop": Stop,
-    "pause": Pause,
-    "redis-restart": Crash,  # the same deed, done to Redis
-    "redis-kill-pubsub": RedisKillPubsub,
-}
 PROBE_EVERY_S = 0.005
 BITE_DEADLINE_S = 10.0
 HEAL_DEADLINE_S = 30.0
+ABORT_HEAL_S = 5.0  # when the run is given up
 OWN_HEAL_DEADLINE_S = 10.0  # for what the system itself is to mend
 
 
@@ -69,43 +60,90 @@ class FaultJournal:
 async def inject_all(
     timeline: Sequence[PlannedFault], zero_ns: int, backend: Backend, redis_url: str, journal: FaultJournal
 ) -> list[FaultFailure]:
-    """Run the whole timeline; returns when every fault has bitten, and healed where it is to heal, or could not."""
-    outcomes = await asyncio.gather(
-        *(
-            _run(fault, FAULTS[fault.kind](Target(backend, fault.target, redis_url)), zero_ns, journal)
-            for fault in timeline
-        )
-    )
-    return [failure for failure in outcomes if failure is not None]
+    """Run the whole timeline; returns when every fault has bitten, and healed where it is to heal, or could not.
 
-
-async def _run(planned: PlannedFault, fault: Fault, zero_ns: int, journal: FaultJournal) -> FaultFailure | None:
+    When it is cancelled, what has been broken is healed first, as far as ABORT_HEAL_S allows. What is gone stays so: it
+    would be started only to be ended with the others.
+    """
+    injections = [_Injection(planned, made(planned, backend, redis_url), journal) for planned in timeline]
+    tasks = [asyncio.ensure_future(injection.run(zero_ns)) for injection in injections]
+    if not tasks:
+        return []
     try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()  # once: a second time would end the healing
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [failure for task in tasks if (failure := task.result()) is not None]
+
+
+def made(planned: PlannedFault, backend: Backend, redis_url: str) -> Fault:
+    """The planned fault as something that can be done."""
+    target = Target(backend, planned.target, redis_url, planned.for_ns, planned.settings)
+    return FAULTS[planned.kind](target)
+
+
+@dataclass(slots=True)
+class _Injection:
+    """One fault on its way through its four stamps."""
+
+    planned: PlannedFault
+    fault: Fault
+    journal: FaultJournal
+    broken: bool = False  # it may have been done, and is not undone
+
+    async def run(self, zero_ns: int) -> FaultFailure | None:
+        try:
+            return await self._all_stamps(zero_ns)
+        except TimeoutError:
+            return FaultFailure(self.planned, "could not be done in time: the target does not answer")
+        except (FanlabError, RedisError, OSError) as error:
+            return FaultFailure(self.planned, str(error))
+        except asyncio.CancelledError:
+            if self.broken and self.planned.for_ns != 0 and self.planned.kind not in HEALED_BY_STARTING:
+                await self._heal_at_once()
+            raise
+        finally:
+            if isinstance(self.fault, Closing):
+                await self.fault.close()
+
+    async def _all_stamps(self, zero_ns: int) -> FaultFailure | None:
+        planned, fault = self.planned, self.fault
         await clock_reaches(zero_ns + planned.at_ns)
-        journal.stamp(planned, "requested", clock.now_ns())
+        self._stamp("requested")
+        self.broken = True
         async with asyncio.timeout(BITE_DEADLINE_S):
             await fault.inject()
         if not await _until(fault.has_bitten, BITE_DEADLINE_S):
             return FaultFailure(planned, f"showed no effect within {BITE_DEADLINE_S:g} s")
-        journal.stamp(planned, "confirmed", clock.now_ns())
+        self._stamp("confirmed")
         if planned.for_ns is None:
             return None
         await clock_reaches(zero_ns + planned.at_ns + planned.for_ns)
-        journal.stamp(planned, "heal_requested", clock.now_ns())
+        self._stamp("heal_requested")
         async with asyncio.timeout(HEAL_DEADLINE_S):
             await fault.heal()
-        undone = (
-            planned.for_ns > 0
-        )  # else there is nothing to undo: a system that never mends it is what was to be found
+        # With nothing to undo, a system that never mends it is what was to be found.
+        undone = planned.for_ns > 0
         if await _until(fault.has_healed, HEAL_DEADLINE_S if undone else OWN_HEAL_DEADLINE_S):
-            journal.stamp(planned, "heal_confirmed", clock.now_ns())
+            self._stamp("heal_confirmed")
+            self.broken = False
         elif undone:
             return FaultFailure(planned, f"did not heal within {HEAL_DEADLINE_S:g} s")
-    except TimeoutError:
-        return FaultFailure(planned, "could not be done in time: the target does not answer")
-    except (FanlabError, RedisError, OSError) as error:
-        return FaultFailure(planned, str(error))
-    return None
+        return None
+
+    async def _heal_at_once(self) -> None:
+        """The run is given up: undo it, and stamp what is seen of it. Whatever fails ends with the run's units."""
+        with contextlib.suppress(TimeoutError, FanlabError, RedisError, OSError):
+            async with asyncio.timeout(ABORT_HEAL_S):
+                self._stamp("heal_requested")
+                await self.fault.heal()
+                if await _until(self.fault.has_healed, ABORT_HEAL_S):
+                    self._stamp("heal_confirmed")
+
+    def _stamp(self, name: StampName) -> None:
+        self.journal.stamp(self.planned, name, clock.now_ns())
 
 
 async def clock_reaches(t_ns: int) -> None:

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.fault import Target
+from fanlab.faults.redis_connection import connected
 from fanlab.ledger.witness import NAME as WITNESS_NAME
 
 
@@ -19,7 +20,7 @@ class RedisKillPubsub:
 
     async def inject(self) -> None:
         """Note who is subscribed to what, then kill those connections."""
-        async with _connected(self.target) as redis:
+        async with connected(self.target.redis_url) as redis:
             self.killed = await _pubsub_ids(redis)
             self.subscribers = await _subscribers(redis)
             if not self.killed:
@@ -28,7 +29,7 @@ class RedisKillPubsub:
 
     async def has_bitten(self) -> bool:
         """None of the connections that were there is there still."""
-        async with _connected(self.target) as redis:
+        async with connected(self.target.redis_url) as redis:
             return not self.killed & await _pubsub_ids(redis)
 
     async def heal(self) -> None:
@@ -36,15 +37,9 @@ class RedisKillPubsub:
 
     async def has_healed(self) -> bool:
         """Each channel has at least as many subscribers as before."""
-        async with _connected(self.target) as redis:
+        async with connected(self.target.redis_url) as redis:
             now = await _subscribers(redis)
         return all(now.get(channel, 0) >= count for channel, count in self.subscribers.items())
-
-
-def _connected(target: Target) -> Redis:
-    # No time limit of redis-py's own: it awaits through asyncio.wait_for, which on Python 3.11 can swallow a
-    # cancellation. The injector bounds every call.
-    return Redis.from_url(target.redis_url, decode_responses=True, socket_timeout=None)
 
 
 async def _pubsub_ids(redis: Redis) -> frozenset[str]:

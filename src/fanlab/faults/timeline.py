@@ -1,13 +1,18 @@
 """The timeline: a scenario's faults with their targets chosen. Pure and seeded: the same file breaks the same nodes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from fanlab.scenario.model import NodeFault, Scenario
+from fanlab.scenario.faults import Fault, OnNodes
+from fanlab.scenario.model import Scenario
+from fanlab.scenario.occurrences import occurrences_ns
 from fanlab.scenario.plan import Plan
 from fanlab.seed import rng
 from fanlab.topology.backend import REDIS
 
 CHOICES = ("one", "minority", "all")
+_TIMING = {"kind", "at_ns", "for_ns", "target", "repeat", "stagger_ns"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class PlannedFault:
     target: str
     at_ns: int
     for_ns: int | None  # None: it stays broken; 0: there is nothing to undo, the system itself is to mend it
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what else the scenario says of it, as plain data
 
     @property
     def name(self) -> str:
@@ -27,23 +33,25 @@ class PlannedFault:
 
 
 def resolve(scenario: Scenario, plan: Plan) -> tuple[PlannedFault, ...]:
-    """Every fault on every target, in order of time (ties as written), numbered from 0."""
-    found: list[tuple[int, str, str, int | None]] = []
+    """Every fault, at each of its times, on each target, in order of time (ties as written), numbered from 0."""
+    found: list[tuple[int, Fault, str]] = []
+    nodes = [node.id for node in plan.nodes]
     for number, fault in enumerate(scenario.faults):
-        if isinstance(fault, NodeFault):
-            targets = _targets(fault, number, scenario.seed, [node.id for node in plan.nodes])
-            found.extend((fault.at_ns, fault.kind, target, fault.for_ns) for target in targets)
-        else:
-            heals_after_ns = getattr(fault, "for_ns", 0)  # what heals by itself is given no time to stay broken
-            found.append((fault.at_ns, fault.kind, REDIS, heals_after_ns))
+        times_ns = occurrences_ns(fault, number, seed=scenario.seed, end_ns=scenario.phases.measure_ns)
+        for turn, at_ns in enumerate(times_ns):
+            if isinstance(fault, OnNodes):
+                targets = _targets(fault, (number, turn) if turn else (number,), scenario.seed, nodes)
+                found.extend((at_ns + place * fault.stagger_ns, fault, target) for place, target in enumerate(targets))
+            else:
+                found.append((at_ns, fault, REDIS))
     found.sort(key=lambda entry: entry[0])
     return tuple(
-        PlannedFault(id=number, kind=kind, target=target, at_ns=at_ns, for_ns=for_ns)
-        for number, (at_ns, kind, target, for_ns) in enumerate(found)
+        PlannedFault(number, fault.kind, target, at_ns, fault.lasts_ns, fault.model_dump(mode="json", exclude=_TIMING))
+        for number, (at_ns, fault, target) in enumerate(found)
     )
 
 
-def _targets(fault: NodeFault, number: int, seed: int, nodes: list[str]) -> list[str]:
+def _targets(fault: OnNodes, draw: tuple[int, ...], seed: int, nodes: list[str]) -> list[str]:
     """The nodes that a fault hits, in node order. A minority is fewer than half, yet at least one."""
     if isinstance(fault.target, list):
         return [node for node in nodes if node in fault.target]
@@ -51,6 +59,6 @@ def _targets(fault: NodeFault, number: int, seed: int, nodes: list[str]) -> list
         return nodes
     if fault.target in ("one", "minority"):
         size = 1 if fault.target == "one" else max(1, (len(nodes) - 1) // 2)
-        chosen = rng(seed, "fault", number).sample(nodes, size)
+        chosen = rng(seed, "fault", *draw).sample(nodes, size)
         return [node for node in nodes if node in chosen]
     return [fault.target]

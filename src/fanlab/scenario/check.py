@@ -1,11 +1,13 @@
 """What a scenario's parts must be to one another: names that exist, times that fit, work that can be done. Pure."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from fanlab import resources
 from fanlab.clock import NS_PER_S
 from fanlab.scenario.cachechecks import check_keys, check_objects, check_readers
+from fanlab.scenario.faults import Fault, OnNodes
 from fanlab.scenario.findings import (
     MAX_NODES,
     MIN_PAYLOAD_BYTES,
@@ -22,14 +24,12 @@ from fanlab.scenario.model import (
     AnyRate,
     BurstRate,
     ClientGroup,
-    Fault,
-    NodeFault,
     Publisher,
     RampRate,
-    RedisKillPubsub,
     Scenario,
     StepRate,
 )
+from fanlab.scenario.occurrences import occurrences_ns
 from fanlab.units import format_duration
 
 CHOICES = ("one", "minority", "all")  # fault targets that are no node's name
@@ -182,24 +182,46 @@ def _too_late(scenario: Scenario) -> str:
 
 def _faults(world: World) -> Iterator[Finding]:
     scenario = world.scenario
-    if len(scenario.faults) > MAX_FAULTS:
-        yield Finding(("faults",), f"{len(scenario.faults):,} faults; one run takes at most {MAX_FAULTS}")
+    began = list(_beginnings(world))
+    if len(began) > MAX_FAULTS:
+        yield Finding(("faults",), f"{len(began):,} faults; one run takes at most {MAX_FAULTS}")
     for index, fault in enumerate(scenario.faults):
         if fault.at_ns >= scenario.phases.measure_ns > 0:
             yield Finding(("faults", index, "at"), _too_late(scenario))
-        if not isinstance(fault, RedisKillPubsub) and fault.for_ns == 0:
+        if "for_ns" in type(fault).model_fields and fault.lasts_ns == 0:
+            optional = type(fault).model_fields["for_ns"].default is None
             yield Finding(
                 ("faults", index, "for"),
-                "must be above 0s; leave it out for a fault that lasts to the end"
-                if isinstance(fault, NodeFault)
-                else "must be above 0s",
+                "must be above 0s; leave it out for a fault that lasts to the end" if optional else "must be above 0s",
             )
-        if isinstance(fault, NodeFault):
+        yield from _repeat(("faults", index, "repeat"), fault, scenario)
+        if isinstance(fault, OnNodes):
             yield from _targets(("faults", index, "target"), fault, world)
-    yield from _overlaps(scenario)
+            last_ns = fault.at_ns + _staggered_ns(fault, world.nodes)
+            if fault.at_ns < scenario.phases.measure_ns <= last_ns:
+                what = f"its last node's turn comes at {format_duration(last_ns)}; it {_too_late(scenario)}"
+                yield Finding(("faults", index, "stagger"), what)
+    yield from _overlaps(began)
 
 
-def _targets(keys: Keys, fault: NodeFault, world: World) -> Iterator[Finding]:
+def _repeat(keys: Keys, fault: Fault, scenario: Scenario) -> Iterator[Finding]:
+    repeat, lasts_ns = fault.repeat, fault.lasts_ns
+    if repeat is None:
+        return
+    if lasts_ns is None:
+        yield Finding(keys, "a fault that lasts to the end cannot come again; say with `for` how long it lasts")
+        return
+    if repeat.every_ns <= lasts_ns:
+        yield Finding((*keys, "every"), f"must be above how long the fault lasts, {format_duration(lasts_ns)}")
+        return
+    if repeat.times is not None and not repeat.random:
+        last_ns = fault.at_ns + (repeat.times - 1) * repeat.every_ns
+        if last_ns >= scenario.phases.measure_ns > 0:
+            what = f"the last of them would begin at {format_duration(last_ns)}; it {_too_late(scenario)}"
+            yield Finding((*keys, "times"), what)
+
+
+def _targets(keys: Keys, fault: OnNodes, world: World) -> Iterator[Finding]:
     if isinstance(fault.target, str):
         yield from no_node(keys, fault.target, world, CHOICES)
         return
@@ -213,32 +235,64 @@ def _targets(keys: Keys, fault: NodeFault, world: World) -> Iterator[Finding]:
             yield from no_node((*keys, number), node, world)
 
 
-def _overlaps(scenario: Scenario) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Fault `index` of the scenario, at one of its times."""
+
+    index: int
+    fault: Fault
+    at_ns: int
+    end_ns: int
+
+
+def _beginnings(world: World) -> Iterator[_Begun]:
+    scenario = world.scenario
+    for index, fault in enumerate(scenario.faults):
+        for at_ns in occurrences_ns(fault, index, seed=scenario.seed, end_ns=scenario.phases.measure_ns):
+            yield _Begun(index, fault, at_ns, _end_ns(fault, at_ns, world.nodes))
+
+
+def _overlaps(began: list[_Begun]) -> Iterator[Finding]:
+    """Faults that would be in each other's way; that one's own times are not is `_repeat`'s to see."""
     reported: set[int] = set()
-    in_order = sorted(enumerate(scenario.faults), key=lambda entry: entry[1].at_ns)
-    for (one, earlier), (two, later) in combinations(in_order[:MAX_FAULTS], 2):
-        shared = _shared(earlier, later) if two not in reported and later.at_ns < _end_ns(earlier) else None
+    in_order = sorted(began, key=lambda one: one.at_ns)
+    for one, two in combinations(in_order[:MAX_FAULTS], 2):
+        if one.index == two.index or two.index in reported:
+            continue
+        if two.at_ns >= one.end_ns or not one.fault.holds & two.fault.holds:
+            continue
+        shared = _shared(one.fault, two.fault)
         if shared:
-            until = "to the end" if _end_ns(earlier) == _FOREVER_NS else f"until {format_duration(_end_ns(earlier))}"
+            until = "to the end" if one.end_ns == _FOREVER_NS else f"until {format_duration(one.end_ns)}"
+            key = "repeat" if two.at_ns != two.fault.at_ns else "at"
             yield Finding(
-                ("faults", two, "at"),
-                f"{shared} under faults.{one} ({earlier.kind}, {until}); nobody could tell what each of them cost",
+                ("faults", two.index, key),
+                f"{shared} under faults.{one.index} ({one.fault.kind}, {until}); nobody could tell what each of them"
+                " cost",
             )
-            reported.add(two)
+            reported.add(two.index)
 
 
 _FOREVER_NS = 2**63
 
 
-def _end_ns(fault: Fault) -> int:
-    for_ns = getattr(fault, "for_ns", 0)  # killed connections are gone at once
-    return _FOREVER_NS if for_ns is None else fault.at_ns + max(1, for_ns)
+def _end_ns(fault: Fault, at_ns: int, nodes: int) -> int:
+    if fault.lasts_ns is None:
+        return _FOREVER_NS
+    staggered_ns = _staggered_ns(fault, nodes) if isinstance(fault, OnNodes) else 0
+    return at_ns + staggered_ns + max(1, fault.lasts_ns)  # what is gone at once takes a moment
+
+
+def _staggered_ns(fault: OnNodes, nodes: int) -> int:
+    """From its first target's turn to its last one's, at most."""
+    targets = len(fault.target) if isinstance(fault.target, list) else nodes if fault.target in CHOICES[1:] else 1
+    return fault.stagger_ns * max(0, targets - 1)
 
 
 def _shared(one: Fault, two: Fault) -> str | None:
     """What two faults at the same time would both hit, as the beginning of a sentence."""
-    if not isinstance(one, NodeFault) or not isinstance(two, NodeFault):
-        same = not isinstance(one, NodeFault) and not isinstance(two, NodeFault)
+    if not isinstance(one, OnNodes) or not isinstance(two, OnNodes):
+        same = not isinstance(one, OnNodes) and not isinstance(two, OnNodes)
         return "Redis is then" if same else None
     targets = _listed(one) + _listed(two)
     if "all" in targets:
@@ -249,7 +303,7 @@ def _shared(one: Fault, two: Fault) -> str | None:
     return f"{both[0]} is then" if both else None
 
 
-def _listed(fault: NodeFault) -> list[str]:
+def _listed(fault: OnNodes) -> list[str]:
     return fault.target if isinstance(fault.target, list) else [fault.target]
 
 

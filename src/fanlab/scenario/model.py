@@ -6,42 +6,12 @@ Only shapes and single values are checked here; what refers to something else (a
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from fanlab import units
 from fanlab.clock import NS_PER_MS, NS_PER_S
-
-_DURATION = r"^\s*([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+\s*$"  # for editors; fanlab.units decides
-_RATE = r"^\s*\+?[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*[kM]?\s*/\s*(ms|s|m|min|h)\s*$"
-
-LEAST_MEMORY_BYTES = 8_000_000
-
-DurationNs = Annotated[
-    int,
-    BeforeValidator(units.parse_duration_ns),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DURATION}, {"const": 0}], "examples": ["250ms", "1m30s"]}),
-]
-RatePerS = Annotated[
-    float,
-    BeforeValidator(units.parse_rate_per_s),
-    WithJsonSchema({"type": "string", "pattern": _RATE, "examples": ["50/s", "2k/s", "30/min"]}),
-]
-SizeBytes = Annotated[
-    int,
-    BeforeValidator(units.parse_size_bytes),
-    WithJsonSchema({"type": ["string", "integer"], "examples": ["128B", "64kB", "1MiB"]}),
-]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=64)]
-KindName = Annotated[  # a folder under nodes/, or one in a folder there
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)?$", max_length=129)
-]
-Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-
-
-class Part(BaseModel):
-    """Base of all parts: frozen, unknown keys refused, YAML names as aliases."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from fanlab.scenario.faults import AnyFault
+from fanlab.scenario.values import Count, DurationNs, KindName, Name, Part, RatePerS, SizeBytes
 
 
 def _as_text(value: Any) -> Any:
@@ -54,6 +24,9 @@ def _as_text(value: Any) -> Any:
 Setting = Annotated[
     str, BeforeValidator(_as_text), WithJsonSchema({"type": ["string", "number", "boolean"]}), Field(max_length=4096)
 ]
+
+
+LEAST_MEMORY_BYTES = 8_000_000
 
 
 def _enough(size_bytes: int) -> int:
@@ -255,37 +228,6 @@ class Phases(Part):
     drain: Drain = Field(Drain(), description="When to stop waiting for what is still under way.")
 
 
-class NodeFault(Part):
-    """Something that happens to nodes: a name, a list of names, or a seeded choice (one, minority, all).
-
-    crash is SIGKILL, stop is SIGTERM, pause is SIGSTOP. After `for` it is healed (started again, or SIGCONT);
-    without `for` it stays so until the run ends.
-    """
-
-    kind: Literal["crash", "stop", "pause"]
-    at_ns: DurationNs = Field(alias="at", description="From time 0.")
-    target: Name | list[Name] = Field(description="A node, a list of nodes, or `one`, `minority`, `all`.")
-    for_ns: DurationNs | None = Field(None, alias="for", description="When it is healed; by default not at all.")
-
-
-class RedisRestart(Part):
-    """Redis is killed (SIGKILL) and started again `for` later, empty: Pub/Sub has nothing to restore."""
-
-    kind: Literal["redis-restart"]
-    at_ns: DurationNs = Field(alias="at", description="From time 0.")
-    for_ns: DurationNs = Field(1 * NS_PER_S, alias="for", description="How long Redis is away.")
-
-
-class RedisKillPubsub(Part):
-    """CLIENT KILL TYPE pubsub: every node loses its subscription at once, Redis stays."""
-
-    kind: Literal["redis-kill-pubsub"]
-    at_ns: DurationNs = Field(alias="at", description="From time 0.")
-
-
-Fault = Annotated[NodeFault | RedisRestart | RedisKillPubsub, Field(discriminator="kind")]
-
-
 class Limits(Part):
     """Past these the generator, not the system, made the figures: the run is invalid."""
 
@@ -344,7 +286,7 @@ class Scenario(Part):
     publishers: list[Publisher] = Field(min_length=1, description="Who speaks.")
     readers: list[Reader] = Field(default_factory=list, description="Who reads the nodes' caches.")
     phases: Phases = Field(Phases(), description="How long.")
-    faults: list[Fault] = Field(default_factory=list, description="What breaks, and when.")
+    faults: list[AnyFault] = Field(default_factory=list, description="What breaks, and when.")
     gates: list[str] = Field(default_factory=list, description="What must hold, over the fields of summary.json.")
     evidence: Evidence = Field(Evidence(), description="What is gathered to tell where and why a message was lost.")
     limits: Limits = Field(Limits(), description="Past these the run is invalid.")

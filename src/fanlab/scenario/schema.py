@@ -4,13 +4,15 @@ It tells shapes and values, not what refers to something else; `fanlab validate`
 """
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
+from fanlab.scenario.faults import Fault
 from fanlab.scenario.loader import DEFAULTS, MAX_CELLS
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.shape import Choice, Items, Leaf, Record, Shape, scenario_shape, shown
 
 _DEFS = "#/$defs/"
+FAULT_PARTS = [part.__name__ for part in get_args(Fault)]
 
 
 def json_schema() -> dict[str, Any]:
@@ -78,7 +80,7 @@ def _required_without_defaults(definitions: dict[str, Any]) -> dict[str, Any]:
         "faults": ["kind", "at"],
     }
     definitions["ClientGroup"]["required"], definitions["Publisher"]["required"] = ["group"], ["name"]
-    for part in ("NodeFault", "RedisRestart", "RedisKillPubsub"):
+    for part in FAULT_PARTS:
         definitions[part]["required"] = ["kind"]
     entries = {name: {"items": {"required": keys}} for name, keys in required.items()}
     return {"if": {"not": {"required": ["defaults"]}}, "then": {"properties": entries}}
@@ -86,7 +88,7 @@ def _required_without_defaults(definitions: dict[str, Any]) -> dict[str, Any]:
 
 def _defaults(definitions: dict[str, Any]) -> dict[str, Any]:
     """A mapping per list whose entries take defaults; nothing in it is required."""
-    parts = {"clients": ["ClientGroup"], "publishers": ["Publisher"], "faults": ["NodeFault", "RedisRestart"]}
+    parts = {"clients": ["ClientGroup"], "publishers": ["Publisher"], "faults": FAULT_PARTS}
     properties = {}
     for name in DEFAULTS:
         fields = {key: field for part in parts[name] for key, field in definitions[part]["properties"].items()}

@@ -101,7 +101,7 @@ def record(model: type[BaseModel]) -> Record:
     fields = {}
     for attribute, info in model.model_fields.items():
         fields[info.alias or attribute] = Slot(attribute, _shape(hints[attribute]), info)
-    return Record(model, fields)
+    return Record(model, dict(sorted(fields.items(), key=lambda field: field[0] != "kind")))  # what it is comes first
 
 
 def _shape(hint: Any) -> Shape:  # noqa: PLR0911 - one return per kind of hint

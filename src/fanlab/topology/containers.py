@@ -36,6 +36,7 @@ _SCRATCH: Final = Path("/tmp")  # noqa: S108 - inside a container, which has it 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside a container, whose network is the run's own
 _NO_LIMIT: Final = -1
 _SMALLEST_QUOTA_US: Final = 1000
+_SHRINK_TRIES: Final = 20
 
 
 @dataclass(slots=True)
@@ -255,17 +256,32 @@ class DockerBackend:
         return self._process(unit).group(Need.CPU_LIMIT).cores()
 
     async def limit_memory(self, unit: str, limit_bytes: int | None) -> None:
-        """At most so many bytes; None: as at its start. Raises EnvironmentFailure if the kernel refuses it."""
+        """At most so many bytes; None: as at its start. Raises EnvironmentFailure if the kernel refuses it.
+
+        Version 1 of cgroups takes no limit below what is in use: it gets the least that it takes, and the next page is
+        too much.
+        """
         wanted = self._unit(unit).spec.memory_bytes if limit_bytes is None else limit_bytes
-        size = _NO_LIMIT if wanted is None else wanted
-        await self._update(unit, f"limit the memory of {unit}", mem_limit=size, memswap_limit=size)
+        size, tries = _NO_LIMIT if wanted is None else wanted, _SHRINK_TRIES
+        while True:
+            try:
+                await self._update(unit, f"limit the memory of {unit}", mem_limit=size, memswap_limit=size)
+            except EnvironmentFailure:
+                in_use, tries = self._process(unit).group(Need.MEMORY_LIMIT).usage(), tries - 1
+                if wanted is None or in_use <= size or tries == 0:
+                    raise
+                size = in_use
+            else:
+                return
 
     async def memory_limit(self, unit: str) -> int | None:
         """The bytes that the kernel allows it now."""
         return self._process(unit).group(Need.MEMORY_LIMIT).memory()
 
     async def _update(self, unit: str, what: str, **settings: int) -> None:
-        await self._act(unit, what, lambda api, id_: api.update_container(id_, **settings))
+        """Of one that is gone, too: then it holds from its next start on."""
+        id_ = self._unit(unit).id
+        await self._site.engine.ask(what, lambda api: api.update_container(id_, **settings))
 
     async def _act(self, unit: str, what: str, call: Callable[[Any, str], Any]) -> None:
         id_ = self._unit(unit).id

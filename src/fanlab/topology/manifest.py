@@ -10,8 +10,8 @@ from fanlab.clock import NS_PER_S
 from fanlab.errors import Problem, ScenarioError
 from fanlab.resources import kind_of, node_folders, on_offer
 from fanlab.scenario.document import Listing, Node, Table, parse, plain
-from fanlab.scenario.model import DurationNs, KindName, Name
 from fanlab.scenario.plan import NodeSpec
+from fanlab.scenario.values import DurationNs, KindName, Name
 
 PYTHON: Final = "{python}"  # in argv: the interpreter that fanlab runs on
 MAX_FILE_BYTES: Final = 64_000

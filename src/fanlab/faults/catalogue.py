@@ -1,0 +1,61 @@
+"""Every kind of fault: what does it, and which mechanism it needs. A new fault is a file of its own and a line here."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from fanlab.errors import EnvironmentFailure
+from fanlab.faults.cpu_throttle import CpuThrottle
+from fanlab.faults.crash import Crash
+from fanlab.faults.fault import Fault, Target
+from fanlab.faults.memory_limit import MemoryLimit
+from fanlab.faults.pause import Pause
+from fanlab.faults.redis_client_pause import RedisClientPause
+from fanlab.faults.redis_kill_pubsub import RedisKillPubsub
+from fanlab.faults.redis_maxclients import RedisMaxClients
+from fanlab.faults.redis_output_buffer import RedisOutputBuffer
+from fanlab.faults.restart import Restart
+from fanlab.faults.stop import Stop
+from fanlab.faults.timeline import PlannedFault
+from fanlab.topology.backend import Backend, Need
+
+FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
+    "crash": Crash,
+    "stop": Stop,
+    "pause": Pause,
+    "restart": Restart,
+    "cpu-throttle": CpuThrottle,
+    "memory-limit": MemoryLimit,
+    "redis-restart": Crash,  # the same deed, done to Redis
+    "redis-pause": Pause,
+    "redis-kill-pubsub": RedisKillPubsub,
+    "redis-client-pause": RedisClientPause,
+    "redis-output-buffer": RedisOutputBuffer,
+    "redis-maxclients": RedisMaxClients,
+}
+NEEDS: Final = {
+    "cpu-throttle": Need.CPU_LIMIT,
+    "memory-limit": Need.MEMORY_LIMIT,
+    "redis-restart": Need.OWN_REDIS,
+    "redis-pause": Need.OWN_REDIS,
+}
+HEALED_BY_STARTING: Final = ("crash", "stop", "restart", "memory-limit", "redis-restart")
+LIMITS: Final = (Need.CPU_LIMIT, Need.MEMORY_LIMIT)
+
+
+def refuse_impossible(timeline: Iterable[PlannedFault], backend: Backend) -> None:
+    """Raises EnvironmentFailure, with the reason, for the first fault that cannot be done by this backend, here."""
+    for fault in timeline:
+        need = NEEDS.get(fault.kind)
+        why = None if need is None else backend.refusal(need)
+        if why is not None:
+            raise EnvironmentFailure(
+                f"{fault.name} cannot be done with --backend {backend.name} here: {why}",
+                hint="take the fault out of the scenario, or give it what it needs",
+            )
+
+
+async def prepare(timeline: Iterable[PlannedFault], backend: Backend) -> None:
+    """What must be in place before the units start that faults will act on."""
+    for unit, need in sorted({(fault.target, NEEDS[fault.kind]) for fault in timeline if fault.kind in NEEDS}):
+        if need in LIMITS:
+            await backend.prepare_limit(unit, need)

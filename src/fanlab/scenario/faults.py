@@ -1,0 +1,163 @@
+"""What a scenario can break, as frozen, validated values: one class for each set of faults that are written alike.
+
+A fault may come again (`repeat`) and go from one of its targets to the next (`stagger`). What it holds while it lasts
+(`holds`) no other fault may hold at the same time on the same target: two crashes would be one, and of two settings of
+Redis the first to heal would undo the other.
+"""
+
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
+
+from fanlab.clock import NS_PER_MS, NS_PER_S
+from fanlab.scenario.values import DurationNs, Name, Part, SizeBytes
+
+LIFE = "life"  # whether the unit runs at all
+SETTINGS = "settings"  # what Redis was told with CONFIG SET, which a restart undoes
+
+
+class Repeat(Part):
+    """The same fault again: `every` from one beginning to the next, on average if `random`."""
+
+    every_ns: DurationNs = Field(alias="every", description="From one beginning to the next.")
+    times: Annotated[int, Field(strict=True, ge=2, le=200)] | None = Field(
+        None, description="How often in all; by default as often as fits into the measure phase."
+    )
+    random: bool = Field(
+        default=False,
+        strict=True,
+        description="Draw the time between an end and the next beginning from an exponential distribution, seeded.",
+    )
+
+
+class FaultPart(Part):
+    """What all faults have. `for_ns` is how long it lasts; None: to the end; no such field: it mends by itself."""
+
+    holds: ClassVar[frozenset[str]] = frozenset()
+
+    at_ns: DurationNs = Field(alias="at", description="From time 0.")
+    repeat: Repeat | None = Field(None, description="Whether and when it comes again.")
+
+    @property
+    def lasts_ns(self) -> int | None:
+        """How long it is kept up; None: to the end; 0: there is nothing to undo, the system is to mend it."""
+        return getattr(self, "for_ns", 0)
+
+
+class OnNodes(FaultPart):
+    """A fault of nodes, each on its own."""
+
+    target: Name | list[Name] = Field(description="A node, a list of nodes, or `one`, `minority`, `all`.")
+    stagger_ns: DurationNs = Field(
+        0, alias="stagger", description="From one of its nodes to the next; by default all at once."
+    )
+
+
+class NodeFault(OnNodes):
+    """Something that happens to nodes: a name, a list of names, or a seeded choice (one, minority, all).
+
+    crash is SIGKILL, stop is SIGTERM, pause is SIGSTOP. After `for` it is healed (started again, or SIGCONT);
+    without `for` it stays so until the run ends.
+    """
+
+    holds: ClassVar[frozenset[str]] = frozenset({LIFE})
+
+    kind: Literal["crash", "stop", "pause"]
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is healed; by default not at all.")
+
+
+class NodeRestart(OnNodes):
+    """SIGTERM, and started again at once, as a deployment does it; with `stagger` a rolling one."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({LIFE})
+
+    kind: Literal["restart"]
+    for_ns: DurationNs = Field(
+        100 * NS_PER_MS, alias="for", description="How long it is given to end before it is started again."
+    )
+
+
+class CpuThrottle(OnNodes):
+    """A node gets only so much CPU: a cgroup's quota, which takes root or containers."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({"cpu"})
+
+    kind: Literal["cpu-throttle"]
+    cores: float = Field(strict=True, gt=0, le=64, description="As many cores' worth of time, at most: 0.2 is a fifth.")
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
+
+
+class MemoryLimit(OnNodes):
+    """A node gets only so much memory, past which the kernel kills it: a cgroup's limit (root, or containers).
+
+    When it heals the limit is lifted, and a node that was killed is started again.
+    """
+
+    holds: ClassVar[frozenset[str]] = frozenset({LIFE})
+
+    kind: Literal["memory-limit"]
+    limit_bytes: SizeBytes = Field(alias="limit", description="As much memory, at most.")
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
+
+
+class RedisRestart(FaultPart):
+    """Redis is killed (SIGKILL) and started again `for` later, empty: Pub/Sub has nothing to restore."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({LIFE, SETTINGS})
+
+    kind: Literal["redis-restart"]
+    for_ns: DurationNs = Field(1 * NS_PER_S, alias="for", description="How long Redis is away.")
+
+
+class RedisPause(FaultPart):
+    """Redis is frozen (SIGSTOP): the kernel goes on accepting connections and taking in commands for it."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({LIFE})
+
+    kind: Literal["redis-pause"]
+    for_ns: DurationNs = Field(1 * NS_PER_S, alias="for", description="How long it is frozen.")
+
+
+class RedisKillPubsub(FaultPart):
+    """CLIENT KILL TYPE pubsub: every node loses its subscription at once, Redis stays."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({LIFE})
+
+    kind: Literal["redis-kill-pubsub"]
+
+
+class RedisClientPause(FaultPart):
+    """CLIENT PAUSE: Redis lives, and answers no command (`all`), or none that writes or publishes (`write`)."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({LIFE})
+
+    kind: Literal["redis-client-pause"]
+    mode: Literal["write", "all"] = Field("write", description="Which commands wait; a publish always does.")
+    for_ns: DurationNs = Field(1 * NS_PER_S, alias="for", description="How long they wait.")
+
+
+class RedisOutputBuffer(FaultPart):
+    """CONFIG SET client-output-buffer-limit: Redis cuts off a subscriber as soon as so much waits for it."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({SETTINGS})
+
+    kind: Literal["redis-output-buffer"]
+    limit_bytes: SizeBytes = Field(alias="limit", description="As much may wait, at most.")
+    for_ns: DurationNs = Field(alias="for", description="When the old limit holds again.")
+
+
+class RedisMaxClients(FaultPart):
+    """CONFIG SET maxclients: who is connected stays, and nobody else gets in."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({SETTINGS})
+
+    kind: Literal["redis-maxclients"]
+    for_ns: DurationNs = Field(alias="for", description="When the old limit holds again.")
+
+
+RedisFault: TypeAlias = (
+    RedisRestart | RedisPause | RedisKillPubsub | RedisClientPause | RedisOutputBuffer | RedisMaxClients
+)
+NodesFault: TypeAlias = NodeFault | NodeRestart | CpuThrottle | MemoryLimit
+Fault: TypeAlias = NodesFault | RedisFault
+AnyFault = Annotated[Fault, Field(discriminator="kind")]
