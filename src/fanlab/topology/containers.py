@@ -35,6 +35,7 @@ REDIS_PORT: Final = 6379
 _SCRATCH: Final = Path("/tmp")  # noqa: S108 - inside a container, which has it alone
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside a container, whose network is the run's own
 _NO_LIMIT: Final = -1
+_ALL_MEMORY: Final = 2**62  # an engine takes no -1 for memory; so much is no limit, to the kernel and to us
 _SMALLEST_QUOTA_US: Final = 1000
 _SHRINK_TRIES: Final = 20
 
@@ -262,7 +263,7 @@ class DockerBackend:
         too much.
         """
         wanted = self._unit(unit).spec.memory_bytes if limit_bytes is None else limit_bytes
-        size, tries = _NO_LIMIT if wanted is None else wanted, _SHRINK_TRIES
+        size, tries = _ALL_MEMORY if wanted is None else wanted, _SHRINK_TRIES
         while True:
             try:
                 await self._update(unit, f"limit the memory of {unit}", mem_limit=size, memswap_limit=size)
