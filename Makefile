@@ -45,6 +45,9 @@ lock: $(READY)  ## renew the lock files: versions and hashes, no addresses
 	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade --output-file requirements/dev.lock
 	uv pip compile pyproject.toml --extra redis-server --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --quiet --constraint requirements/dev.lock --output-file requirements/runtime.lock
+	uv pip compile nodes/websockets/requirements.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet --constraint requirements/runtime.lock \
+	  --output-file nodes/websockets/requirements.lock
 
 wheel: $(READY)  ## dist/*.whl, with scenarios and nodes inside
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .

@@ -60,10 +60,10 @@ _run_options = (
     *_scenario_options,
     click.option(
         "--backend",
-        type=click.Choice(["process"]),
+        type=click.Choice(["process", "docker"]),
         default="process",
         show_default=True,
-        help="How the system is started.",
+        help="What the system is made of: local processes, or containers at a Docker engine on this machine.",
     ),
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
@@ -93,10 +93,9 @@ def demo(**options: Any) -> None:
     _run(DEMO, **options)
 
 
-def _run(file: str, *, overrides: Sequence[str], seed: int | None, backend: str, **how: Any) -> NoReturn:
+def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> NoReturn:
     from fanlab.attended import run_all
 
-    del backend  # one so far; click has checked it
     raise SystemExit(run_all(_load(file, overrides=overrides, seed=seed), **how))
 
 

@@ -12,7 +12,7 @@ from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Reader, Scenario
 from fanlab.scenario.plan import GroupSpec, Plan, make_plan
 from fanlab.scenario.shape import Value, values, with_unit
-from fanlab.units import format_duration
+from fanlab.units import format_bytes, format_duration
 
 _WIDEST = 44  # columns of a table's cell
 
@@ -130,15 +130,20 @@ def _timeline(scenario: Scenario, faults: Sequence[PlannedFault]) -> list[Step]:
 
 
 def _processes(scenario: Scenario, plan: Plan) -> list[str]:
-    rows = [["redis", "1 process"]]
-    rows += [
-        [node.id, f"kind {node.kind}" + _settings(node.env) + ("" if node.journal else ", no journal")]
-        for node in plan.nodes
-    ]
+    redis = scenario.topology.redis
+    rows = [["redis", "1 process" + _limits(redis.cpus, redis.memory_bytes)]]
+    for node in plan.nodes:
+        settings = _settings(node.env) + ("" if node.journal else ", no journal")
+        rows.append([node.id, f"kind {node.kind}{settings}{_limits(node.cpus, node.memory_bytes)}"])
     if scenario.evidence.witness:
         rows.append(["witness", "a subscriber of fanlab's own, for the account"])
     rows.append(["load", "Locust workers (one unless --workers says more) and their engines"])
     return _table(rows)
+
+
+def _limits(cpus: float | None, memory_bytes: int | None) -> str:
+    cores = "" if cpus is None else f", at most {cpus:g} of a core" if cpus < 1 else f", at most {cpus:g} cores"
+    return cores + ("" if memory_bytes is None else f", at most {format_bytes(memory_bytes)}")
 
 
 def _settings(env: dict[str, str]) -> str:

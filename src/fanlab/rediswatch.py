@@ -6,8 +6,8 @@ the rows of `fanlab.subscribers`, and
     {"t", "ev": "watch", "state": "up", "log"}         polling works, from t on; `log`: is its log followed, too?
     {"t", "before", "ev": "watch", "state": "down"}    it has failed, or is over; `before` is when it last worked
 
-A connection is a node's if it bears the node's id as its name (CLIENT SETNAME), else if its address is that of a socket
-of the node's process: so black boxes are found, too.
+A connection is a node's if it bears the node's id as its name (CLIENT SETNAME), else if its address is the node's own,
+or that of a socket of the node's process: so black boxes are found, too.
 """
 
 import asyncio
@@ -35,12 +35,22 @@ class RedisWatch:
     """Watches from entry to exit. Redis' failures leave gaps, which the journal tells, and stop nothing."""
 
     def __init__(
-        self, path: Path, *, redis_url: str, log: Path | None, pids: Callable[[], Mapping[str, int | None]]
+        self,
+        path: Path,
+        *,
+        redis_url: str,
+        log: Path | None,
+        pids: Callable[[], Mapping[str, int | None]],
+        addresses: Mapping[str, str] | None = None,
     ) -> None:
-        """`log` is that of a Redis of ours; `pids` tells the nodes' ids and main processes at this moment."""
+        """`log` is that of a Redis of ours; `pids` tells the nodes' ids and main processes at this moment.
+
+        `addresses` has the nodes' ids by IP address, where each has one of its own; then `pids` is not asked.
+        """
         self._path = path
         self._log = None if log is None else LogTail(log)
         self._pids = pids
+        self._addresses = addresses or {}
         self._subscribers = Subscribers(frozenset(pids()))
         self._redis = Redis.from_url(
             redis_url,
@@ -91,10 +101,15 @@ class RedisWatch:
         t_ns = clock.now_ns()
         rows: list[Row] = [] if self._up else [self._began(t_ns)]
         unknown = self._subscribers.unknown(listed)
-        owners = await asyncio.to_thread(owners_of, unknown, self._pids()) if unknown else {}
+        owners = await self._owners_of(unknown) if unknown else {}
         rows += self._subscribers.seen(t_ns, self._good_ns, listed, owners)
         self._up, self._good_ns = True, sent_ns
         return rows
+
+    async def _owners_of(self, unknown: Iterable[Listed]) -> dict[int, str]:
+        if self._addresses:
+            return owners_by_address(unknown, self._addresses)
+        return await asyncio.to_thread(owners_of, unknown, self._pids())
 
     def _began(self, t_ns: int) -> Row:
         return {"t": t_ns, "ev": "watch", "state": "up", "log": self._log is not None}
@@ -151,6 +166,12 @@ def owners_of(listed: Iterable[Listed], pids: Mapping[str, int | None]) -> dict[
         for port in _local_ports(pid) & by_port.keys():
             owners[by_port[port]] = node
     return owners
+
+
+def owners_by_address(listed: Iterable[Listed], addresses: Mapping[str, str]) -> dict[int, str]:
+    """By id of a client of Redis: the node whose address it comes from. Pure."""
+    found = {each.id: addresses.get(each.addr.rpartition(":")[0].strip("[]")) for each in listed}
+    return {number: node for number, node in found.items() if node is not None}
 
 
 def _local_ports(pid: int) -> set[int]:

@@ -27,9 +27,9 @@ from fanlab.sampler import Sampler
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan, make_plan
-from fanlab.topology.backend import REDIS, Backend, NodeEndpoint, RedisEndpoint
+from fanlab.topology.backend import REDIS, Backend, Limits, NodeEndpoint, RedisEndpoint
+from fanlab.topology.choose import BackendName, make_backend
 from fanlab.topology.manifest import node_folder, read_manifest
-from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.redis import redact
 from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
@@ -51,6 +51,7 @@ class Request:
     command: Sequence[str]
     redis_url: str | None = None
     workers: int = 1
+    backend: BackendName = "process"
 
 
 @dataclass(slots=True)
@@ -126,7 +127,7 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "scenario_sha256": request.loaded.sha256,
         "matrix_cell": dict(request.loaded.cell),
         "seed": scenario.seed,
-        "backend": "process",
+        "backend": request.backend,
         "workers": request.workers,
         "run_tag": run_tag,
         "plan": asdict(plan),
@@ -144,12 +145,13 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "redis": None,
         "journaling_nodes": [],
         "caching_nodes": [],
+        "backend_facts": {},
         "host": provenance.host(),
         "versions": provenance.versions(),
         "limits": provenance.limits(),
         "clock": provenance.clock_facts(),
     }
-    backend = ProcessBackend(request.rundir, redis_url=request.redis_url)
+    backend = make_backend(request.backend, request.rundir, redis_url=request.redis_url)
     return _Run(request, notify, scenario, plan, timeline, backend, manifest, run_tag)
 
 
@@ -158,10 +160,12 @@ async def _start_redis(this: _Run) -> RedisEndpoint:
     for kind in sorted({node.kind for node in this.plan.nodes}):
         read_manifest(node_folder(kind))
     refuse_impossible(this.timeline, this.backend)
+    containers = ", in containers; their images are made the first time" if this.request.backend == "docker" else ""
+    this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes{containers}"))
     await this.backend.open()
     await prepare(this.timeline, this.backend)
-    this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes"))
-    redis = await this.backend.start_redis(this.scenario.topology.redis.config)
+    shared = this.scenario.topology.redis
+    redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     return redis
 
@@ -175,6 +179,7 @@ async def _system(this: _Run, redis: RedisEndpoint, links: Links) -> AsyncIterat
     )
     nodes = [await links.before(node) for node in started]
     this.manifest["journaling_nodes"] = [node.id for node in nodes if node.journals]
+    this.manifest["backend_facts"] = this.backend.facts()
     this.manifest["caching_nodes"] = [node.id for node in nodes if node.cache_url is not None]
     _write_manifest(this)
     yield nodes
@@ -208,7 +213,13 @@ def _redis_watch(this: _Run, redis: RedisEndpoint) -> RedisWatch:
         redis_url=redis.url,
         log=None if redis.pid is None else this.request.rundir.logs / f"{REDIS}.log",
         pids=lambda: {node.id: this.backend.pid(node.id) for node in this.plan.nodes},
+        addresses=_addresses(this),
     )
+
+
+def _addresses(this: _Run) -> dict[str, str]:
+    """Of nodes that have one of their own, by it."""
+    return {address: node.id for node in this.plan.nodes if (address := this.backend.address(node.id)) is not None}
 
 
 def _witness(this: _Run, redis: RedisEndpoint) -> Witnessing:

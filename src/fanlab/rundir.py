@@ -1,6 +1,6 @@
 """The run directory: the one place a run writes to, and all that everything after the run reads.
 
-manifest.json · journal/ · faults.jsonl · nodes/<id>.log · samples.csv · summary.json · report.html · charts/
+manifest.json · journal/ · faults.jsonl · nodes/<id>.log · samples.csv · locust/ · summary.json · report.html · charts/
 and with --trace: deliveries.csv.gz
 """
 
@@ -56,6 +56,11 @@ class RunDir:
         return self.path / "nodes"
 
     @property
+    def locust(self) -> Path:
+        """Locust's own statistics, as CSV files; there once its master writes some."""
+        return self.path / "locust"
+
+    @property
     def samples(self) -> Path:
         """CPU, RSS, Redis buffers and subscriber counts over time, in long form."""
         return self.path / "samples.csv"
@@ -80,7 +85,7 @@ class RunDir:
         if self.manifest.exists():
             raise EnvironmentFailure(f"{self.path} holds a run already", hint="give another directory with --out")
         try:
-            for folder in (self.path, self.journal, self.logs, self.charts):
+            for folder in (self.path, self.journal, self.logs, self.locust, self.charts):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EnvironmentFailure(

@@ -159,7 +159,7 @@ async def test_every_message_is_accounted_for(system: System, workers: int) -> N
     assert {event["node"] for event in history if event["ev"] == "open"} == {0, 1}
     assert all(stripe.closed and not stripe.torn and not stripe.corrupt for stripe in (*clients, *publishers))
     assert final.deliveries == len(deliveries)
-    with (system.rundir.path / "locust_stats.csv").open() as file:
+    with (system.rundir.locust / "locust_stats.csv").open() as file:
         counted = {row["Name"]: int(row["Request Count"]) for row in csv.DictReader(file)}
     assert counted["deliver news"] + counted["deliver jobs"] == len(deliveries)
     assert (counted["news"], counted["jobs"]) == (200, 40)

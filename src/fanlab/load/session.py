@@ -73,7 +73,7 @@ class LoadSession:
             redis_url=redis_url,
             run_tag=run_tag,
             journal=rundir.journal.resolve(),
-            stats=rundir.path.resolve() / "locust",
+            stats=rundir.locust.resolve() / "locust",
         )
         self._folder: Path | None = None
         self._server: asyncio.Server | None = None

@@ -6,8 +6,9 @@ Only shapes and single values are checked here; what refers to something else (a
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from fanlab import units
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.scenario.faults import AnyFault
 from fanlab.scenario.values import Count, DurationNs, KindName, Name, Part, RatePerS, SizeBytes
@@ -25,6 +26,19 @@ Setting = Annotated[
 ]
 
 
+LEAST_MEMORY_BYTES = 8_000_000
+
+
+def _enough(size_bytes: int) -> int:
+    if size_bytes < LEAST_MEMORY_BYTES:
+        raise ValueError(f"must be at least {units.format_bytes(LEAST_MEMORY_BYTES)}: below that no process starts")
+    return size_bytes
+
+
+Cpus = Annotated[float, Field(ge=0.01, le=1024)]
+MemoryBytes = Annotated[SizeBytes, AfterValidator(_enough)]
+
+
 class NodeGroup(Part):
     """`count` nodes of one kind, a folder under `nodes/` with a node.yaml."""
 
@@ -36,12 +50,24 @@ class NodeGroup(Part):
         strict=True,
         description="Whether a node that can keep a journal is told to; without one it is a black box.",
     )
+    cpus: Cpus | None = Field(
+        None, description="Cores that each may use at most, as 0.5 (--backend docker); by default all."
+    )
+    memory_bytes: MemoryBytes | None = Field(
+        None, alias="memory", description="Memory that each may use at most (--backend docker); by default all."
+    )
 
 
 class Redis(Part):
     """The Redis that all nodes share; `config` becomes `--key value` of redis-server."""
 
     config: dict[str, Setting] = Field(default_factory=dict, description="Settings of redis-server by their names.")
+    cpus: Cpus | None = Field(
+        None, description="Cores that it may use at most, as 0.5 (--backend docker); by default all."
+    )
+    memory_bytes: MemoryBytes | None = Field(
+        None, alias="memory", description="Memory that it may use at most (--backend docker); by default all."
+    )
 
 
 def _as_list(value: Any) -> Any:

@@ -18,6 +18,8 @@ class NodeSpec:
     kind: str
     env: dict[str, str]
     journal: bool = True  # False: it is not told where to keep one
+    cpus: float | None = None  # at most so many cores, and
+    memory_bytes: int | None = None  # so much memory; None: all there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ def make_plan(scenario: Scenario) -> Plan:
     for group in scenario.topology.nodes:
         for _ in range(group.count):
             name = f"node-{len(nodes) + 1}"
-            nodes.append(NodeSpec(len(nodes), name, group.kind, dict(group.env), group.journal))
+            limits = (group.cpus, group.memory_bytes)
+            nodes.append(NodeSpec(len(nodes), name, group.kind, dict(group.env), group.journal, *limits))
     streams: list[StreamSpec] = []
     for config, publisher in enumerate(scenario.publishers):
         for k in range(publisher.count):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fanlab.scenario.plan import NodeSpec
 
@@ -25,6 +25,17 @@ class Need(StrEnum):
     OWN_REDIS = "own Redis"
     CPU_LIMIT = "CPU limit"
     MEMORY_LIMIT = "memory limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a unit may use at most from its start on; None: all there is."""
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Backend(Protocol):
     async def open(self) -> None:
         """Get ready to start things; raises EnvironmentFailure when this machine cannot."""
 
-    async def start_redis(self, config: Mapping[str, str]) -> RedisEndpoint:
+    async def start_redis(self, config: Mapping[str, str], *, limits: Limits = NO_LIMITS) -> RedisEndpoint:
         """Start (or adopt, with --redis-url) Redis and wait until it answers PING."""
 
     def refusal(self, need: Need) -> str | None:
@@ -81,6 +92,12 @@ class Backend(Protocol):
 
     def host_of(self, unit: str) -> str:
         """The name or address by which other units reach it."""
+
+    def address(self, unit: str) -> str | None:
+        """The address that is this unit's alone; None: units share one, and are told apart by their processes."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest is to say of it, beside its name."""
 
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended, even if fanlab is killed. Helpers started later see it."""

@@ -137,8 +137,7 @@ class Group:
             except OSError as error:
                 if error.errno != errno.EBUSY or limit_bytes is None:
                     raise EnvironmentFailure(f"the kernel refuses a limit at {self.path}: {error.strerror}") from error
-                in_use = int(_text(self.path / "memory.usage_in_bytes") or 0)
-                wanted = str(max(limit_bytes, in_use) + step * _PAGE)
+                wanted = str(max(limit_bytes, self.usage()) + step * _PAGE)
             else:
                 return
         raise EnvironmentFailure(f"the kernel takes no limit near {limit_bytes} bytes at {self.path}")
@@ -149,6 +148,10 @@ class Group:
         if text is None or text in _NO_LIMIT or int(text) >= 2**62:
             return None
         return int(text)
+
+    def usage(self) -> int:
+        """The bytes in use; 0 of a group that is gone."""
+        return int(_text(self.path / ("memory.current" if self.unified else "memory.usage_in_bytes")) or 0)
 
     def kills(self) -> int:
         """How many processes of it the kernel has killed for want of memory."""

@@ -10,6 +10,7 @@ from fanlab.clock import NS_PER_S
 from fanlab.errors import Problem, ScenarioError
 from fanlab.resources import kind_of, node_folders, on_offer
 from fanlab.scenario.document import Listing, Node, Table, parse, plain
+from fanlab.scenario.plan import NodeSpec
 from fanlab.scenario.values import DurationNs, KindName, Name
 
 PYTHON: Final = "{python}"  # in argv: the interpreter that fanlab runs on
@@ -28,6 +29,15 @@ class Process(_Part):
     """How a process of this kind is started; its working directory is the manifest's folder."""
 
     argv: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+class ContainerBuild(_Part):
+    """How a container of this kind is made; paths are relative to the manifest's folder."""
+
+    dockerfile: Annotated[str, Field(min_length=1, max_length=512)] = "Dockerfile"
+    context: Annotated[str, Field(min_length=1, max_length=512)] = "."
+    argv: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None  # the image's
+    port: Annotated[int, Field(strict=True, ge=1024, le=65_535)] = 8765  # below 1024 it would take a privilege
 
 
 class Environment(_Part):
@@ -60,6 +70,7 @@ class NodeManifest(_Part):
     kind: KindName
     description: str = Field("", max_length=2000)
     process: Process
+    container: ContainerBuild | None = None  # None: as by default, where there is a Dockerfile
     environment: Environment
     websocket: UrlPath
     ready: Ready
@@ -70,6 +81,30 @@ class NodeManifest(_Part):
     def argv(self) -> list[str]:
         """The command line, `{python}` filled in."""
         return [sys.executable if part == PYTHON else part for part in self.process.argv]
+
+    def container_build(self, folder: Path) -> ContainerBuild:
+        """How a container is made of the kind in `folder`. Raises ScenarioError where that is not said."""
+        if self.container is not None:
+            return self.container
+        if (folder / ContainerBuild().dockerfile).is_file():
+            return ContainerBuild()
+        what = "this kind has neither a Dockerfile nor a `container` part; without --backend docker it needs none"
+        raise ScenarioError([Problem(str(folder / "node.yaml"), 0, 0, "container", what)])
+
+    def told(self, node: NodeSpec, *, host: str, port: int, redis_url: str, journal: str) -> dict[str, str]:
+        """What the node is told by its environment: the scenario's settings, and fanlab's own variables.
+
+        `journal` is told if the node is to keep one and can. Raises ScenarioError where the scenario sets one of ours.
+        """
+        names = self.environment
+        told = {names.host: host, names.port: str(port), names.redis_url: redis_url, names.id: node.id}
+        if node.journal and names.journal is not None:
+            told[names.journal] = journal
+        if clash := sorted(told.keys() & node.env.keys()):
+            raise ScenarioError(
+                [Problem("scenario", 0, 0, f"topology.nodes.env.{name}", "fanlab sets this variable") for name in clash]
+            )
+        return {**node.env, **told}
 
 
 _PLAINLY: Final = {

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
-from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure, Problem, ScenarioError
+from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import cgroups, redis
-from fanlab.topology.backend import REDIS, Need, NodeEndpoint, RedisEndpoint, UnitState
+from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.cgroups import Group
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
@@ -82,12 +82,13 @@ class ProcessBackend:
         """The pid of the process that owns all others."""
         return self._warden.pid
 
-    async def start_redis(self, config: Mapping[str, str]) -> RedisEndpoint:
+    async def start_redis(self, config: Mapping[str, str], *, limits: Limits = NO_LIMITS) -> RedisEndpoint:
         """Start (or adopt) Redis and wait until it answers.
 
         Raises EnvironmentFailure: no server on this machine, a setting that is not the scenario's to make, an address
         that is not local; NodeFailure with the log's last lines if the server does not come up.
         """
+        _refuse(REDIS, limits)
         if self._adopted_url is not None:
             if config:
                 raise EnvironmentFailure(
@@ -137,6 +138,7 @@ class ProcessBackend:
         Raises ScenarioError for a bad manifest or environment, NodeFailure, with what was seen last and the last log
         lines, if it does not get ready, and EnvironmentFailure if it cannot be started at all.
         """
+        _refuse(node.id, Limits(node.cpus, node.memory_bytes))
         folder = node_folder(node.kind)
         manifest = read_manifest(folder)
         port = self._reserve()
@@ -174,6 +176,14 @@ class ProcessBackend:
     def host_of(self, unit: str) -> str:  # noqa: ARG002 - one for all
         """By what address others reach a unit."""
         return HOST
+
+    def address(self, unit: str) -> str | None:  # noqa: ARG002 - they share 127.0.0.1
+        """None: units are told apart by their processes."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing that the manifest does not say already."""
+        return {}
 
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended: the warden does it, which outlives a killed fanlab."""
@@ -213,20 +223,14 @@ class ProcessBackend:
     ) -> dict[str, str]:
         if self._redis_url is None:
             raise HarnessError("start_redis comes before start_node")
-        names = manifest.environment
-        told = {
-            names.host: port.host,
-            names.port: str(port.port),
-            names.redis_url: redis_url or self._redis_url,
-            names.id: node.id,
-        }
-        if node.journal and names.journal is not None:
-            told[names.journal] = str((self._rundir.journal / f"{node.id}.jsonl").absolute())
-        if clash := sorted(told.keys() & node.env.keys()):
-            raise ScenarioError(
-                [Problem("scenario", 0, 0, f"topology.nodes.env.{name}", "fanlab sets this variable") for name in clash]
-            )
-        return {**_passed_on(), **node.env, **told}
+        told = manifest.told(
+            node,
+            host=port.host,
+            port=port.port,
+            redis_url=redis_url or self._redis_url,
+            journal=str((self._rundir.journal / f"{node.id}.jsonl").absolute()),
+        )
+        return {**_passed_on(), **told}
 
     # Watching
 
@@ -381,6 +385,15 @@ def tail(log: Path, lines: int) -> list[str]:
     except OSError:
         return []
     return [line.rstrip()[:TAIL_LINE_CHARS] for line in text.splitlines() if line.strip()][-lines:]
+
+
+def _refuse(unit: str, limits: Limits) -> None:
+    """Raises EnvironmentFailure for limits that are to hold from the start: a process here has none of its own."""
+    if limits != NO_LIMITS:
+        raise EnvironmentFailure(
+            f"`cpus` and `memory` of {unit} need a container: local processes have no such limits",
+            hint="run it with --backend docker, or leave them out",
+        )
 
 
 def _passed_on() -> dict[str, str]:

@@ -97,12 +97,16 @@ def _wheel_server() -> Path | None:
     return None
 
 
-def server_argv(server: Path, host: str, port: int, folder: Path, config: Mapping[str, str]) -> list[str]:
+def server_argv(
+    server: Path, host: str, port: int, folder: Path, config: Mapping[str, str], *, protected: bool = True
+) -> list[str]:
     """The command line of a private Redis with nothing on disk, and the scenario's settings.
 
+    Unless `protected` it answers others than its own machine: in a container, whose network is the run's own.
     Raises EnvironmentFailure for a setting that is fanlab's own, or is none.
     """
-    argv = [str(server), "--bind", host, "--port", str(port), "--protected-mode", "yes", "--daemonize", "no"]
+    argv = [str(server), "--bind", host, "--port", str(port), "--daemonize", "no"]
+    argv += ["--protected-mode", "yes" if protected else "no"]
     argv += ["--save", "", "--appendonly", "no", "--dir", str(folder)]
     for name, value in config.items():
         argv += [f"--{name}", *_values(name, value)]
@@ -189,8 +193,10 @@ def connect(url: str) -> Redis:
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=PROBE_TIMEOUT_S)
 
 
-async def wait_ready(url: str, pid: int, exit_: Awaitable[Exited], log_tail: Callable[[], Sequence[str]]) -> RedisFacts:
-    """Wait until the Redis that was started as `pid` answers at `url`.
+async def wait_ready(
+    url: str, pid: int | None, exit_: Awaitable[Exited], log_tail: Callable[[], Sequence[str]]
+) -> RedisFacts:
+    """Wait until the Redis that was started as `pid` (None: in a container, with numbers of its own) answers at `url`.
 
     Raises NodeFailure, with its last log lines, if it ends first, if it stays mute, or if another Redis answers there.
     """
@@ -208,7 +214,7 @@ async def wait_ready(url: str, pid: int, exit_: Awaitable[Exited], log_tail: Cal
         raise NodeFailure(f"redis-server ended at its start: {exited}", log_tail=log_tail(), hint=_START_HINT)
     if not found:
         raise NodeFailure(f"redis-server did not answer within {READY_TIMEOUT_S:g} s", log_tail=log_tail())
-    if found[0].process_id != pid:
+    if pid is not None and found[0].process_id != pid:
         raise NodeFailure(f"another Redis (pid {found[0].process_id}) answers at {url}", log_tail=log_tail())
     return found[0]
 

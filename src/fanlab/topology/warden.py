@@ -16,6 +16,7 @@ Protocol: JSON objects, one a line. Requests carry `id` and `op`, replies the sa
     spawn {name, argv, env, cwd, log}  ->  {pid}         the child leads a process group; it appends to `log`
     signal {name, signum}              ->  {}            to the child's whole group
     own {path}                         ->  {}            a folder to remove when every process is gone
+    at_end {argv, env}                 ->  {}            a command to run then, before that; last told, first run
     detach {}                          ->  {}            from here on EOF means nothing, and SIGTERM means shutdown
     shutdown {grace_s}                 ->  (no reply)    the socket closes when every process is gone
     a request that failed              ->  {error: {what, errno, strerror, filename}}
@@ -48,6 +49,7 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 EOF_GRACE_S: Final = 1.0  # between SIGTERM and SIGKILL when the harness has died
 DETACHED_GRACE_S: Final = 3.0
 ROUND_S: Final = 0.05  # between two rounds of ending what is left
+AT_END_S: Final = 30.0  # for each command at the end
 MAX_OPEN_FILES: Final = 65_536  # enough for any node here; some programs walk through all numbers up to their limit
 READ_BYTES: Final = 1 << 16
 
@@ -99,6 +101,7 @@ class Warden:
         self._buffer = b""
         self._pids: dict[str, int] = {}
         self._folders: list[str] = []
+        self._at_end: list[tuple[list[str], dict[str, str]]] = []
         self._detached = False
         self._term = False
         self._selector = selectors.DefaultSelector()
@@ -109,6 +112,7 @@ class Warden:
             "spawn": self._spawn,
             "signal": self._signal,
             "own": self._own,
+            "at_end": self._later,
             "detach": self._detach,
         }
 
@@ -124,6 +128,7 @@ class Warden:
             if grace_s is None and self._detached and self._term:
                 grace_s = DETACHED_GRACE_S
         self._end_all(grace_s)
+        self._run_at_end()
         self._remove_folders()
 
     # Commands
@@ -207,6 +212,10 @@ class Warden:
         self._folders.append(str(request["path"]))
         return {}
 
+    def _later(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._at_end.append((list(request["argv"]), dict(request["env"])))
+        return {}
+
     def _detach(self, _request: dict[str, Any]) -> dict[str, Any]:
         self._detached = True
         self._term = False
@@ -244,6 +253,17 @@ class Warden:
                 _kill(new, signal.SIGCONT)  # one that is stopped must run to end
                 asked.update(new)
             self._selector_wait()
+
+    def _run_at_end(self) -> None:
+        """The commands that were left for now; what they say, and why one failed, is in the log."""
+        for argv, env in reversed(self._at_end):
+            try:
+                done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, timeout=AT_END_S, check=False)
+            except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+                sys.stderr.write(f"{shlex.join(argv)}: {error}\n")
+                continue
+            if done.returncode != 0:
+                sys.stderr.write(f"{shlex.join(argv)}: ended with {done.returncode}\n")
 
     def _remove_folders(self) -> None:
         if self._folders:

@@ -63,6 +63,7 @@ class WardenClient:
         self._asked: dict[int, _Asked] = {}
         self._running: dict[str, asyncio.Future[Exited]] = {}
         self._last: dict[str, Exited] = {}
+        self._at_end_s = 0.0  # what its commands at the end may take
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -137,6 +138,14 @@ class WardenClient:
         """Have the warden remove this folder when every process has ended, whatever becomes of us."""
         await self._ask("own", _own(folder))
 
+    async def at_end(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Have the warden run this when every process has ended, whatever becomes of us; it starts in the root folder.
+
+        Commands run in turn, the last one told first; each is killed after `warden.AT_END_S`.
+        """
+        await self._ask("at_end", {"argv": list(argv), "env": dict(env)})
+        self._at_end_s += warden.AT_END_S
+
     async def wait_exit(self, name: str) -> Exited:
         """How the process ends, or has ended. Raises EnvironmentFailure if the warden is lost first."""
         running = self._running.get(name)
@@ -160,7 +169,7 @@ class WardenClient:
         if self._reading is not None and not self._reading.done():
             with contextlib.suppress(EnvironmentFailure, ConnectionError):
                 await self._write({"op": "shutdown", "grace_s": grace_s})
-            await asyncio.wait([self._reading], timeout=grace_s + GONE_DEADLINE_S)
+            await asyncio.wait([self._reading], timeout=grace_s + GONE_DEADLINE_S + self._at_end_s)
         await self._disconnect()
         await self._gone(GONE_DEADLINE_S)
 

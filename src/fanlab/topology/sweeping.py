@@ -1,0 +1,124 @@
+"""Removing a run's containers, networks and volumes by their labels: `python -m fanlab.topology.sweeping --run ID`.
+
+The warden runs it when it ends, whatever became of fanlab. An engine finishes what a client asked for even if the
+client has died, so while its maker is dead one look is not enough: it looks until nothing has come for a while.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import requests
+from docker.errors import DockerException, NotFound
+
+from fanlab.errors import EnvironmentFailure
+from fanlab.topology.engine import connect
+from fanlab.topology.labels import OWNER, RUN, Owner
+
+LOOK_S: Final = 0.25
+QUIET_S: Final = 3.0  # an orphaned call to the engine has come to its end by then
+DEADLINE_S: Final = 25.0
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object of an engine that bears a run's label."""
+
+    kind: str  # container, network or volume
+    id: str
+    name: str
+    run_id: str
+    owner: str
+
+    def orphaned(self) -> bool:
+        """Whether the process that answers for it is gone. A label that cannot be read is nobody's: left alone."""
+        try:
+            return not Owner.parse(self.owner).alive()
+        except ValueError:
+            return False
+
+
+def find(api: Any, run_id: str | None = None) -> list[Found]:
+    """All that one run, or any, has at the engine: containers first, which hold the others."""
+    label = {"label": RUN if run_id is None else f"{RUN}={run_id}"}
+    found = [
+        _found("container", each["Id"], each["Names"][0].lstrip("/") if each["Names"] else each["Id"], each["Labels"])
+        for each in api.containers(all=True, filters=label)
+    ]
+    found += [_found("network", each["Id"], each["Name"], each["Labels"]) for each in api.networks(filters=label)]
+    volumes = api.volumes(filters=label)["Volumes"] or []
+    return found + [_found("volume", each["Name"], each["Name"], each["Labels"]) for each in volumes]
+
+
+def remove(api: Any, found: Iterable[Found]) -> list[str]:
+    """Remove them, containers before what they hold; returns why some are still there."""
+    found = list(found)
+    complaints: list[str] = []
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for kind in ("container", "network", "volume"):
+            told = pool.map(lambda each: _remove(api, each), [each for each in found if each.kind == kind])
+            complaints += [complaint for complaint in told if complaint]
+    return complaints
+
+
+def sweep(api: Any, run_id: str, *, quiet_s: float, deadline_s: float = DEADLINE_S) -> list[str]:
+    """Look and remove until nothing has come for `quiet_s`; returns what is still there at the deadline, and why."""
+    end = time.monotonic() + deadline_s
+    seen = time.monotonic()
+    while True:
+        found = find(api, run_id)
+        complaints = remove(api, found)
+        now = time.monotonic()
+        if found:
+            seen = now
+        elif now - seen >= quiet_s:
+            return []
+        if now >= end:
+            return complaints or [f"{each.kind} {each.name}: made again and again" for each in found]
+        if not found or complaints:
+            time.sleep(LOOK_S)
+
+
+def _found(kind: str, id_: str, name: str, labels: dict[str, str] | None) -> Found:
+    labels = labels or {}
+    return Found(kind, id_, name, labels.get(RUN, ""), labels.get(OWNER, ""))
+
+
+def _remove(api: Any, found: Found) -> str | None:
+    calls: dict[str, Callable[[], Any]] = {
+        "container": lambda: api.remove_container(found.id, force=True, v=True),
+        "network": lambda: api.remove_network(found.id),
+        "volume": lambda: api.remove_volume(found.id, force=True),
+    }
+    try:
+        calls[found.kind]()
+    except NotFound:
+        return None
+    except (DockerException, requests.RequestException) as error:
+        return f"{found.kind} {found.name}: {error}"
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when nothing of the run is left; 1, and why on stderr, otherwise."""
+    parser = argparse.ArgumentParser(description="Removes what a run left at the Docker engine; its warden starts it.")
+    parser.add_argument("--run", required=True, help="the run's id, as in the label fanlab.run")
+    parser.add_argument("--maker", required=True, help="the process that may still be making things, as PID:TICKS:BOOT")
+    arguments = parser.parse_args(argv)
+    quiet_s = 0.0 if Owner.parse(arguments.maker).alive() else QUIET_S  # alive, it waits for us and makes nothing
+    try:
+        left = sweep(connect(timeout_s=10.0).api, arguments.run, quiet_s=quiet_s)
+    except (EnvironmentFailure, DockerException, requests.RequestException) as error:
+        left = [str(error)]
+    for complaint in left:
+        sys.stderr.write(f"run {arguments.run}: {complaint}\n")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
