@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage
 from fanlab import clock
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.catalogue import FAULTS, LIMITS, prepare, refuse_impossible
+from fanlab.faults.fault import Means
 from fanlab.faults.inject import FaultJournal, inject_all
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp
@@ -52,7 +53,7 @@ class System:
         told: list[FaultStamp] = []
         journal = FaultJournal(self.rundir.faults, told.append)
         planned = PlannedFault(0, kind, target, SHORTLY_NS, for_ns, settings)
-        failures = await inject_all([planned], clock.now_ns(), self.backend, self.redis_url, journal)
+        failures = await inject_all([planned], clock.now_ns(), Means(self.backend, self.redis_url), journal)
         journal.close()
         assert [failure.why for failure in failures] == []
         return [stamp["stamp"] for stamp in told]
@@ -136,7 +137,7 @@ async def test_cutting_off_nobody_is_no_fault_that_took_hold(tmp_path: Path) -> 
         redis = await backend.start_redis({})
         journal = FaultJournal(rundir.faults, lambda _: None)
         planned = PlannedFault(0, "redis-kill-pubsub", REDIS, 0, 0)
-        (failure,) = await inject_all([planned], clock.now_ns(), backend, redis.url, journal)
+        (failure,) = await inject_all([planned], clock.now_ns(), Means(backend, redis.url), journal)
         journal.close()
     finally:
         await backend.close()
@@ -249,7 +250,9 @@ async def test_a_run_that_is_given_up_heals_what_it_broke(system: System) -> Non
             PlannedFault(1, "pause", "node-1", 0, 60 * clock.NS_PER_S),
             PlannedFault(2, "crash", "node-1", 3600 * clock.NS_PER_S, None),
         ]
-        injecting = asyncio.create_task(inject_all(timeline, clock.now_ns(), system.backend, system.redis_url, journal))
+        injecting = asyncio.create_task(
+            inject_all(timeline, clock.now_ns(), Means(system.backend, system.redis_url), journal)
+        )
         async with asyncio.timeout(10):
             while [stamp["stamp"] for stamp in told].count("confirmed") < 2:
                 await asyncio.sleep(0.005)
