@@ -188,7 +188,8 @@ async def _system(this: _Run, redis: RedisEndpoint, links: Links) -> AsyncIterat
 
 def _means(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint], links: Links) -> Means:
     by_id = {node.id: node for node in nodes}
-    return Means(this.backend, redis.url, links.client, by_id, this.request.rundir, this.scenario.seed)
+    plan, rundir = this.plan, this.request.rundir
+    return Means(this.backend, redis.url, links.client, by_id, plan.channels, rundir, this.scenario.seed)
 
 
 def _watching(this: _Run, redis: RedisEndpoint) -> Watch:

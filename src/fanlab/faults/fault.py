@@ -1,6 +1,6 @@
 """What a fault is: something done to a unit, a probe that it bit, its undoing, and a probe that it healed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ class Means:
     redis_url: str
     link: LinkClient | None = None  # controls of the proxies; None: the run laid none
     nodes: Mapping[str, NodeEndpoint] = field(default_factory=dict)  # as helpers reach them
+    channels: Sequence[str] = ()  # of the plan
     rundir: RunDir | None = None
     seed: int = 0
 
