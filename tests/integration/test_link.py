@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import signal
 import socket
+import struct
+import termios
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from fanlab.link.client import LinkClient
 from fanlab.link.control import Control
 from fanlab.link.journal import Journal
 from fanlab.link.listener import SOCKET_BUFFER_BYTES
+from fanlab.link.server import serve
 from fanlab.seed import rng
 from support.link_process import (
     DEADLINE_S,
@@ -145,6 +149,33 @@ async def test_a_sender_has_to_wait_for_a_receiver_who_does_not_read(link: LinkP
         assert receive(accepted, 11) == b"still heard"
         assert receive(client, sent) == numbered(0, sent)
         await link.until(PROXY, lambda now: now.down.held == 0 and now.down.passed == sent, "all has passed")
+
+
+async def test_a_rst_overtakes_what_the_receiver_has_no_room_for(link: LinkProcess, server: Upstream) -> None:
+    await link.client.proxy(PROXY, server.address)
+    async with joined(link, server) as (client, accepted):
+        sent, _ = await fill_up(link, accepted)
+        send_reset(accepted)
+        client.sendall(b"are you there?")  # by which the link learns it: it reads no more from a full direction
+        state = await link.until(PROXY, lambda now: now.open == 0, "it is closed")
+        assert state.closed == {"up-reset": 1}
+        with pytest.raises(ConnectionResetError):
+            receive(client, sent)
+
+
+async def test_what_the_link_has_not_even_read_counts_as_discarded(link: LinkProcess, server: Upstream) -> None:
+    await link.client.proxy(PROXY, server.address)
+    async with joined(link, server) as (client, _):
+        await link.client.add(PROXY, "cut", "hold", stream="upstream")
+        client.sendall(bytes(90_000))
+        async with asyncio.timeout(DEADLINE_S):
+            while struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)))[0]:
+                await asyncio.sleep(0.005)  # until the link's kernel has it all
+        state = await link.until(PROXY, lambda now: now.up.held * 2 > CAPACITY_BYTES, "the link has its fill")
+        assert state.up.held < 90_000
+        await link.client.reset(PROXY)
+        assert (await link.client.state())[PROXY].up.discarded == 90_000
+    assert (await link.until_event("close"))[0]["discarded"] == [90_000, 0]
 
 
 async def test_hold_lets_nothing_pass_until_it_is_removed(link: LinkProcess, server: Upstream) -> None:
@@ -350,6 +381,8 @@ async def test_down_refuses_and_resets_and_comes_back_at_its_old_port(link: Link
         with pytest.raises(ConnectionRefusedError):
             dial(listen)
         assert not (await link.client.state())[PROXY].listening
+        with socket.socket() as thief, pytest.raises(OSError, match="Address already in use"):
+            thief.bind(("127.0.0.1", int(listen.rpartition(":")[2])))
         await link.client.add(PROXY, "gone-too", "down")
         await link.client.remove(PROXY, "gone")
         with pytest.raises(ConnectionRefusedError):
@@ -547,7 +580,7 @@ async def test_signals_end_it_and_the_controller_is_told(tmp_path: Path, server:
 
 
 async def test_a_link_that_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFailure, match=r"the link did not start within 0\.05 s"):
+    with pytest.raises(EnvironmentFailure, match=r"the link did not start within 0\.05 s: No such file or directory"):
         async with LinkClient(tmp_path / "control", deadline_s=0.05):
             pass
 
@@ -562,3 +595,40 @@ def test_a_journal_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+async def test_a_disk_that_gets_full_ends_it(tmp_path: Path, server: Upstream) -> None:
+    link = LinkProcess(tmp_path / "link")
+    (tmp_path / "link" / "link.jsonl").symlink_to("/dev/full")
+    process = link.spawn()
+    try:
+        async with link.client:
+            await link.client.proxy(PROXY, server.address)
+            with contextlib.suppress(EnvironmentFailure):  # it may still be able to answer
+                await link.client.add(PROXY, "cut", "hold")
+            assert await asyncio.to_thread(process.wait, DEADLINE_S) == 1
+        assert "link.jsonl cannot be written: No space left on device" in link.log
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_it_has_one_controller(link: LinkProcess) -> None:
+    assert await link.client.state() == {}
+    with socket.socket(socket.AF_UNIX) as other, pytest.raises(ConnectionRefusedError):
+        other.connect(str(link.folder / "control"))
+
+
+async def test_it_ends_when_nobody_comes_to_control_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fanlab.link.server._CONTROLLER_WITHIN_S", 0.01)
+    assert await serve(tmp_path / "control", "127.0.0.1", tmp_path / "link.jsonl", 1) == 1
+    assert capsys.readouterr().err == "nobody has come to control this link\n"
+
+
+async def test_an_upstream_may_have_a_name(link: LinkProcess, server: Upstream) -> None:
+    await link.client.proxy(PROXY, server.address.replace("127.0.0.1", "localhost"))
+    async with joined(link, server) as (client, accepted):
+        client.sendall(b"hello")
+        assert receive(accepted, 5) == b"hello"

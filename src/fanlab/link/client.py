@@ -34,12 +34,14 @@ class LinkClient:
 
     async def __aenter__(self) -> Self:
         """Wait until the link is there. Raises EnvironmentFailure at the deadline."""
+        refused = ""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline_s):
                 while self._writer is None:
-                    await self._dial()
+                    refused = await self._dial()
+                    await asyncio.sleep(_POLL_S if refused else 0)
         if self._writer is None:
-            raise EnvironmentFailure(f"the link did not start within {self._deadline_s:g} s", hint=_HINT)
+            raise EnvironmentFailure(f"the link did not start within {self._deadline_s:g} s: {refused}", hint=_HINT)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -86,13 +88,14 @@ class LinkClient:
         proxies = (await self._ask("state"))["proxies"]
         return {name: ProxyState.from_json(state) for name, state in proxies.items()}
 
-    async def _dial(self) -> None:
+    async def _dial(self) -> str:
+        """Why it did not work: not there yet, or nobody listens there yet; "" if it did."""
         try:
             reader, self._writer = await asyncio.open_unix_connection(str(self._path), limit=_LINE_BYTES)
-        except OSError:  # not there yet, or nobody listens there yet
-            await asyncio.sleep(_POLL_S)
-        else:
-            self._reading = asyncio.create_task(self._read(reader), name="link")
+        except OSError as error:
+            return error.strerror or str(error)
+        self._reading = asyncio.create_task(self._read(reader), name="link")
+        return ""
 
     async def _ask(self, op: str, **arguments: object) -> dict[str, Any]:
         if self._writer is None or self._reading is None or self._reading.done():

@@ -187,9 +187,8 @@ class Connection:
         if self._halved_by is not None:
             self.abort(f"{side.name}-reset")
             return
-        away, towards = (self.upward, self.downward) if side is self._down else (self.downward, self.upward)
+        away = self.upward if side is self._down else self.downward
         away.feed(End(Kind.RESET, f"{side.name}-reset"))
-        self._flush(towards)  # what it holds for the dead side is lost
 
     def _halve(self, toxic: Toxic) -> None:
         """Close one side; the other goes on talking to nobody."""

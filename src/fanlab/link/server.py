@@ -59,8 +59,11 @@ async def serve(control: Path, host: str, journal_path: Path, seed: int) -> int:
     alone = loop.call_later(_CONTROLLER_WITHIN_S, end, 1, "nobody has come to control this link\n")
 
     async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if alone.cancelled():  # one controller, and no other ever
+            writer.close()
+            return
         alone.cancel()
-        server.close()  # one controller, and no other ever
+        server.close()
         status = 1  # an error that nobody has foreseen is not an end in order
         try:
             while line := await reader.readline():

@@ -37,10 +37,8 @@ class LatencyStage(Queued):
         self._latency_ns = latency_ns
         self._jitter_ns = jitter_ns
         self._random = random
-        self._last_ns = 0
 
     def schedule(self, item: Item, now_ns: int) -> Iterable[tuple[int, Item]]:
         """Now and the delay."""
         jitter_ns = self._random.randint(-self._jitter_ns, self._jitter_ns) if self._jitter_ns else 0
-        self._last_ns = max(self._last_ns, now_ns + max(0, self._latency_ns + jitter_ns))
-        return ((self._last_ns, item),)
+        return ((now_ns + max(0, self._latency_ns + jitter_ns), item),)

@@ -9,7 +9,7 @@ NEVER = 1 << 62  # ns: by itself, it does not leave
 
 
 class Queued:
-    """First in, first out, each at its time. What leaves when is for `schedule` to say."""
+    """First in, first out, each at its time or as soon as those before it have left."""
 
     spare = 0
 
@@ -19,7 +19,7 @@ class Queued:
         self.discarded = 0
 
     def schedule(self, item: Item, now_ns: int) -> Iterable[tuple[int, Item]]:
-        """When this item leaves, whole or in pieces; never before one that came earlier."""
+        """This item's time; it may be cut into pieces, each with a time of its own."""
         raise NotImplementedError
 
     def feed(self, item: Item, now_ns: int) -> None:
