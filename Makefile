@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test selftest mutants lint format lock wheel gallery clean
+.PHONY: demo test selftest faults mutants lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -22,6 +22,9 @@ test: $(READY)  ## every test that this machine can run; the others say why not
 
 selftest: $(READY)  ## plant faults whose truth is known, and see every checker find them; QUICK=1: some minutes
 	$(BIN)/python tests/selftest/selftest.py $(if $(QUICK),--quick) $(ARGS)
+
+faults: $(READY)  ## each kind of fault, ten times: does it bite and heal, and when; ARGS="--backends process docker"
+	$(BIN)/python tests/faults/faults.py $(ARGS)
 
 mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; half an hour or so
 	$(BIN)/python tests/mutation/mutants.py $(ARGS)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 NS_PER_S = 1_000_000_000
+NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 
 

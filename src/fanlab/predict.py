@@ -179,6 +179,16 @@ def _slower(_: _World, fault: PlannedFault) -> Prediction:
     return Prediction(fault.id, None, "late, not lost, unless a buffer overflows or somebody loses patience")
 
 
+def _silent(_: _World, fault: PlannedFault) -> Prediction:
+    """half-open: until whoever talks into the void asks whether anybody is there."""
+    return Prediction(fault.id, None, "rate × the time until the silence is noticed, which no scenario says")
+
+
+def _cut_off(_: _World, fault: PlannedFault) -> Prediction:
+    """connection-reset: who comes back after one back-off, each on its own."""
+    return Prediction(fault.id, None, "rate × the time in which each is connected again, and what was on its way")
+
+
 def _nobody_gets_in(_: _World, fault: PlannedFault) -> Prediction:
     """redis-maxclients, by itself: who is connected stays so."""
     return Prediction(fault.id, 0.0, "who is connected to Redis stays so; only a connection lost meanwhile costs more")
@@ -199,6 +209,14 @@ _KINDS: dict[str, Callable[[_World, PlannedFault], Prediction]] = {
     "pause": _paused,
     "cpu-throttle": _slower,
     "memory-limit": _depends_on_need,
+    "partition": _slower,
+    "latency": _slower,
+    "bandwidth": _slower,
+    "slicing": _slower,
+    "half-open": _silent,
+    "slow-clients": _slower,
+    "connection-reset": _cut_off,
+    "reconnect-storm": _cut_off,
     f"{REDIS}-restart": _redis_away,
     f"{REDIS}-pause": _slower,
     f"{REDIS}-client-pause": _slower,

@@ -14,6 +14,7 @@ from typing import Any
 from fanlab import __version__, clock, provenance
 from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
+from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
@@ -78,8 +79,10 @@ async def run(request: Request, notify: Listener) -> None:
     this = _prepare(request, harmless(notify))
     _write_manifest(this, status="starting")
     try:
-        redis, nodes = await _start_system(this)
+        redis = await _start_redis(this)
         async with (
+            Links(this.backend, request.rundir, wanted(this.timeline), seed=this.scenario.seed) as links,
+            _system(this, redis, links) as nodes,
             _watching(this, redis) as watch,
             _gathering(this, redis) as witness,
             _load(this, redis, nodes) as load,
@@ -90,8 +93,9 @@ async def run(request: Request, notify: Listener) -> None:
             await _compare_clocks(this, load, "before")
             await _set_epoch(this, load)
             async with _sampling(this, redis), _ticking(this, load):
-                await _measure(this, load, redis, watch)
+                await _measure(this, load, redis, watch, links)
                 await _drain(this, load)
+                links.check()
                 await _sweep(this, load)
             await _compare_clocks(this, load, "after")
             notify(PhaseBegan("leave", "clients close, journals are completed"))
@@ -151,8 +155,8 @@ def _prepare(request: Request, notify: Listener) -> _Run:
     return _Run(request, notify, scenario, plan, timeline, backend, manifest, run_tag)
 
 
-async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
-    """Redis first, then all nodes at once. A node.yaml that cannot be used is told before anything is started."""
+async def _start_redis(this: _Run) -> RedisEndpoint:
+    """Redis comes before all others. A node.yaml that cannot be used is told before anything is started."""
     for kind in sorted({node.kind for node in this.plan.nodes}):
         read_manifest(node_folder(kind))
     refuse_impossible(this.timeline, this.backend)
@@ -162,13 +166,23 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
     await prepare(this.timeline, this.backend)
     shared = this.scenario.topology.redis
     redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
-    nodes = await _all_or_nothing([this.backend.start_node(node) for node in this.plan.nodes])
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
+    return redis
+
+
+@asynccontextmanager
+async def _system(this: _Run, redis: RedisEndpoint, links: Links) -> AsyncIterator[list[NodeEndpoint]]:
+    """All nodes at once, as clients reach them. The backend ends them."""
+    urls = {node.id: await links.redis_url(node.id, redis.inside_url) for node in this.plan.nodes}
+    started = await _all_or_nothing(
+        [this.backend.start_node(node, redis_url=urls[node.id]) for node in this.plan.nodes]
+    )
+    nodes = [await links.before(node) for node in started]
     this.manifest["journaling_nodes"] = [node.id for node in nodes if node.journals]
     this.manifest["backend_facts"] = this.backend.facts()
     this.manifest["caching_nodes"] = [node.id for node in nodes if node.cache_url is not None]
     _write_manifest(this)
-    return redis, nodes
+    yield nodes
 
 
 def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
@@ -276,7 +290,7 @@ async def _set_epoch(this: _Run, load: LoadSession) -> None:
     this.notify(PhaseBegan("measure", detail))
 
 
-async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint, watch: Watch) -> None:
+async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint, watch: Watch, links: Links) -> None:
     """The timeline runs beside the load. Done when every slot is published and every fault is over."""
     zero_ns = this.zero_ns or 0
 
@@ -287,7 +301,9 @@ async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint, watch: W
     journal = FaultJournal(this.request.rundir.faults, told)
     try:
         halfway = asyncio.ensure_future(_compare_clocks_halfway(this, load))
-        faults = asyncio.ensure_future(inject_all(this.timeline, zero_ns, this.backend, redis.url, journal))
+        faults = asyncio.ensure_future(
+            inject_all(this.timeline, zero_ns, this.backend, redis.url, journal, link=links.client)
+        )
         try:
             await _publishing_ends(load, zero_ns + this.scenario.phases.measure_ns)
             timeout_ns = max(publisher.timeout_ns for publisher in this.scenario.publishers)

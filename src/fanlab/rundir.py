@@ -41,6 +41,11 @@ class RunDir:
         return self.journal / "redis.jsonl"
 
     @property
+    def link(self) -> Path:
+        """Connections through fanlab's TCP proxy, and what was done to them, a JSON line each; see `fanlab.link`."""
+        return self.journal / "link.jsonl"
+
+    @property
     def faults(self) -> Path:
         """Fault stamps, a JSON line each."""
         return self.path / "faults.jsonl"

@@ -4,16 +4,23 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from fanlab.errors import EnvironmentFailure
+from fanlab.faults.bandwidth import Bandwidth
+from fanlab.faults.connection_reset import ConnectionReset
 from fanlab.faults.cpu_throttle import CpuThrottle
 from fanlab.faults.crash import Crash
 from fanlab.faults.fault import Fault, Target
+from fanlab.faults.half_open import HalfOpen
+from fanlab.faults.latency import Latency
 from fanlab.faults.memory_limit import MemoryLimit
+from fanlab.faults.partition import Partition
 from fanlab.faults.pause import Pause
 from fanlab.faults.redis_client_pause import RedisClientPause
 from fanlab.faults.redis_kill_pubsub import RedisKillPubsub
 from fanlab.faults.redis_maxclients import RedisMaxClients
 from fanlab.faults.redis_output_buffer import RedisOutputBuffer
 from fanlab.faults.restart import Restart
+from fanlab.faults.slicing import Slicing
+from fanlab.faults.slow_clients import SlowClients
 from fanlab.faults.stop import Stop
 from fanlab.faults.timeline import PlannedFault
 from fanlab.topology.backend import Backend, Need
@@ -25,6 +32,14 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "restart": Restart,
     "cpu-throttle": CpuThrottle,
     "memory-limit": MemoryLimit,
+    "partition": Partition,
+    "latency": Latency,
+    "bandwidth": Bandwidth,
+    "slicing": Slicing,
+    "half-open": HalfOpen,
+    "slow-clients": SlowClients,
+    "connection-reset": ConnectionReset,
+    "reconnect-storm": ConnectionReset,  # of the link to the clients
     "redis-restart": Crash,  # the same deed, done to Redis
     "redis-pause": Pause,
     "redis-kill-pubsub": RedisKillPubsub,
@@ -39,6 +54,14 @@ NEEDS: Final = {
     "redis-pause": Need.OWN_REDIS,
 }
 HEALED_BY_STARTING: Final = ("crash", "stop", "restart", "memory-limit", "redis-restart")
+LINK_OF: Final[dict[str, Callable[[PlannedFault], str]]] = {  # which of a node's links a kind acts on
+    **dict.fromkeys(
+        ("partition", "latency", "bandwidth", "slicing", "half-open", "connection-reset"),
+        lambda fault: str(fault.settings["link"]),
+    ),
+    "slow-clients": lambda _: "clients",
+    "reconnect-storm": lambda _: "clients",
+}
 LIMITS: Final = (Need.CPU_LIMIT, Need.MEMORY_LIMIT)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from fanlab.link.client import LinkClient
 from fanlab.topology.backend import Backend
 
 
@@ -14,6 +15,8 @@ class Target:
     backend: Backend
     unit: str
     redis_url: str
+    id: int = 0  # of the planned fault
+    link: LinkClient | None = None  # controls of the proxies; None: the run laid none
     for_ns: int | None = None  # how long it is to last; None: to the end
     settings: Mapping[str, Any] = field(default_factory=dict)  # what else the scenario says of the fault
 

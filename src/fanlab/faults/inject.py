@@ -22,6 +22,7 @@ from fanlab.faults.catalogue import FAULTS, HEALED_BY_STARTING
 from fanlab.faults.fault import Closing, Fault, Target
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp, StampName
+from fanlab.link.client import LinkClient
 from fanlab.topology.backend import Backend
 
 PROBE_EVERY_S = 0.005
@@ -58,14 +59,20 @@ class FaultJournal:
 
 
 async def inject_all(
-    timeline: Sequence[PlannedFault], zero_ns: int, backend: Backend, redis_url: str, journal: FaultJournal
+    timeline: Sequence[PlannedFault],
+    zero_ns: int,
+    backend: Backend,
+    redis_url: str,
+    journal: FaultJournal,
+    *,
+    link: LinkClient | None = None,
 ) -> list[FaultFailure]:
     """Run the whole timeline; returns when every fault has bitten, and healed where it is to heal, or could not.
 
     When it is cancelled, what has been broken is healed first, as far as ABORT_HEAL_S allows. What is gone stays so: it
     would be started only to be ended with the others.
     """
-    injections = [_Injection(planned, made(planned, backend, redis_url), journal) for planned in timeline]
+    injections = [_Injection(planned, made(planned, backend, redis_url, link), journal) for planned in timeline]
     tasks = [asyncio.ensure_future(injection.run(zero_ns)) for injection in injections]
     if not tasks:
         return []
@@ -78,9 +85,9 @@ async def inject_all(
     return [failure for task in tasks if (failure := task.result()) is not None]
 
 
-def made(planned: PlannedFault, backend: Backend, redis_url: str) -> Fault:
+def made(planned: PlannedFault, backend: Backend, redis_url: str, link: LinkClient | None = None) -> Fault:
     """The planned fault as something that can be done."""
-    target = Target(backend, planned.target, redis_url, planned.for_ns, planned.settings)
+    target = Target(backend, planned.target, redis_url, planned.id, link, planned.for_ns, planned.settings)
     return FAULTS[planned.kind](target)
 
 

@@ -259,7 +259,7 @@ def _overlaps(began: list[_Begun]) -> Iterator[Finding]:
     for one, two in combinations(in_order[:MAX_FAULTS], 2):
         if one.index == two.index or two.index in reported:
             continue
-        if two.at_ns >= one.end_ns or not one.fault.holds & two.fault.holds:
+        if two.at_ns >= one.end_ns or not one.fault.held & two.fault.held:
             continue
         shared = _shared(one.fault, two.fault)
         if shared:

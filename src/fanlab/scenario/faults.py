@@ -31,12 +31,20 @@ class Repeat(Part):
 
 
 class FaultPart(Part):
-    """What all faults have. `for_ns` is how long it lasts; None: to the end; no such field: it mends by itself."""
+    """What all faults have. `for_ns` is how long it lasts; None: to the end; no such field: it mends by itself.
+
+    No two of a kind lie over each other on one target, and none over another that holds one of the same things.
+    """
 
     holds: ClassVar[frozenset[str]] = frozenset()
 
     at_ns: DurationNs = Field(alias="at", description="From time 0.")
     repeat: Repeat | None = Field(None, description="Whether and when it comes again.")
+
+    @property
+    def held(self) -> frozenset[str]:
+        """What no other fault may hold at the same time on the same target."""
+        return self.holds | {f"{getattr(self, 'kind', '')} {getattr(self, 'link', '')}"}
 
     @property
     def lasts_ns(self) -> int | None:
@@ -100,6 +108,94 @@ class MemoryLimit(OnNodes):
     for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
 
 
+Link: TypeAlias = Literal["clients", "redis"]
+
+
+class OnLinks(OnNodes):
+    """A fault of the network between a node and its clients, or between a node and Redis.
+
+    The traffic of such a link runs through a TCP proxy of fanlab's from the start; see docs/adr/0015.
+    """
+
+    share: float = Field(
+        1.0, strict=True, gt=0, le=1, description="The share of the link's connections that it hits, seeded."
+    )
+
+
+class Lasting(OnLinks):
+    """One that lasts, and holds one way or both."""
+
+    link: Link = Field("clients", description="Which of the node's links: to its clients, or to Redis.")
+    direction: Literal["both", "to-node", "from-node"] = Field("both", description="Which way it holds.")
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
+
+
+class Partition(Lasting):
+    """Nothing gets through. What was sent comes late when it heals (`hold`), or is gone with its connection (`drop`).
+
+    A real partition is the first as long as TCP goes on resending, and ends as the second where somebody gives up.
+    """
+
+    kind: Literal["partition"]
+    mode: Literal["hold", "drop"] = Field("hold", description="What becomes of what is sent meanwhile.")
+
+
+class Latency(Lasting):
+    """What is sent takes longer, in order, at an undiminished rate."""
+
+    kind: Literal["latency"]
+    latency_ns: DurationNs = Field(alias="latency", gt=0, description="So much longer, each way that it holds.")
+    jitter_ns: DurationNs = Field(0, alias="jitter", description="More or less by so much, evenly spread.")
+
+
+class Bandwidth(Lasting):
+    """Each connection gets only so many bytes through."""
+
+    kind: Literal["bandwidth"]
+    bytes_per_s: SizeBytes = Field(alias="per_second", gt=0, description="Bytes in a second, of each connection.")
+
+
+class Slicing(Lasting):
+    """What is sent arrives in small pieces, as from a stack with a tiny MTU."""
+
+    kind: Literal["slicing"]
+    size_bytes: SizeBytes = Field(64, alias="size", gt=0, description="A piece, on average; it varies by half of that.")
+    delay_ns: DurationNs = Field(0, alias="delay", description="Between two pieces.")
+
+
+class HalfOpen(OnLinks):
+    """One side of a connection is gone and the other is not told: no FIN, no RST, no data, until healing resets it."""
+
+    kind: Literal["half-open"]
+    link: Link = Field("redis", description="Which of the node's links: to its clients, or to Redis.")
+    gone: Literal["node", "peer"] = Field(
+        "peer", description="Who has gone: the peer, and the node talks into the void; or the node, and its peer does."
+    )
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
+
+
+class SlowClients(OnLinks):
+    """Clients that read slowly: the node's buffers for them fill, and its policy for slow clients shows."""
+
+    kind: Literal["slow-clients"]
+    bytes_per_s: SizeBytes = Field(1000, alias="per_second", gt=0, description="As many bytes a second does each take.")
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
+
+
+class ConnectionReset(OnLinks):
+    """Connections are reset (RST), once. Clients and nodes come back as they can."""
+
+    kind: Literal["connection-reset"]
+    link: Link = Field("clients", description="Which of the node's links: to its clients, or to Redis.")
+
+
+class ReconnectStorm(OnLinks):
+    """Clients of nodes, by default of all, lose their connections at the same moment, and all come back at once."""
+
+    kind: Literal["reconnect-storm"]
+    target: Name | list[Name] = Field("all", description="A node, a list of nodes, or `one`, `minority`, `all`.")
+
+
 class RedisRestart(FaultPart):
     """Redis is killed (SIGKILL) and started again `for` later, empty: Pub/Sub has nothing to restore."""
 
@@ -159,5 +255,8 @@ RedisFault: TypeAlias = (
     RedisRestart | RedisPause | RedisKillPubsub | RedisClientPause | RedisOutputBuffer | RedisMaxClients
 )
 NodesFault: TypeAlias = NodeFault | NodeRestart | CpuThrottle | MemoryLimit
-Fault: TypeAlias = NodesFault | RedisFault
+LinksFault: TypeAlias = (
+    Partition | Latency | Bandwidth | Slicing | HalfOpen | SlowClients | ConnectionReset | ReconnectStorm
+)
+Fault: TypeAlias = NodesFault | LinksFault | RedisFault
 AnyFault = Annotated[Fault, Field(discriminator="kind")]

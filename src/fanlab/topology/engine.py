@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Self, TypeVar
 
-import docker
 import requests
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
 
+import docker
 from fanlab.errors import EnvironmentFailure
 
 ANSWER_WITHIN_S: Final = 60.0
