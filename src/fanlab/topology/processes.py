@@ -185,6 +185,10 @@ class ProcessBackend:
         """Nothing that the manifest does not say already."""
         return {}
 
+    def outside(self, node: NodeEndpoint) -> NodeEndpoint:
+        """The same for everybody."""
+        return node
+
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended: the warden does it, which outlives a killed fanlab."""
         await self._warden.own(folder)
