@@ -69,6 +69,9 @@ class Backend(Protocol):
     python: str  # the interpreter in a helper's argv
     bind_host: str  # what a helper listens on, to be reached by other units
 
+    def check_kind(self, kind: str) -> None:
+        """Raises ScenarioError where nodes of that kind cannot be started. Asked before anything is started."""
+
     async def open(self) -> None:
         """Get ready to start things; raises EnvironmentFailure when this machine cannot."""
 

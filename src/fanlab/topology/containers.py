@@ -70,6 +70,11 @@ class DockerBackend:
 
     # Starting
 
+    def check_kind(self, kind: str) -> None:
+        """Raises ScenarioError for a kind that there is not, or that says nothing of containers."""
+        folder = node_folder(kind)
+        read_manifest(folder).container_build(folder)
+
     async def open(self) -> None:
         """Find the engine, and make what all units need there.
 

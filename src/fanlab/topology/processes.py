@@ -73,6 +73,10 @@ class ProcessBackend:
 
     # Starting
 
+    def check_kind(self, kind: str) -> None:
+        """Raises ScenarioError for a kind that there is not, or whose node.yaml cannot be used."""
+        read_manifest(node_folder(kind))
+
     async def open(self) -> None:
         """Start the warden. Raises EnvironmentFailure if it cannot run or write its log."""
         self._client = await WardenClient.start(self._rundir.logs / "warden.log")
