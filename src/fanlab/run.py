@@ -162,6 +162,8 @@ async def _start_redis(this: _Run) -> RedisEndpoint:
     containers = ", in containers; their images are made the first time" if this.request.backend == "docker" else ""
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes{containers}"))
     await this.backend.open()
+    this.manifest["backend_facts"] = this.backend.facts()
+    _write_manifest(this)
     await prepare(this.timeline, this.backend)
     shared = this.scenario.topology.redis
     redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
