@@ -189,6 +189,15 @@ def _cut_off(_: _World, fault: PlannedFault) -> Prediction:
     return Prediction(fault.id, None, "rate × the time in which each is connected again, and what was on its way")
 
 
+def _harmless(_: _World, fault: PlannedFault) -> Prediction:
+    """subscriber-churn: others' coming and going is no business of those that stay."""
+    return Prediction(fault.id, 0.0, "a node keeps its clients apart: what others do costs nothing")
+
+
+def _refuses_pings(_: _World, fault: PlannedFault) -> Prediction:
+    return Prediction(fault.id, None, "nothing, or all of it: that depends on whether the nodes live by PING")
+
+
 def _nobody_gets_in(_: _World, fault: PlannedFault) -> Prediction:
     """redis-maxclients, by itself: who is connected stays so."""
     return Prediction(fault.id, 0.0, "who is connected to Redis stays so; only a connection lost meanwhile costs more")
@@ -209,6 +218,7 @@ _KINDS: dict[str, Callable[[_World, PlannedFault], Prediction]] = {
     "pause": _paused,
     "cpu-throttle": _slower,
     "memory-limit": _depends_on_need,
+    "subscriber-churn": _harmless,
     "partition": _slower,
     "latency": _slower,
     "bandwidth": _slower,
@@ -223,4 +233,5 @@ _KINDS: dict[str, Callable[[_World, PlannedFault], Prediction]] = {
     f"{REDIS}-kill-pubsub": _pubsub_killed,
     f"{REDIS}-output-buffer": _cut_off_when_slow,
     f"{REDIS}-maxclients": _nobody_gets_in,
+    f"{REDIS}-disk-full": _refuses_pings,
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from fanlab import __version__, clock, provenance
 from fanlab.faults.catalogue import prepare, refuse_impossible
+from fanlab.faults.fault import Means
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
 from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
@@ -92,7 +93,7 @@ async def run(request: Request, notify: Listener) -> None:
             await _compare_clocks(this, load, "before")
             await _set_epoch(this, load)
             async with _sampling(this, redis), _ticking(this, load):
-                await _measure(this, load, redis, watch, links)
+                await _measure(this, load, _means(this, redis, nodes, links), watch)
                 await _drain(this, load)
                 links.check()
                 await _sweep(this, load)
@@ -184,6 +185,12 @@ async def _system(this: _Run, redis: RedisEndpoint, links: Links) -> AsyncIterat
     this.manifest["caching_nodes"] = [node.id for node in nodes if node.cache_url is not None]
     _write_manifest(this)
     yield nodes
+
+
+def _means(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint], links: Links) -> Means:
+    by_id = {node.id: node for node in nodes}
+    plan, rundir = this.plan, this.request.rundir
+    return Means(this.backend, redis.url, links.client, by_id, plan.channels, rundir, this.scenario.seed)
 
 
 def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
@@ -291,7 +298,7 @@ async def _set_epoch(this: _Run, load: LoadSession) -> None:
     this.notify(PhaseBegan("measure", detail))
 
 
-async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint, watch: Watch, links: Links) -> None:
+async def _measure(this: _Run, load: LoadSession, means: Means, watch: Watch) -> None:
     """The timeline runs beside the load. Done when every slot is published and every fault is over."""
     zero_ns = this.zero_ns or 0
 
@@ -302,9 +309,7 @@ async def _measure(this: _Run, load: LoadSession, redis: RedisEndpoint, watch: W
     journal = FaultJournal(this.request.rundir.faults, told)
     try:
         halfway = asyncio.ensure_future(_compare_clocks_halfway(this, load))
-        faults = asyncio.ensure_future(
-            inject_all(this.timeline, zero_ns, this.backend, redis.url, journal, link=links.client)
-        )
+        faults = asyncio.ensure_future(inject_all(this.timeline, zero_ns, means, journal))
         try:
             await _publishing_ends(load, zero_ns + this.scenario.phases.measure_ns)
             timeout_ns = max(publisher.timeout_ns for publisher in this.scenario.publishers)

@@ -44,6 +44,7 @@ CASES: Final = (
     Case("pause", {**NODE, "for": "400ms"}),
     Case("cpu-throttle", {**NODE, "for": "400ms", "cores": 0.2}),
     Case("memory-limit", {**NODE, "for": "600ms", "limit": "1MB"}, 2.5),
+    Case("subscriber-churn", {**NODE, "for": "600ms", "rate": "40/s"}, 2.5),
     Case("partition", {**NODE, "for": "400ms", "link": "redis"}),
     Case("partition", {**NODE, "for": "400ms", "link": "clients", "mode": "drop"}, 2.0),
     Case("latency", {**NODE, "for": "400ms", "latency": "50ms", "jitter": "10ms"}),
@@ -59,6 +60,7 @@ CASES: Final = (
     Case("redis-client-pause", {"for": "300ms"}),
     Case("redis-output-buffer", {"for": "300ms", "limit": "64kB"}),
     Case("redis-maxclients", {"for": "300ms"}),
+    Case("redis-disk-full", {"for": "300ms"}, 2.0),
 )
 
 

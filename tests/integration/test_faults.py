@@ -1,6 +1,7 @@
 """Each fault on a real node and a real Redis: it bites, it heals, and the probes see both."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage
 from fanlab import clock
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.catalogue import FAULTS, LIMITS, prepare, refuse_impossible
+from fanlab.faults.fault import Means
 from fanlab.faults.inject import FaultJournal, inject_all
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp
@@ -52,7 +54,8 @@ class System:
         told: list[FaultStamp] = []
         journal = FaultJournal(self.rundir.faults, told.append)
         planned = PlannedFault(0, kind, target, SHORTLY_NS, for_ns, settings)
-        failures = await inject_all([planned], clock.now_ns(), self.backend, self.redis_url, journal)
+        means = Means(self.backend, self.redis_url, nodes={"node-1": self.node}, rundir=self.rundir, channels=["news"])
+        failures = await inject_all([planned], clock.now_ns(), means, journal)
         journal.close()
         assert [failure.why for failure in failures] == []
         return [stamp["stamp"] for stamp in told]
@@ -136,7 +139,7 @@ async def test_cutting_off_nobody_is_no_fault_that_took_hold(tmp_path: Path) -> 
         redis = await backend.start_redis({})
         journal = FaultJournal(rundir.faults, lambda _: None)
         planned = PlannedFault(0, "redis-kill-pubsub", REDIS, 0, 0)
-        (failure,) = await inject_all([planned], clock.now_ns(), backend, redis.url, journal)
+        (failure,) = await inject_all([planned], clock.now_ns(), Means(backend, redis.url), journal)
         journal.close()
     finally:
         await backend.close()
@@ -239,6 +242,40 @@ async def test_a_full_redis_lets_nobody_in_and_keeps_whom_it_has(system: System)
     await client.close()
 
 
+async def test_a_full_disk_refuses_pings_and_writes_and_lets_publishes_through(system: System) -> None:
+    async with Redis.from_url(system.redis_url) as redis:
+        fault = asyncio.create_task(system.inject("redis-disk-full", REDIS, 2 * clock.NS_PER_S))
+        with pytest.raises(RedisError, match="No space left on device"):
+            await ping_until(fault, redis)
+        with pytest.raises(RedisError, match="No space left on device"):
+            await redis.set("a", "b")
+        assert await redis.publish("nobody", "hears it") == 0
+        assert await fault == ALL_FOUR
+        assert await redis.set("a", "b")
+        assert await redis.config_get("appendonly") == {"appendonly": "no"}
+        assert await redis.keys("fanlab*") == []
+    assert list((system.rundir.path / "redis").glob("appendonly*/*")) == []
+
+
+async def test_others_come_and_go_and_those_that_stay_notice_nothing(system: System) -> None:
+    client = await system.subscribed()
+    settings = {"rate_per_s": 100.0, "stay_ns": 50 * clock.NS_PER_MS}
+    fault = asyncio.create_task(system.inject("subscriber-churn", "node-1", 2 * clock.NS_PER_S, **settings))
+    sent = 0
+    while not fault.done():
+        sent += 1
+        assert await system.publish(str(sent)) == 1
+        assert await asyncio.wait_for(client.recv(), 5) == str(sent)
+    assert await fault == ALL_FOUR
+    last = json.loads((system.rundir.journal / "churn-0.jsonl").read_text().splitlines()[-1])
+    assert last["subscribed"] > 20
+    assert (last["failed"], last["skipped"], last["here"]) == (0, 0, 0)
+    async with Redis.from_url(system.redis_url) as redis, asyncio.timeout(10):
+        while await redis.pubsub_channels("churn-*"):
+            await asyncio.sleep(0.02)
+    await client.close()
+
+
 async def test_a_run_that_is_given_up_heals_what_it_broke(system: System) -> None:
     async with Redis.from_url(system.redis_url) as redis:
         before = await redis.config_get("client-output-buffer-limit")
@@ -249,7 +286,9 @@ async def test_a_run_that_is_given_up_heals_what_it_broke(system: System) -> Non
             PlannedFault(1, "pause", "node-1", 0, 60 * clock.NS_PER_S),
             PlannedFault(2, "crash", "node-1", 3600 * clock.NS_PER_S, None),
         ]
-        injecting = asyncio.create_task(inject_all(timeline, clock.now_ns(), system.backend, system.redis_url, journal))
+        injecting = asyncio.create_task(
+            inject_all(timeline, clock.now_ns(), Means(system.backend, system.redis_url), journal)
+        )
         async with asyncio.timeout(10):
             while [stamp["stamp"] for stamp in told].count("confirmed") < 2:
                 await asyncio.sleep(0.005)
@@ -294,6 +333,12 @@ async def test_limits_are_prepared_for_whom_the_timeline_limits_and_nobody_else(
 async def publish_until(done: asyncio.Task[Any], system: System) -> None:
     while not done.done():
         await system.publish("who is there?")
+        await asyncio.sleep(0.005)
+
+
+async def ping_until(done: asyncio.Task[Any], redis: "Redis") -> None:
+    while not done.done():
+        await redis.ping()
         await asyncio.sleep(0.005)
 
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from conftest import free_port
 from fanlab import clock, sampler
 from fanlab.errors import EnvironmentFailure
+from fanlab.faults.fault import Means
 from fanlab.faults.inject import FaultJournal, inject_all
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.witness import read_witness
@@ -47,7 +48,7 @@ class System:
     async def kill_pubsub(self) -> list[str]:
         journal = FaultJournal(self.rundir.faults, lambda _: None)
         planned = PlannedFault(0, "redis-kill-pubsub", REDIS, 0, 0)
-        failures = await inject_all([planned], clock.now_ns(), self.backend, self.redis.url, journal)
+        failures = await inject_all([planned], clock.now_ns(), Means(self.backend, self.redis.url), journal)
         journal.close()
         return [failure.why for failure in failures]
 

@@ -4,15 +4,17 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from fanlab import clock
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults import catalogue, inject
-from fanlab.faults.fault import Target
+from fanlab.faults.fault import Means, Target
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp
+from fanlab.topology.backend import Backend
 
 
 @dataclass
@@ -52,7 +54,8 @@ def run(
     told: list[FaultStamp] = []
     journal = inject.FaultJournal(tmp_path / "faults.jsonl", told.append)
     planned = PlannedFault(0, "crash", "node-1", at_ns=2_000_000, for_ns=for_ns)
-    failures = asyncio.run(inject.inject_all([planned], clock.now_ns(), None, "redis://127.0.0.1", journal))  # type: ignore[arg-type]
+    means = Means(cast("Backend", None), "redis://127.0.0.1")
+    failures = asyncio.run(inject.inject_all([planned], clock.now_ns(), means, journal))
     journal.close()
     return failures, told
 

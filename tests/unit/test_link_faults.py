@@ -10,7 +10,7 @@ import pytest
 
 from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.faults.catalogue import FAULTS, LINK_OF
-from fanlab.faults.fault import Fault, Target
+from fanlab.faults.fault import Fault, Means
 from fanlab.faults.inject import made
 from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
@@ -86,7 +86,7 @@ def planned(fault: dict[str, Any]) -> PlannedFault:
 
 
 def on(link: NotingLink, fault: dict[str, Any]) -> Fault:
-    return made(planned(fault), cast("Backend", Answering()), "redis://r", cast("LinkClient", link))
+    return made(planned(fault), Means(cast("Backend", Answering()), "redis://r", cast("LinkClient", link)))
 
 
 PARTITION = {"kind": "partition", "for": "1s"}
@@ -200,12 +200,11 @@ async def test_a_reset_needs_connections_and_heals_when_there_are_as_many_again(
 
 async def test_without_a_link_a_network_fault_is_fanlabs_own_mistake() -> None:
     with pytest.raises(HarnessError, match="no link was laid for node-1/clients"):
-        await made(planned(PARTITION), cast("Backend", Answering()), "redis://r").inject()
+        await made(planned(PARTITION), Means(cast("Backend", Answering()), "redis://r")).inject()
 
 
 def test_each_network_fault_is_one_that_can_be_done() -> None:
     assert set(LINK_OF) < set(FAULTS)
-    assert Target(cast("Backend", None), "node-1", "redis://r").link is None
 
 
 async def test_only_the_links_that_faults_name_are_led_through_the_proxy(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fanlab.faults.memory_limit import MemoryLimit
 from fanlab.faults.partition import Partition
 from fanlab.faults.pause import Pause
 from fanlab.faults.redis_client_pause import RedisClientPause
+from fanlab.faults.redis_disk_full import RedisDiskFull
 from fanlab.faults.redis_kill_pubsub import RedisKillPubsub
 from fanlab.faults.redis_maxclients import RedisMaxClients
 from fanlab.faults.redis_output_buffer import RedisOutputBuffer
@@ -22,6 +23,7 @@ from fanlab.faults.restart import Restart
 from fanlab.faults.slicing import Slicing
 from fanlab.faults.slow_clients import SlowClients
 from fanlab.faults.stop import Stop
+from fanlab.faults.subscriber_churn import SubscriberChurn
 from fanlab.faults.timeline import PlannedFault
 from fanlab.topology.backend import Backend, Need
 
@@ -32,6 +34,7 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "restart": Restart,
     "cpu-throttle": CpuThrottle,
     "memory-limit": MemoryLimit,
+    "subscriber-churn": SubscriberChurn,
     "partition": Partition,
     "latency": Latency,
     "bandwidth": Bandwidth,
@@ -46,12 +49,14 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "redis-client-pause": RedisClientPause,
     "redis-output-buffer": RedisOutputBuffer,
     "redis-maxclients": RedisMaxClients,
+    "redis-disk-full": RedisDiskFull,
 }
 NEEDS: Final = {
     "cpu-throttle": Need.CPU_LIMIT,
     "memory-limit": Need.MEMORY_LIMIT,
     "redis-restart": Need.OWN_REDIS,
     "redis-pause": Need.OWN_REDIS,
+    "redis-disk-full": Need.OWN_REDIS,
 }
 HEALED_BY_STARTING: Final = ("crash", "stop", "restart", "memory-limit", "redis-restart")
 LINK_OF: Final[dict[str, Callable[[PlannedFault], str]]] = {  # which of a node's links a kind acts on

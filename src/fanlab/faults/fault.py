@@ -1,24 +1,46 @@
 """What a fault is: something done to a unit, a probe that it bit, its undoing, and a probe that it healed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from fanlab.link.client import LinkClient
-from fanlab.topology.backend import Backend
+from fanlab.rundir import RunDir
+from fanlab.topology.backend import Backend, NodeEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """By what means faults act on a run's system: the same for all of them."""
+
+    backend: Backend
+    redis_url: str
+    link: LinkClient | None = None  # controls of the proxies; None: the run laid none
+    nodes: Mapping[str, NodeEndpoint] = field(default_factory=dict)  # as helpers reach them
+    channels: Sequence[str] = ()  # of the plan
+    rundir: RunDir | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a fault acts on, and by what means."""
 
-    backend: Backend
+    means: Means
     unit: str
-    redis_url: str
     id: int = 0  # of the planned fault
-    link: LinkClient | None = None  # controls of the proxies; None: the run laid none
     for_ns: int | None = None  # how long it is to last; None: to the end
     settings: Mapping[str, Any] = field(default_factory=dict)  # what else the scenario says of the fault
+
+    @property
+    def backend(self) -> Backend:
+        """Starts, stops and probes units."""
+        return self.means.backend
+
+    @property
+    def redis_url(self) -> str:
+        """Where fanlab's own process reaches Redis."""
+        return self.means.redis_url
 
 
 class Fault(Protocol):

@@ -19,11 +19,9 @@ from redis.exceptions import RedisError
 from fanlab import clock
 from fanlab.errors import FanlabError
 from fanlab.faults.catalogue import FAULTS, HEALED_BY_STARTING
-from fanlab.faults.fault import Closing, Fault, Target
+from fanlab.faults.fault import Closing, Fault, Means, Target
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp, StampName
-from fanlab.link.client import LinkClient
-from fanlab.topology.backend import Backend
 
 PROBE_EVERY_S = 0.005
 BITE_DEADLINE_S = 10.0
@@ -59,20 +57,14 @@ class FaultJournal:
 
 
 async def inject_all(
-    timeline: Sequence[PlannedFault],
-    zero_ns: int,
-    backend: Backend,
-    redis_url: str,
-    journal: FaultJournal,
-    *,
-    link: LinkClient | None = None,
+    timeline: Sequence[PlannedFault], zero_ns: int, means: Means, journal: FaultJournal
 ) -> list[FaultFailure]:
     """Run the whole timeline; returns when every fault has bitten, and healed where it is to heal, or could not.
 
     When it is cancelled, what has been broken is healed first, as far as ABORT_HEAL_S allows. What is gone stays so: it
     would be started only to be ended with the others.
     """
-    injections = [_Injection(planned, made(planned, backend, redis_url, link), journal) for planned in timeline]
+    injections = [_Injection(planned, made(planned, means), journal) for planned in timeline]
     tasks = [asyncio.ensure_future(injection.run(zero_ns)) for injection in injections]
     if not tasks:
         return []
@@ -85,10 +77,9 @@ async def inject_all(
     return [failure for task in tasks if (failure := task.result()) is not None]
 
 
-def made(planned: PlannedFault, backend: Backend, redis_url: str, link: LinkClient | None = None) -> Fault:
+def made(planned: PlannedFault, means: Means) -> Fault:
     """The planned fault as something that can be done."""
-    target = Target(backend, planned.target, redis_url, planned.id, link, planned.for_ns, planned.settings)
-    return FAULTS[planned.kind](target)
+    return FAULTS[planned.kind](Target(means, planned.target, planned.id, planned.for_ns, planned.settings))
 
 
 @dataclass(slots=True)

@@ -92,9 +92,9 @@ class LinkToxic:
 
     def control(self) -> LinkClient:
         """The link's controls. Raises HarnessError where the run laid none."""
-        if self.target.link is None:
+        if self.target.means.link is None:
             raise HarnessError(f"no link was laid for {self.proxy}")
-        return self.target.link
+        return self.target.means.link
 
     def _held(self, state: ProxyState) -> list[ToxicState]:
         names = {self._name(number) for number in range(len(self.toxics()))}

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from fanlab.clock import NS_PER_MS, NS_PER_S
-from fanlab.scenario.values import DurationNs, Name, Part, SizeBytes
+from fanlab.scenario.values import DurationNs, Name, Part, RatePerS, SizeBytes
 
 LIFE = "life"  # whether the unit runs at all
 SETTINGS = "settings"  # what Redis was told with CONFIG SET, which a restart undoes
@@ -196,6 +196,18 @@ class ReconnectStorm(OnLinks):
     target: Name | list[Name] = Field("all", description="A node, a list of nodes, or `one`, `minority`, `all`.")
 
 
+class SubscriberChurn(OnNodes):
+    """Other clients come and go at a node: connect, subscribe, and leave, half of them without a goodbye.
+
+    They are no part of the account. What they may do to those that are is what this fault asks.
+    """
+
+    kind: Literal["subscriber-churn"]
+    rate_per_s: RatePerS = Field(50.0, alias="rate", description="How many come in a second, at each node.")
+    stay_ns: DurationNs = Field(200 * NS_PER_MS, alias="stay", description="How long each stays, on average.")
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it stops; by default not at all.")
+
+
 class RedisRestart(FaultPart):
     """Redis is killed (SIGKILL) and started again `for` later, empty: Pub/Sub has nothing to restore."""
 
@@ -251,10 +263,19 @@ class RedisMaxClients(FaultPart):
     for_ns: DurationNs = Field(alias="for", description="When the old limit holds again.")
 
 
+class RedisDiskFull(FaultPart):
+    """Redis' append-only file meets a full disk: it refuses writes, and PING with them, which health checks live by."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({SETTINGS})
+
+    kind: Literal["redis-disk-full"]
+    for_ns: DurationNs = Field(alias="for", description="When there is room again.")
+
+
 RedisFault: TypeAlias = (
-    RedisRestart | RedisPause | RedisKillPubsub | RedisClientPause | RedisOutputBuffer | RedisMaxClients
+    RedisRestart | RedisPause | RedisKillPubsub | RedisClientPause | RedisOutputBuffer | RedisMaxClients | RedisDiskFull
 )
-NodesFault: TypeAlias = NodeFault | NodeRestart | CpuThrottle | MemoryLimit
+NodesFault: TypeAlias = NodeFault | NodeRestart | CpuThrottle | MemoryLimit | SubscriberChurn
 LinksFault: TypeAlias = (
     Partition | Latency | Bandwidth | Slicing | HalfOpen | SlowClients | ConnectionReset | ReconnectStorm
 )

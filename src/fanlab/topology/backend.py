@@ -102,6 +102,9 @@ class Backend(Protocol):
     def facts(self) -> dict[str, Any]:
         """What the manifest is to say of it, beside its name."""
 
+    async def execute(self, unit: str, argv: Sequence[str]) -> int:
+        """Run a short command where a unit's files are, as the unit's user; returns its exit status."""
+
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended, even if fanlab is killed. Helpers started later see it."""
 

@@ -184,6 +184,17 @@ class DockerBackend:
         await self._start(unit)
         return self._process(name).pid
 
+    async def execute(self, unit: str, argv: Sequence[str]) -> int:
+        """Run a short command in a unit's container, as its user; returns its exit status."""
+        id_ = self._unit(unit).id
+
+        def run(api: Any) -> int:
+            made = api.exec_create(id_, list(argv))["Id"]
+            api.exec_start(made)
+            return int(api.exec_inspect(made)["ExitCode"])
+
+        return int(await self._site.engine.ask(f"run a command in {unit}", run))
+
     def host_of(self, unit: str) -> str:
         """The unit's address on the run's network, which it has before it starts and keeps."""
         return self._site.addresses.of(unit)

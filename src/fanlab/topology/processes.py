@@ -69,6 +69,7 @@ class ProcessBackend:
         self._client: WardenClient | None = None
         self._units: dict[str, _Unit] = {}
         self._reservations: list[Reservation] = []
+        self._executed = 0
         self._groups: dict[tuple[str, Need], Group] = {}
 
     # Starting
@@ -176,6 +177,14 @@ class ProcessBackend:
         unit = _Unit(list(argv), {**os.environ, **env}, Path.cwd(), log)
         await self._start(name, unit)
         return unit.pid
+
+    async def execute(self, unit: str, argv: Sequence[str]) -> int:
+        """Run a short command in a unit's folder and environment; what it prints goes to the unit's log."""
+        of = self._unit(unit)
+        self._executed += 1
+        name = f"{unit}-command-{self._executed}"
+        await self._warden.spawn(name, argv, env=of.env, cwd=of.cwd, log=of.log)
+        return (await self._warden.wait_exit(name)).status
 
     def host_of(self, unit: str) -> str:  # noqa: ARG002 - one for all
         """By what address others reach a unit."""
