@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -56,15 +56,16 @@ def cli() -> None:
     """
 
 
+_backend_option = click.option(
+    "--backend",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="What the system is made of: local processes, or containers at a Docker engine on this machine.",
+)
 _run_options = (
     *_scenario_options,
-    click.option(
-        "--backend",
-        type=click.Choice(["process", "docker"]),
-        default="process",
-        show_default=True,
-        help="What the system is made of: local processes, or containers at a Docker engine on this machine.",
-    ),
+    _backend_option,
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
     ),
@@ -253,14 +254,17 @@ def init(file: Path) -> None:
 @cli.command()
 @click.argument("file")
 @_with(_scenario_options)
+@_backend_option
 @click.option("--redis-url", help="Use this Redis instead of starting one (loopback only).")
-def up(file: str, overrides: Sequence[str], seed: int | None, redis_url: str | None) -> None:
+def up(
+    file: str, overrides: Sequence[str], seed: int | None, redis_url: str | None, backend: Literal["process", "docker"]
+) -> None:
     """Start FILE's system, leave it running, and print its addresses. `fanlab down` ends it."""
     from fanlab import manual
     from fanlab.scenario.plan import make_plan
 
     scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
-    state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
+    state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url, backend=backend))
     click.echo(f"redis   {state.redis_url}")
     for node in state.nodes:
         click.echo(f"{node.id:7} {node.ws_url}   {node.http_url}")

@@ -1,6 +1,5 @@
 """What `fanlab doctor` looks at: whether this machine can run scenarios, and what to do where it cannot."""
 
-import os
 import resource
 import shutil
 import sys
@@ -12,9 +11,11 @@ from typing import Literal
 from fanlab import provenance
 from fanlab.errors import EnvironmentFailure
 from fanlab.topology import redis
+from fanlab.topology.engine import connect, named_host
 
 _ENOUGH_FILES = 4096
 _ENOUGH_BYTES = 500_000_000
+_ENGINE_WITHIN_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +78,11 @@ def _disk(directory: Path) -> Finding:
 
 
 def _docker() -> Finding:
-    where = os.environ.get("DOCKER_HOST") or shutil.which("docker")
-    return Finding("note", f"Docker: {where or 'not found'}; not used: every scenario runs as local processes")
+    """Never bad: only --backend docker needs an engine."""
+    try:
+        client = connect(_ENGINE_WITHIN_S)
+    except EnvironmentFailure as error:
+        return Finding("note", f"{error.message}; every scenario runs as local processes", error.hint)
+    version, host = client.version().get("Version", "of some version"), named_host()
+    client.close()
+    return Finding("ok", f"a Docker engine {version} at {host}, for --backend docker")

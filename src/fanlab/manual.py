@@ -33,8 +33,8 @@ from fanlab.errors import EnvironmentFailure
 from fanlab.rundir import RunDir, write_json
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan
-from fanlab.topology.backend import NodeEndpoint
-from fanlab.topology.processes import ProcessBackend
+from fanlab.topology.backend import Limits, NodeEndpoint
+from fanlab.topology.choose import BackendName, make_backend
 from fanlab.topology.redis import redact
 from fanlab.topology.warden import read_stat
 
@@ -61,7 +61,9 @@ class UpState:
     nodes: tuple[NodeEndpoint, ...]
 
 
-async def up(scenario: Scenario, plan: Plan, *, redis_url: str | None = None) -> UpState:
+async def up(
+    scenario: Scenario, plan: Plan, *, redis_url: str | None = None, backend: BackendName = "process"
+) -> UpState:
     """Start Redis and the plan's nodes, and leave them running.
 
     Raises EnvironmentFailure if something is up already or being started, and whatever starting it raises; then
@@ -74,15 +76,16 @@ async def up(scenario: Scenario, plan: Plan, *, redis_url: str | None = None) ->
                 f"{running.scenario} is up already, since {running.started_utc}", hint="end it with `fanlab down`"
             )
         rundir = _fresh(folder / "system")
-        backend = ProcessBackend(rundir, redis_url=redis_url)
+        started = make_backend(backend, rundir, redis_url=redis_url)
         try:
-            await backend.open()
-            redis = await backend.start_redis(scenario.topology.redis.config)
+            await started.open()
+            shared = scenario.topology.redis
+            redis = await started.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
             async with asyncio.TaskGroup() as group:
-                starting = [group.create_task(backend.start_node(node)) for node in plan.nodes]
+                starting = [group.create_task(started.start_node(node)) for node in plan.nodes]
             state = UpState(
-                warden_pid=backend.warden_pid,
-                warden_start=_start_mark(backend.warden_pid) or "",
+                warden_pid=started.warden_pid,
+                warden_start=_start_mark(started.warden_pid) or "",
                 boot_id=clock.boot_id(),
                 started_utc=clock.utc_stamp(),
                 scenario=scenario.name,
@@ -90,15 +93,15 @@ async def up(scenario: Scenario, plan: Plan, *, redis_url: str | None = None) ->
                 redis_url=redis.url,
                 redis_source=redis.source,
                 redis_version=redis.version,
-                nodes=tuple(task.result() for task in starting),
+                nodes=tuple(started.outside(task.result()) for task in starting),
             )
             # Before the warden lets go: from there on nothing but this file knows of it.
             write_json(_state_file(folder), {"schema_version": _SCHEMA_VERSION, **asdict(state)})
-            await backend.detach()
+            await started.detach()
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
-            await backend.close()  # nothing to close once detached
+            await started.close()  # nothing to close once detached
     return state
 
 

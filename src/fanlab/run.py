@@ -30,7 +30,6 @@ from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan, make_plan
 from fanlab.topology.backend import REDIS, Backend, Limits, NodeEndpoint, RedisEndpoint
 from fanlab.topology.choose import BackendName, make_backend
-from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.redis import redact
 from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
@@ -159,11 +158,13 @@ def _prepare(request: Request, notify: Listener) -> _Run:
 async def _start_redis(this: _Run) -> RedisEndpoint:
     """Redis comes before all others. A node.yaml that cannot be used is told before anything is started."""
     for kind in sorted({node.kind for node in this.plan.nodes}):
-        read_manifest(node_folder(kind))
+        this.backend.check_kind(kind)
     refuse_impossible(this.timeline, this.backend)
     containers = ", in containers; their images are made the first time" if this.request.backend == "docker" else ""
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes{containers}"))
     await this.backend.open()
+    this.manifest["backend_facts"] = this.backend.facts()
+    _write_manifest(this)
     await prepare(this.timeline, this.backend)
     shared = this.scenario.topology.redis
     redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fanlab.topology.labels import RUN, UNIT
-from support.docker_runs import Labelled, command, eventually
+from fanlab.topology.labels import UNIT
+from support.docker_runs import Labelled, command, eventually, run_id_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
@@ -39,17 +39,15 @@ def bystander(engine: Any, tmp_path: Path) -> Iterator[str]:
 def test_nothing_is_left_of_a_killed_run_and_a_bystander_lives(
     labelled: Labelled, bystander: str, tmp_path: Path, stage: str, signum: signal.Signals
 ) -> None:
-    before = {each["Labels"][RUN] for each in labelled.containers()}
-    argv = [*command("quickstart", out=tmp_path / "run"), "--no-progress"]
+    out = tmp_path / "run"
+    argv = [*command("quickstart", out=out), "--no-progress"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
 
         def come_so_far() -> str | None:
             assert process.poll() is None, "the run ended before it was to be killed"
-            units: dict[str, set[str]] = {}
-            for each in labelled.containers():
-                units.setdefault(each["Labels"][RUN], set()).add(each["Labels"][UNIT])
-            ours = [run_id for run_id, names in units.items() if run_id not in before and names >= STAGES[stage]]
-            return ours[0] if ours else None
+            run_id = run_id_of(out)
+            units = {each["Labels"][UNIT] for each in labelled.containers(run_id)} if run_id else set()
+            return run_id if units >= STAGES[stage] else None
 
         run_id = eventually(come_so_far, 300, f"a run that is {stage}")
         process.send_signal(signum)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanlab.topology.labels import OWNER, RUN, UNIT, Owner
-from support.docker_runs import Labelled, command, eventually, fanlab, summary_of
+from support.docker_runs import Labelled, command, eventually, fanlab, run_id_of, summary_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
@@ -85,7 +85,7 @@ def test_eight_throttled_nodes_at_once_and_what_their_containers_may_do(
     argv = [*command(str(scenario), "--json", "--trace", "--workers", str(WORKERS), out=out), "--no-progress"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            run_id = eventually(lambda: _run_id(out), 300, "the system to be up")
+            run_id = eventually(lambda: run_id_of(out, status="running"), 300, "the system to be up")
             units = NODES + WORKERS + len(("redis", "load-master", "witness"))
             eventually(lambda: len(labelled.containers(run_id)) == units, 60, "all containers")
             found = [engine.inspect_container(each["Id"]) for each in labelled.containers(run_id)]
@@ -115,15 +115,6 @@ def test_eight_throttled_nodes_at_once_and_what_their_containers_may_do(
     assert set(by_unit["node-1"]["HostConfig"]["PortBindings"]) == {PORT_OF_NODES}
     assert {mount["Destination"] for mount in by_unit["node-1"]["Mounts"]} == {"/journal/node-1.jsonl"}
     assert labelled.everything(run_id) == []
-
-
-def _run_id(out: Path) -> str | None:
-    """Once the manifest says that the load has been told when to begin."""
-    try:
-        manifest = json.loads((out / "manifest.json").read_text())
-    except FileNotFoundError:
-        return None
-    return manifest["backend_facts"].get("run_id") if manifest["status"] == "running" else None
 
 
 def _is_confined(container: dict[str, Any], network: str) -> None:

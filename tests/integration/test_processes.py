@@ -16,7 +16,7 @@ from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure, Scenari
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import processes, redis, warden, wardenclient
-from fanlab.topology.backend import REDIS, Backend, UnitState
+from fanlab.topology.backend import REDIS, Backend, Limits, UnitState
 from fanlab.topology.processes import ProcessBackend
 
 pytestmark = pytest.mark.system
@@ -309,6 +309,16 @@ async def test_a_black_box_is_told_no_journal(backend, write_node):
     assert not node.journals
     node = await backend.start_node(NodeSpec(1, "node-2", write_node("mute", script), {}, journal=False))
     assert not node.journals
+
+
+@pytest.mark.parametrize("limit", [{"cpus": 0.5}, {"memory_bytes": 64_000_000}])
+async def test_limits_from_the_start_are_refused_and_a_container_is_offered(backend, write_node, limit):
+    with pytest.raises(EnvironmentFailure, match="`cpus` and `memory` of redis need a container") as caught:
+        await backend.start_redis({}, limits=Limits(**limit))
+    assert "--backend docker" in (caught.value.hint or "")
+    await backend.start_redis({})
+    with pytest.raises(EnvironmentFailure, match="of node-1 need a container"):
+        await backend.start_node(NodeSpec(0, "node-1", write_node("good"), {}, **limit))
 
 
 # Redis

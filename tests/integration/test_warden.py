@@ -197,6 +197,60 @@ async def test_shutdown_asks_first(folder):
     await client.shutdown(0.5)
 
 
+# Appends: its name, a variable, where it runs, whether a folder is there still, and a process.
+NOTE = """
+import os, sys
+notes, name, *paths = sys.argv[1:]
+there = [str(os.path.exists(path)) for path in paths]
+with open(notes, "a") as file:
+    print(name, os.environ.get("WHO", "nobody"), os.getcwd(), *there, file=file)
+"""
+
+
+async def test_commands_at_the_end_run_last_told_first_when_every_process_is_gone(folder):
+    client = await WardenClient.start(folder / "warden.log")
+    private = folder / "private"
+    private.mkdir()
+    await client.own(private)
+    argv = [*PYTHON, str(folder / "stubborn.py"), "0"]
+    pid = await client.spawn("unit", argv, env={}, cwd=folder, log=folder / "log")
+    for name in ("second", "first"):
+        note = [*PYTHON, "-c", NOTE, str(folder / "notes"), name, str(private), f"/proc/{pid}"]
+        await client.at_end(note, {"WHO": "us"})
+    await client.shutdown(0.2)
+    assert (folder / "notes").read_text() == "first us / True False\nsecond us / True False\n"
+    assert not private.exists()
+
+
+async def test_a_command_at_the_end_that_fails_is_in_the_log_and_stops_no_other(folder):
+    client = await WardenClient.start(folder / "warden.log")
+    await client.at_end([*PYTHON, "-c", NOTE, str(folder / "notes"), "still"], {})
+    await client.at_end([*PYTHON, "-c", "print('its words', flush=True); raise SystemExit(3)"], {})
+    await client.at_end([str(folder / "no-such-program")], {})
+    await client.shutdown(0.0)
+    assert (folder / "notes").read_text() == "still nobody /\n"
+    log = (folder / "warden.log").read_text()
+    assert "its words" in log
+    assert "ended with 3" in log
+    assert "no-such-program" in log
+
+
+def test_commands_at_the_end_run_though_the_harness_was_killed(folder, mark):
+    script = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom fanlab.topology.wardenclient import WardenClient\n"
+        "async def main(folder):\n"
+        "    client = await WardenClient.start(folder / 'warden.log')\n"
+        f"    await client.at_end([*{PYTHON!r}, '-c', {NOTE!r}, str(folder / 'notes'), 'killed'], {{}})\n"
+        "    print('told', flush=True)\n    await asyncio.sleep(600)\n"
+        "asyncio.run(main(Path(sys.argv[1])))\n"
+    )
+    (folder / "harness.py").write_text(script)
+    harness = start_harness(folder, mark, until=b"told\n")
+    end(harness)
+    assert holds(lambda: (folder / "notes").exists() and (folder / "notes").read_text() == "killed nobody /\n")
+    assert holds(lambda: not marked(mark), 5), marked(mark)
+
+
 async def test_what_a_child_is_given(client, folder):
     """Empty stdin, output in the log, no descriptor of ours, default signals, its own group, the stated environment."""
     script = (

@@ -38,6 +38,16 @@ def summary_of(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     return summary
 
 
+def run_id_of(out: Path, *, status: str | None = None) -> str | None:
+    """By which its objects are labelled; None before the run has come so far (by its manifest's `status`)."""
+    try:
+        manifest = json.loads((out / "manifest.json").read_text())
+    except FileNotFoundError:
+        return None
+    found: str | None = manifest["backend_facts"].get("run_id")
+    return found if status in (None, manifest["status"]) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """What the engine has that bears a run's label."""

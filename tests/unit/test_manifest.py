@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from fanlab import resources
 from fanlab.errors import ScenarioError
-from fanlab.topology.manifest import node_folder, read_manifest
+from fanlab.scenario.plan import NodeSpec
+from fanlab.topology.manifest import ContainerBuild, node_folder, read_manifest
 
 GOOD = """\
 kind: tiny
@@ -128,3 +129,47 @@ def test_a_folder_of_kinds_names_them_by_their_path(tmp_path, monkeypatch):
 def test_kinds_on_offer_are_told_in_a_line():
     assert resources.on_offer(["b", "many/x", "a", "many/y"]) == "a, b, many/… (2 kinds)"
     assert resources.on_offer([]) == ""
+
+
+def test_how_containers_are_made_of_it(folder):
+    (folder / "node.yaml").write_text(GOOD)
+    manifest = read_manifest(folder)
+    with pytest.raises(ScenarioError, match="neither a Dockerfile nor a `container` part"):
+        manifest.container_build(folder)
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    assert manifest.container_build(folder) == ContainerBuild(
+        dockerfile="Dockerfile", context=".", argv=None, port=8765
+    )
+    (folder / "node.yaml").write_text(GOOD + "container: {context: .., argv: [node, server.js], port: 3000}\n")
+    build = read_manifest(folder).container_build(folder)
+    assert (build.context, build.argv, build.port) == ("..", ("node", "server.js"), 3000)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("{port: 80}", "container.port: Input should be greater than or equal to 1024"),
+        ("{argv: []}", "container.argv: "),
+        ("{image: x}", "container.image: unknown key"),
+    ],
+)
+def test_a_container_part_that_cannot_be_used(folder, part, said):
+    assert said in problems(folder, GOOD + f"container: {part}\n")
+
+
+def test_what_a_node_is_told(folder):
+    (folder / "node.yaml").write_text(GOOD)
+    manifest = read_manifest(folder)
+    where = {"host": "0.0.0.0", "port": 8765, "redis_url": "redis://r", "journal": "/journal/n.jsonl"}
+    told = manifest.told(NodeSpec(0, "n", "tiny", {"MINE": "1"}), **where)
+    assert told == {
+        "MINE": "1",
+        "HOST": "0.0.0.0",
+        "PORT": "8765",
+        "REDIS_URL": "redis://r",
+        "NODE_ID": "n",
+        "JOURNAL": "/journal/n.jsonl",
+    }
+    assert "JOURNAL" not in manifest.told(NodeSpec(0, "n", "tiny", {}, journal=False), **where)
+    with pytest.raises(ScenarioError, match=r"topology\.nodes\.env\.PORT: fanlab sets this variable"):
+        manifest.told(NodeSpec(0, "n", "tiny", {"PORT": "1"}), **where)

@@ -5,6 +5,7 @@ from datetime import datetime
 import pytest
 
 from fanlab import clock
+from fanlab.rediswatch import owners_by_address
 from fanlab.subscribers import Killed, Listed, Subscribers, on_our_clock, parse_killed, parse_listed
 
 CLIENT = (
@@ -120,3 +121,13 @@ def test_a_killed_box_is_known_again_and_a_stranger_is_nobodys() -> None:
     }  # fmt: skip
     assert book.killed(150, Killed((), 6, "x", "node-1", 1))["node"] == "node-1"  # killed before it was ever listed
     assert book.killed(150, Killed((), 7, "x", "", 1))["node"] is None
+
+
+def test_a_black_box_with_an_address_of_its_own_is_known_by_it() -> None:
+    listed = [
+        Listed(1, "172.20.0.4:50001", "", 1, 0),
+        Listed(2, "172.20.0.9:50001", "", 1, 0),
+        Listed(3, "[fd00::4]:50001", "", 1, 0),
+    ]
+    addresses = {"172.20.0.4": "node-1", "fd00::4": "node-2"}
+    assert owners_by_address(listed, addresses) == {1: "node-1", 3: "node-2"}

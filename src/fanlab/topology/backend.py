@@ -69,6 +69,9 @@ class Backend(Protocol):
     python: str  # the interpreter in a helper's argv
     bind_host: str  # what a helper listens on, to be reached by other units
 
+    def check_kind(self, kind: str) -> None:
+        """Raises ScenarioError where nodes of that kind cannot be started. Asked before anything is started."""
+
     async def open(self) -> None:
         """Get ready to start things; raises EnvironmentFailure when this machine cannot."""
 
@@ -104,6 +107,16 @@ class Backend(Protocol):
 
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended, even if fanlab is killed. Helpers started later see it."""
+
+    def outside(self, node: NodeEndpoint) -> NodeEndpoint:
+        """The node as people on this machine reach it."""
+
+    @property
+    def warden_pid(self) -> int:
+        """The process that ends everything when it is sent SIGTERM."""
+
+    async def detach(self) -> None:
+        """Leave everything running for good; the warden has it. What is left of this object is of no use."""
 
     def helpers(self) -> dict[str, int]:
         """The running helpers' names and pids."""

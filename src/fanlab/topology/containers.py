@@ -23,7 +23,7 @@ from fanlab.topology.containerprocess import ContainerProcess
 from fanlab.topology.containerspec import PERIOD_US, ContainerSpec, Published
 from fanlab.topology.dockersite import Site, open_site
 from fanlab.topology.manifest import node_folder, read_manifest
-from fanlab.topology.ports import Reservation, reserve
+from fanlab.topology.ports import HOST, Reservation, reserve
 from fanlab.topology.processes import tail
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.sharedfiles import NODE_JOURNALS
@@ -69,6 +69,11 @@ class DockerBackend:
         self._redis_url: str | None = None
 
     # Starting
+
+    def check_kind(self, kind: str) -> None:
+        """Raises ScenarioError for a kind that there is not, or that says nothing of containers."""
+        folder = node_folder(kind)
+        read_manifest(folder).container_build(folder)
 
     async def open(self) -> None:
         """Find the engine, and make what all units need there.
@@ -197,6 +202,19 @@ class DockerBackend:
     def address(self, unit: str) -> str | None:
         """The same: others see it connect from there, and nobody else."""
         return self.host_of(unit)
+
+    def outside(self, node: NodeEndpoint) -> NodeEndpoint:
+        """The node at the port on 127.0.0.1 that its container publishes."""
+        published = self._unit(node.id).spec.published
+        if published is None:
+            raise HarnessError(f"{node.id} publishes no port")
+        inside, here = f"//{self.host_of(node.id)}:{published.port}", f"//{HOST}:{published.host_port}"
+        return replace(
+            node,
+            ws_url=node.ws_url.replace(inside, here, 1),
+            http_url=node.http_url.replace(inside, here, 1),
+            cache_url=None if node.cache_url is None else node.cache_url.replace(inside, here, 1),
+        )
 
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended. Helpers started later see it."""
@@ -332,6 +350,17 @@ class DockerBackend:
 
     # Ending
 
+    @property
+    def warden_pid(self) -> int:
+        """The process that answers for all containers."""
+        return self._site.warden.pid
+
+    async def detach(self) -> None:
+        """Leave everything running; from here on the engine keeps what containers say (`docker logs`)."""
+        await self._site.warden.detach()
+        self._opened = None
+        self._release()
+
     async def close(self) -> None:
         """End everything that was started, nodes and helpers before Redis, and remove it. Repeatable.
 
@@ -349,8 +378,7 @@ class DockerBackend:
                 await site.warden.shutdown(LAST_GRACE_S)  # it removes all that bears the run's label
             finally:
                 self._opened = None
-                for reservation in self._reservations:
-                    reservation.close()
+                self._release()
         await site.nothing_is_left()
 
     async def _end(self, names: Iterable[str], grace_s: float) -> None:
@@ -364,6 +392,10 @@ class DockerBackend:
             for task in exits:
                 task.cancel()
             await asyncio.gather(*exits, return_exceptions=True)
+
+    def _release(self) -> None:
+        for reservation in self._reservations:
+            reservation.close()
 
     # Lookups
 

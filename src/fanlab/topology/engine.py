@@ -112,7 +112,7 @@ def connect(timeout_s: float = ANSWER_WITHIN_S) -> Any:
             raise EnvironmentFailure(f"the Docker engine at {where} is on another machine", hint=LOCAL_ONLY)
         return docker.from_env(timeout=round(timeout_s), max_pool_size=_CONNECTIONS)
     except (DockerException, requests.RequestException, OSError, ValueError) as error:
-        raise EnvironmentFailure(f"no Docker engine answers at {where}: {error}", hint=_NO_ENGINE) from error
+        raise EnvironmentFailure(f"no Docker engine answers at {where}: {_reason(error)}", hint=_NO_ENGINE) from error
 
 
 def named_host() -> str:
@@ -129,6 +129,16 @@ def named_host() -> str:
     return str(ContextAPI.kwargs_from_context().get("base_url") or "its usual place")
 
 
+def _reason(error: BaseException) -> str:
+    """What the system said, if anything below says so; the SDK wraps it several times."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror
+        below = below.__cause__ or below.__context__
+    return str(error)
+
+
 def translated(what: str, call: Callable[[], _T]) -> _T:
     """Do the call; the SDK's errors become EnvironmentFailure."""
     try:
@@ -136,7 +146,9 @@ def translated(what: str, call: Callable[[], _T]) -> _T:
     except APIError as error:
         raise EnvironmentFailure(f"the Docker engine could not {what}: {error.explanation or error}") from error
     except (DockerException, requests.RequestException) as error:
-        raise EnvironmentFailure(f"the Docker engine could not {what}: it does not answer ({error})") from error
+        raise EnvironmentFailure(
+            f"the Docker engine could not {what}: it does not answer ({_reason(error)})"
+        ) from error
 
 
 def _write(fd: int, data: bytes) -> None:

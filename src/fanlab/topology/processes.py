@@ -74,6 +74,10 @@ class ProcessBackend:
 
     # Starting
 
+    def check_kind(self, kind: str) -> None:
+        """Raises ScenarioError for a kind that there is not, or whose node.yaml cannot be used."""
+        read_manifest(node_folder(kind))
+
     async def open(self) -> None:
         """Start the warden. Raises EnvironmentFailure if it cannot run or write its log."""
         self._client = await WardenClient.start(self._rundir.logs / "warden.log")
@@ -193,6 +197,10 @@ class ProcessBackend:
     def facts(self) -> dict[str, Any]:
         """Nothing that the manifest does not say already."""
         return {}
+
+    def outside(self, node: NodeEndpoint) -> NodeEndpoint:
+        """The same for everybody."""
+        return node
 
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended: the warden does it, which outlives a killed fanlab."""
