@@ -125,9 +125,14 @@ class ProcessBackend:
         probe = HttpProbe(port.host, port.port, manifest.ready.path)
         argv = manifest.argv()
         unit = _Unit(argv, self._node_environment(node, manifest, port), folder, self._rundir.logs / f"{node.id}.log")
-        command = f"cd {shlex.quote(str(folder))} && {shlex.join(argv)}"
+        install = manifest.install_argv()
         readiness = Readiness(
-            node.id, probe, manifest.ready.timeout_ns, command, log_tail=lambda: self.log_tail(node.id)
+            node.id,
+            probe,
+            manifest.ready.timeout_ns,
+            _typed(folder, argv),
+            log_tail=lambda: self.log_tail(node.id),
+            install=None if install is None else _typed(folder, install),
         )
 
         async def answers() -> bool:
@@ -324,6 +329,11 @@ def tail(log: Path, lines: int) -> list[str]:
     except OSError:
         return []
     return [line.rstrip()[:TAIL_LINE_CHARS] for line in text.splitlines() if line.strip()][-lines:]
+
+
+def _typed(folder: Path, argv: Sequence[str]) -> str:
+    """A command, as a person would type it."""
+    return f"cd {shlex.quote(str(folder))} && {shlex.join(argv)}"
 
 
 def _passed_on() -> dict[str, str]:
