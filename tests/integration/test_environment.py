@@ -51,6 +51,11 @@ def run(
     return done
 
 
+def unwrapped(text: str) -> str:
+    """What was printed, in one line."""
+    return " ".join(text.split())
+
+
 def node(folder: Path, kind: str, server: str) -> None:
     home = folder / "nodes" / kind
     home.mkdir(parents=True)
@@ -89,6 +94,25 @@ def test_a_node_that_exits_at_once_is_quoted(tmp_path: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert "node-" in done.stderr
     assert "cannot find my configuration" in done.stderr
+
+
+def test_a_node_that_is_not_installed_says_how_to(tmp_path: Path) -> None:
+    node(tmp_path, "bare", """raise SystemExit("Error: Cannot find module 'ws'")""")
+    manifest = tmp_path / "nodes" / "bare" / "node.yaml"
+    manifest.write_text(manifest.read_text() + "install: {argv: [fetch, it all]}\n")
+    done = run(tmp_path, kind="bare")
+    assert done.returncode == 4, done.stderr
+    assert "Error: Cannot find module 'ws'" in done.stderr
+    assert f"install the node's dependencies first: cd {manifest.parent} && fetch 'it all'" in unwrapped(done.stderr)
+
+
+def test_a_node_whose_program_is_missing_is_told_so_in_a_sentence(tmp_path: Path) -> None:
+    node(tmp_path, "alien", "")
+    manifest = tmp_path / "nodes" / "alien" / "node.yaml"
+    manifest.write_text(manifest.read_text().replace("{python}", "no-such-runtime"))
+    done = run(tmp_path, kind="alien")
+    assert done.returncode == 4, done.stderr
+    assert "cannot be started: there is no program 'no-such-runtime' on PATH" in unwrapped(done.stderr)
 
 
 def test_a_node_that_never_answers_is_given_up_at_its_own_timeout(tmp_path: Path) -> None:

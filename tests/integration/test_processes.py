@@ -290,7 +290,9 @@ async def test_a_node_without_its_program(backend, write_node, tmp_path):
     manifest = tmp_path / "nodes" / "bare" / "node.yaml"
     manifest.write_text(manifest.read_text().replace("{python}", "no-such-runtime"))
     await backend.start_redis({})
-    with pytest.raises(EnvironmentFailure, match=r"node-1 \(no-such-runtime\) cannot be started: No such file"):
+    with pytest.raises(
+        EnvironmentFailure, match="node-1 cannot be started: there is no program 'no-such-runtime' on PATH"
+    ):
         await backend.start_node(spec(kind))
 
 

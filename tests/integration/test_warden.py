@@ -322,7 +322,11 @@ async def test_a_cancelled_spawn_is_still_accounted_for(client, folder):
     ("argv", "change", "said"),
     [
         (["/no/such/program"], {}, r"unit \(/no/such/program\) cannot be started: No such file.*hint: install"),
-        (["no-such-program"], {}, "cannot be started: No such file"),
+        (
+            ["no-such-program"],
+            {},
+            "unit cannot be started: there is no program 'no-such-program' on PATH.*hint: install",
+        ),
         (["./plain.txt"], {}, "cannot be started: Permission denied.*chmod"),
         (["./no-header"], {}, "cannot be started: Exec format error.*#!"),
         (["./orphan"], {}, "cannot be started: No such file.*#!"),

@@ -47,6 +47,14 @@ def test_a_good_one(folder):
         manifest.kind = "other"  # type: ignore[misc]
 
 
+def test_what_installs_it_is_a_command_line_too(folder):
+    (folder / "node.yaml").write_text(GOOD)
+    assert read_manifest(folder).install_argv() is None
+    (folder / "node.yaml").write_text(GOOD + 'install: {argv: ["{python}", "-m", "pip"]}\n')
+    assert read_manifest(folder).install_argv() == [sys.executable, "-m", "pip"]
+    assert "install.argv: Tuple should have at least 1 item" in problems(folder, GOOD + "install: {argv: []}\n")
+
+
 def test_without_a_journal_it_is_a_black_box(folder):
     (folder / "node.yaml").write_text(GOOD.replace(", journal: JOURNAL", "").replace("live: /livez\n", ""))
     manifest = read_manifest(folder)

@@ -44,7 +44,8 @@ async def never() -> Exited:
 
 
 def readiness(probe: HttpProbe, timeout_ms: int = 300, log: list[str] | None = None) -> Readiness:
-    return Readiness("node-1", probe, timeout_ms * 1_000_000, "cd x && server", lambda: log or [])
+    typed = ("cd x && server", "cd x && get them")
+    return Readiness("node-1", probe, timeout_ms * 1_000_000, typed[0], lambda: log or [], typed[1])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,9 @@ async def test_nobody_listens():
         (-9, [], "node-1 ended before it was ready: killed by SIGKILL", "by hand"),
         (1, ["OSError: [Errno 98] Address already in use"], "exit status 1", "SO_REUSEADDR"),
         (1, ["Error: listen EADDRINUSE: 127.0.0.1:1"], "exit status 1", "SO_REUSEADDR"),
-        (1, ["ModuleNotFoundError: No module named 'x'"], "exit status 1", "dependencies"),
+        (1, ["ModuleNotFoundError: No module named 'x'"], "exit status 1", "dependencies first: cd x && get them"),
+        (1, ["Error: Cannot find module 'ws'"], "exit status 1", "dependencies first: cd x && get them"),
+        (1, ["Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'ws'"], "exit status 1", "cd x && get them"),
     ],
 )
 async def test_it_ends_first(status, log, said, hint):
@@ -138,3 +141,15 @@ async def test_it_ends_first(status, log, said, hint):
     assert said in str(caught.value)
     assert hint in (caught.value.hint or "")
     assert caught.value.log_tail == tuple(log)
+
+
+async def test_a_manifest_that_names_no_installer_leaves_it_to_the_reader():
+    async def ends() -> Exited:
+        return Exited("node-1", 1, 1)
+
+    port = reserve()
+    silent = HttpProbe(port.host, port.port, "/")
+    with pytest.raises(NodeFailure) as caught:
+        await Readiness("node-1", silent, 1, "run it", lambda: ["Cannot find module 'ws'"]).wait(ends())
+    port.close()
+    assert caught.value.hint == "install the node's dependencies first"

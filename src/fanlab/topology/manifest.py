@@ -64,6 +64,12 @@ class Ready(_Part):
     timeout_ns: DurationNs = Field(15 * NS_PER_S, alias="timeout")
 
 
+class Install(_Part):
+    """How what the process needs is installed, in the manifest's folder. A person does it: fanlab only says so."""
+
+    argv: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
 class NodeManifest(_Part):
     """One node.yaml."""
 
@@ -76,7 +82,14 @@ class NodeManifest(_Part):
     ready: Ready
     live: UrlPath | None = None
     cache: CachePath | None = None  # GET of it, {key} replaced, answers with what the node's cache holds under a key
+    install: Install | None = None
     protocol: Name
+
+    def install_argv(self) -> list[str] | None:
+        """The command line that installs what the process needs; None: the manifest names none."""
+        if self.install is None:
+            return None
+        return [sys.executable if part == PYTHON else part for part in self.install.argv]
 
     def argv(self) -> list[str]:
         """The command line, `{python}` filled in."""

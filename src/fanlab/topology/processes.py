@@ -151,9 +151,14 @@ class ProcessBackend:
         argv = manifest.argv()
         env = self._node_environment(node, manifest, port, redis_url)
         unit = _Unit(argv, env, folder, self._rundir.logs / f"{node.id}.log")
-        command = f"cd {shlex.quote(str(folder))} && {shlex.join(argv)}"
+        install = manifest.install_argv()
         readiness = Readiness(
-            node.id, probe, manifest.ready.timeout_ns, command, log_tail=lambda: self.log_tail(node.id)
+            node.id,
+            probe,
+            manifest.ready.timeout_ns,
+            _typed(folder, argv),
+            log_tail=lambda: self.log_tail(node.id),
+            install=None if install is None else _typed(folder, install),
         )
 
         async def answers() -> bool:
@@ -411,6 +416,11 @@ def _refuse(unit: str, limits: Limits) -> None:
             f"`cpus` and `memory` of {unit} need a container: local processes have no such limits",
             hint="run it with --backend docker, or leave them out",
         )
+
+
+def _typed(folder: Path, argv: Sequence[str]) -> str:
+    """A command, as a person would type it."""
+    return f"cd {shlex.quote(str(folder))} && {shlex.join(argv)}"
 
 
 def _passed_on() -> dict[str, str]:

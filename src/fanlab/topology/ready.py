@@ -20,6 +20,11 @@ MAX_HEAD_BYTES: Final = 16_384
 MAX_BODY_BYTES: Final = 2000
 SHOWN_CHARS: Final = 200
 OK: Final = 200
+# As Python, Node.js (require, import), Ruby, PHP, Java and Go say that something which they need is not installed.
+NOT_INSTALLED: Final = (
+    *("modulenotfounderror", "cannot find module", "err_module_not_found", "cannot load such file"),
+    *("failed opening required", "classnotfoundexception", "no required module provides package"),
+)
 
 
 class Seen(StrEnum):
@@ -128,6 +133,7 @@ class Readiness:
     timeout_ns: int
     command: str  # as a person would type it, for the hint
     log_tail: Callable[[], list[str]]
+    install: str | None = None  # likewise: what installs the unit's dependencies
 
     async def wait(self, exit_: Awaitable[Exited]) -> None:
         """Returns when ready. Raises NodeFailure when the unit ends (`exit_` is its exit) or time is up."""
@@ -162,8 +168,8 @@ class Readiness:
     def _hint(self, log: str, saw: Observation | None) -> str:
         if "address already in use" in log or "eaddrinuse" in log:
             return "fanlab keeps the port reserved; a server must set SO_REUSEADDR before it binds (most do)"
-        if "modulenotfounderror" in log or "cannot find module" in log:
-            return "install the node's dependencies first"
+        if any(words in log for words in NOT_INSTALLED):
+            return "install the node's dependencies first" + (f": {self.install}" if self.install else "")
         if saw is None:
             return f"start it by hand to see why: {self.command}"
         return {

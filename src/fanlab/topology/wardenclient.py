@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -120,6 +121,11 @@ class WardenClient:
         if "error" in reply:
             told = reply["error"]
             error = OSError(told["errno"], told["strerror"], told["filename"])
+            if error.errno == errno.ENOENT and _not_on_path(argv[0], env):
+                raise EnvironmentFailure(
+                    f"{name} cannot be started: there is no program {argv[0]!r} on PATH",
+                    hint="install it, or correct argv",
+                )
             raise _failure(f"{name} ({argv[0]})", told["what"], error, log, cwd)
         return int(reply["pid"])
 
@@ -286,6 +292,11 @@ def _lost() -> EnvironmentFailure:
         "the warden, which owns every process of the run, has ended; so have they",
         hint="its log is warden.log in the run directory's nodes/; the kernel's log says if memory ran out",
     )
+
+
+def _not_on_path(program: str, env: Mapping[str, str]) -> bool:
+    """Whether a program that is given by its mere name cannot be found by it."""
+    return os.sep not in program and shutil.which(program, path=env.get("PATH")) is None
 
 
 def _failure(who: str, what: str, error: OSError, log: Path, cwd: Path | None = None) -> EnvironmentFailure:
