@@ -105,6 +105,8 @@ def test_every_bundled_kind_can_be_a_container() -> None:
         folder = node_folder(kind)
         build = read_manifest(folder).container_build(folder)
         assert (folder / build.dockerfile).resolve().is_file(), kind
+        if kind == "ws-node":  # another team's, on its own
+            continue
         context = (folder / build.context).resolve()
         assert {"websockets", "saboteurs"} <= {path.name for path in context.iterdir()}, kind
         if kind != "websockets":

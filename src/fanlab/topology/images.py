@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from requests import RequestException
 
 import fanlab
 from fanlab.errors import EnvironmentFailure, NodeFailure, Problem, ScenarioError
-from fanlab.resources import folder
+from fanlab.resources import folder, kind_of
 from fanlab.topology.engine import Engine
 from fanlab.topology.manifest import ContainerBuild
 from fanlab.units import format_bytes
@@ -91,7 +92,8 @@ def node_recipe(folder: Path, build: ContainerBuild, environ: Mapping[str, str] 
     if size > MAX_CONTEXT_BYTES:
         what = f"{context} holds {format_bytes(size)}, more than {format_bytes(MAX_CONTEXT_BYTES)}: add a .dockerignore"
         raise _unusable(manifest, "container.context", what)
-    return Recipe("fanlab-node", pack(files, dockerfile), _base(environ))
+    own = f"{BASE_VARIABLE}_{re.sub('[^A-Z0-9]+', '_', kind_of(folder).upper())}"
+    return Recipe("fanlab-node", pack(files, dockerfile), _base(environ, own))
 
 
 def pack(files: Mapping[str, Path], dockerfile: Path) -> bytes:
