@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fanlab.link.chain import CAPACITY_BYTES
 from fanlab.link.client import LinkClient
 from fanlab.link.state import ProxyState
 
 DEADLINE_S = 30.0
+PROXY = "p"  # the one that most tests have
 
 
 @dataclass(slots=True)
@@ -155,3 +157,39 @@ def send_reset(sock: socket.socket) -> None:
     """Close it with a RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+@contextlib.asynccontextmanager
+async def joined(link: LinkProcess, server: Upstream) -> AsyncIterator[tuple[socket.socket, socket.socket]]:
+    """A client, and who it talks to, connected from end to end through the link."""
+    before = (await link.client.state())[PROXY]
+    with dial(before.listen) as client, server.accept() as accepted:
+        await link.until(PROXY, lambda now: now.opened > before.opened, "connected from end to end")
+        yield client, accepted
+
+
+def fill(sock: socket.socket, sent: int = 0, limit: int = 1 << 24) -> int:
+    """Send until the kernel takes no more just now, from byte `sent` on; returns the new total."""
+    sock.settimeout(0)
+    with contextlib.suppress(BlockingIOError):
+        while sent < limit:
+            sent += sock.send(numbered(sent, 16_384))
+    sock.settimeout(DEADLINE_S)
+    return sent
+
+
+async def fill_up(link: LinkProcess, sock: socket.socket) -> tuple[int, int]:
+    """Send until neither the kernel nor the link takes any more; returns bytes sent, and held by the link."""
+    sent = held = looks_without_progress = 0
+    while looks_without_progress < 10 or held * 2 <= CAPACITY_BYTES:
+        before, sent = sent, fill(sock, sent)
+        looks_without_progress = 0 if sent > before else looks_without_progress + 1
+        await asyncio.sleep(0.005)
+        state = (await link.client.state())[PROXY]
+        held = state.up.held + state.down.held
+    return sent, held
+
+
+def numbered(first: int, count: int) -> bytes:
+    """Bytes `first` to `first + count` of a stream that never repeats itself within reach of a buffer."""
+    return b"".join(b"%08d" % at for at in range(first // 8, (first + count) // 8 + 2))[first % 8 :][:count]

@@ -84,7 +84,7 @@ class Flow:
         self._update(now_ns())
 
     def feed(self, item: Item) -> None:
-        """Something beside what the source sends: the news of its death."""
+        """Take in what the source has sent, its end, or the news of its death; send what may be sent."""
         self.chain.feed(item, now_ns())
         self.flush()
 
