@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import struct
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.utils import accept_key
 
 from fanlab.clock import NS_PER_MS, NS_PER_S, now_ns
 from fanlab.ledger.records import DELIVERY_DTYPE, Token, encode_token
@@ -226,3 +229,31 @@ def config_for(port: int, folder: Path) -> LoadConfig:
         publishers=(PublishersConfig("p", 1, 0, "news", ConstantRate(rate="1/s"), 128, NS_PER_S),),
         probes=1,
     )
+
+
+def test_a_reset_that_comes_together_with_data_is_not_overlooked() -> None:
+    """libuv stops polling a socket that has an error, so nobody tells of one that came while something was read."""
+
+    def accepted(listener: socket.socket) -> socket.socket:
+        sock, _ = listener.accept()
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += sock.recv(4096)
+        key = next(line.split()[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+        told = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept_key(key.decode())}\r\n"
+        sock.sendall(f"HTTP/1.1 101 Switching Protocols\r\n{told}\r\n".encode())
+        return sock
+
+    async def main() -> None:
+        client = Client()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(asyncio.to_thread(accepted, listener))
+            await ws_connect(lambda: client, f"ws://127.0.0.1:{listener.getsockname()[1]}/ws", use_aiofastnet=False)
+            sock = await serving
+        sock.sendall(frame(b"last"))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()  # a RST, before the loop looks again
+        await asyncio.wait_for(client.gone.wait(), 10)
+        assert [payload for _, payload in client.frames] == [b"last"]
+
+    run(main)

@@ -6,6 +6,7 @@ reported (see docs/adr/0011). With it, the time is the kernel's, and an engine t
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -54,20 +55,30 @@ class StampedTransport(asyncio.Transport):
         return at_ns
 
     def _readable(self) -> None:
+        self._take()
+        # A socket that had both data and a RST is not polled any more (libuv stops at an error): nobody else tells.
+        if not self._closing and (number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            while self._take() and not self._closing:
+                pass
+            self._end(OSError(number, os.strerror(number)))
+
+    def _take(self) -> bool:
+        """Hand over what one read gives; False if it gives nothing."""
         try:
             size, ancillary, _, _ = self._read((self._room(-1),), ROOM)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._end(error)
-            return
+            return False
         if size == 0:
             self._protocol.eof_received()
             self.close()
-            return
+            return False
         at_ns = self._clock.monotonic_ns(stamp_of(ancillary))
         self._arrived_ns = max(self._arrived_ns, at_ns)
         self._updated(size)
+        return True
 
     def is_closing(self) -> bool:
         """Whether the end has begun."""
