@@ -11,6 +11,6 @@ class Bandwidth(LinkToxic):
     """Narrow a node's link."""
 
     def toxics(self) -> Sequence[OneToxic]:
-        """`bandwidth`, on each way."""
+        """`bandwidth`, on the way that is named."""
         how = {"rate_bytes_per_s": self.target.settings["bytes_per_s"]}
-        return [OneToxic("bandwidth", stream, how) for stream in self.streams()]
+        return [OneToxic("bandwidth", self.stream(), how)]

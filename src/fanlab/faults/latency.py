@@ -12,7 +12,7 @@ class Latency(LinkToxic):
     """Delay a node's link."""
 
     def toxics(self) -> Sequence[OneToxic]:
-        """`latency`, on each way."""
+        """`latency`, on the way that is named."""
         settings = self.target.settings
         how = {"latency_ms": settings["latency_ns"] / NS_PER_MS, "jitter_ms": settings["jitter_ns"] / NS_PER_MS}
-        return [OneToxic("latency", stream, how) for stream in self.streams()]
+        return [OneToxic("latency", self.stream(), how)]

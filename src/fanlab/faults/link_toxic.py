@@ -10,6 +10,7 @@ from fanlab.link.client import LinkClient
 from fanlab.link.state import ProxyState, ToxicState
 
 # The link's streams are toxiproxy's: upstream is away from whoever connected. Clients connect to nodes, nodes to Redis.
+BOTH: Final = "both"
 STREAMS: Final = {
     ("clients", "to-node"): "upstream",
     ("clients", "from-node"): "downstream",
@@ -52,11 +53,10 @@ class LinkToxic:
         """That link's proxy."""
         return proxy_name(self.target.unit, self.link)
 
-    def streams(self) -> list[str]:
-        """The ways that the fault's direction names."""
-        direction = self.target.settings["direction"]
-        ways = ("to-node", "from-node") if direction == "both" else (direction,)
-        return [STREAMS[self.link, way] for way in ways]
+    def stream(self) -> str:
+        """The way that the fault's direction names. `both` is one toxic: it hits the same connections each way."""
+        direction = str(self.target.settings["direction"])
+        return direction if direction == BOTH else STREAMS[self.link, direction]
 
     async def inject(self) -> None:
         """Put them on. They hold, for the connections that they hit, when the link has answered."""

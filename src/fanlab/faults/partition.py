@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fanlab.errors import EnvironmentFailure
-from fanlab.faults.link_toxic import LinkToxic, OneToxic
+from fanlab.faults.link_toxic import BOTH, LinkToxic, OneToxic
 from fanlab.link.state import ProxyState
 
 
@@ -15,8 +15,8 @@ class Partition(LinkToxic):
     at_bite: ProxyState | None = None
 
     def toxics(self) -> Sequence[OneToxic]:
-        """`hold` or `drop`, on each way."""
-        return [OneToxic(str(self.target.settings["mode"]), stream, {}) for stream in self.streams()]
+        """`hold` or `drop`, on the way that is named."""
+        return [OneToxic(str(self.target.settings["mode"]), self.stream(), {})]
 
     async def has_bitten(self) -> bool:
         """It has hold of connections; how much had come through by then is noted."""
@@ -27,11 +27,8 @@ class Partition(LinkToxic):
         """Take it off. Raises EnvironmentFailure if something has come through meanwhile: it was no partition then."""
         now = await self.state()
         if self.at_bite is not None and self.target.settings["share"] == 1:
-            for stream in self.streams():
-                before = self.at_bite.up if stream == "upstream" else self.at_bite.down
-                after = now.up if stream == "upstream" else now.down
-                if after.passed != before.passed:
-                    raise EnvironmentFailure(
-                        f"{after.passed - before.passed} bytes went {stream} through the partition"
-                    )
+            up, down = now.up.passed - self.at_bite.up.passed, now.down.passed - self.at_bite.down.passed
+            came = {"upstream": up, "downstream": down, BOTH: up + down}[self.stream()]
+            if came:
+                raise EnvironmentFailure(f"{came} bytes came through the partition")
         await LinkToxic.heal(self)

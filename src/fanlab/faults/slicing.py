@@ -12,11 +12,11 @@ class Slicing(LinkToxic):
     """Cut up what runs over a node's link."""
 
     def toxics(self) -> Sequence[OneToxic]:
-        """`slicer`, on each way."""
+        """`slicer`, on the way that is named."""
         settings = self.target.settings
         how = {
             "average_size_bytes": settings["size_bytes"],
             "size_variation_bytes": (settings["size_bytes"] - 1) // 2,
             "delay_us": settings["delay_ns"] / NS_PER_US,
         }
-        return [OneToxic("slicer", stream, how) for stream in self.streams()]
+        return [OneToxic("slicer", self.stream(), how)]
