@@ -31,7 +31,7 @@ from fanlab.ledger.entries import Takes, held_at_the_end, wrong_over_time
 from fanlab.ledger.fold import Grid
 from fanlab.ledger.histogram import COARSE_BITS, Histogram, Ints
 from fanlab.ledger.journals import Journals
-from fanlab.ledger.lookups import latest
+from fanlab.ledger.lookups import last_of_each, latest
 from fanlab.ledger.lost import Losses, World
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.misses import explain_misses
@@ -143,7 +143,8 @@ def _at_the_end(takes: Takes, reads: NDArray[Any], updates: Updates, *, cut: boo
     held = held_at_the_end(takes, updates.keys) if known else np.full(updates.keys, UNKNOWN)
     sweep = reads[(reads["sweep"] == 1) & (reads["status"] != ReadStatus.FAILED)]
     key = updates.key_of(sweep["stream"].astype(np.int64), sweep["object"].astype(np.int64))
-    held[key] = sweep["seq"]
+    last = last_of_each(key)
+    held[key[last]] = sweep["seq"][last]
     swept = np.zeros(updates.keys, np.bool_)
     swept[key] = True
     return held, swept
