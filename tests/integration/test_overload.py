@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from conftest import REFERENCE_NODE
 from fanlab.clock import now_ns
 
 pytestmark = [
@@ -40,6 +41,29 @@ clients: [{group: readers, count: 10, channels: [news]}]
 publishers: [{name: ticker, channel: news, rate: 50/s}]
 phases: {warm_up: 500ms, measure: 4s, drain: {quiet: 300ms}}
 """
+CHOOSY = """
+name: choosy
+question: Is it noticed that the probes are turned away?
+topology: {nodes: {kind: choosy, count: 2}}
+channels: [news]
+clients: [{group: readers, count: 4, channels: [news]}]
+publishers: [{name: ticker, channel: news, rate: 50/s}]
+phases: {warm_up: 500ms, measure: 5s, drain: {quiet: 300ms}}
+"""
+CHOOSY_SERVER = """
+import sys
+sys.path.insert(0, {node!r})
+import server
+from node import Node
+
+class Choosy(Node):
+    async def serve(self, connection):
+        if connection.request.headers.get("Fanlab-Client"):
+            await super().serve(connection)
+
+server.Node = Choosy
+sys.exit(server.main())
+"""
 ALL_OFF = {"schedule_lag_p99": "10s", "loop_lag_p99": "10s", "bias_p99": "10s", "cpu": "1", "steal": "1"}
 
 
@@ -53,7 +77,7 @@ class Run:
         argv = [sys.executable, "-m", "fanlab", "run", str(path), "--out", str(self.out), "--json", "--no-progress"]
         for name, value in {**ALL_OFF, **limits}.items():
             argv += ["--set", f"limits.{name}={value}"]
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def measured_from_to(self) -> tuple[int, int]:
         """Begin and end of the measure phase, as soon as they are known."""
@@ -125,6 +149,25 @@ def test_an_engine_that_does_not_get_to_run(tmp_path: Path, limits: dict[str, st
     (reason,) = summary["reasons"]
     assert reason.startswith(why)
     assert summary["ledger"]["lost"] == 0
+
+
+@pytest.mark.parametrize("probes", [4, 0])
+def test_probes_that_are_turned_away_leave_the_bias_unknown(tmp_path: Path, probes: int) -> None:
+    """The node, of a kind of the test's own, closes connections that do not name themselves."""
+    kind = tmp_path / "nodes" / "choosy"
+    kind.mkdir(parents=True)
+    manifest = (REFERENCE_NODE / "node.yaml").read_text()
+    (kind / "node.yaml").write_text(manifest.replace("kind: websockets", "kind: choosy"))
+    (kind / "server.py").write_text(CHOOSY_SERVER.format(node=str(REFERENCE_NODE)))
+    code, summary = Run(f"{CHOOSY}evidence: {{probes: {probes}}}\n", tmp_path).ended()
+    assert summary["generator"]["bias_n"] == 0
+    assert summary["ledger"]["lost"] == 0
+    if probes:
+        assert (code, summary["verdict"]) == (3, "invalid")
+        (reason,) = summary["reasons"]
+        assert reason.startswith("no probe measured anything, though clients of group 'readers' got up to 250 messages")
+    else:
+        assert (code, summary["verdict"]) == (0, "pass")
 
 
 def test_short_stops_are_not_in_the_latency(tmp_path: Path) -> None:

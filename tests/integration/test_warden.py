@@ -40,10 +40,14 @@ print("up", flush=True)
 time.sleep(600)
 """
 PER_UNIT = 3  # itself, its daemon, and the one in a session of its own
+# Whoever started pytest may have had it ignore signals, as nohup and shells do, and whatever is ignored is inherited.
 HARNESS = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from fanlab.topology.wardenclient import WardenClient
+
+for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    signal.signal(signum, signal.SIG_DFL)
 
 async def main(folder):
     print("begins", flush=True)
@@ -154,13 +158,16 @@ def test_the_whole_tree_is_seen_and_ended(folder, mark):
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_signals_to_the_terminal_group_reach_the_harness_only(folder, mark, signum):
     harness = start_harness(folder, mark, until=b"started\n")
-    owner = next(pid for pid in marked(mark) if b"warden.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    before = marked(mark)
-    os.kill(owner, signum)  # even when it is sent to the warden itself
-    assert os.getsid(owner) == owner != harness.pid
-    assert before <= marked(mark)
-    os.killpg(harness.pid, signum)
-    harness.communicate()
+    try:
+        owner = next(pid for pid in marked(mark) if b"warden.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        before = marked(mark)
+        os.kill(owner, signum)  # even when it is sent to the warden itself
+        assert os.getsid(owner) == owner != harness.pid
+        assert before <= marked(mark)
+        os.killpg(harness.pid, signum)
+        assert harness.wait(20) == -signum
+    finally:
+        end(harness)
     assert holds(lambda: not marked(mark), 5), marked(mark)
 
 

@@ -1,10 +1,12 @@
 """Messages that came twice through no fault of a node: published twice, or sent twice by Redis' side.
 
-(Those that a node itself makes, by two subscriptions or a replay, are saboteurs.) Each copy must be found at each
-client, nothing else must be, and the cause must be told from what the witness had.
+(Those that a node itself makes, by two subscriptions or a replay, are saboteurs.) Which messages were sent twice is
+told by who did it, the actor or the lying proxy. Each copy must be found at each client, nothing else must be, and the
+cause must be told from what the witness had.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,11 +17,12 @@ from redis.asyncio import Redis
 
 from fanlab.ledger.copies import CopyCause
 from fanlab.ledger.odd import Odd
-from fanlab.ledger.records import decode_token
+from fanlab.ledger.records import MARK_LENGTH, decode_token
 
 MESSAGES = 7
 CLIENTS = 3
 REPEATS = 5
+AGAIN = "published-again.jsonl"  # in the run directory: the actor's own word for it, in the lines of a lying proxy's
 _PROXY: Mapping[str, Any] = {
     "kind": "saboteurs/lying-proxy",
     "env": {"LIE": "duplicate", "LIE_SIDE": "redis", "LIE_COUNT": MESSAGES, "LIE_AFTER": 60, "LIE_SPAN": 200},
@@ -48,12 +51,16 @@ class Copies:
         again = self.cause is CopyCause.PUBLISH_RETRIED
         seen = observe(self._scenario(), out, [_publish_again] if again else [])
         odd = seen.account.odd
-        found = {(int(row["client"]), int(row["seq"])) for row in odd}
+        found = {(int(row["client"]), int(row["stream"]), int(row["seq"])) for row in odd}
+        truth = seen.rundir.path / AGAIN if again else seen.rundir.journal / "node-1.truth.jsonl"
+        messages = set(_sent_twice(truth))
         clients = range(2 * CLIENTS if again else CLIENTS)  # Redis sends to both nodes what is published twice
-        planted = {(client, seq) for client in clients for seq in {seq for _, seq in found}}
+        planted = {(client, *message) for client in clients for message in messages}
         wrong = [same_ids(found, planted)] if found != planted else []
-        if len(planted) != MESSAGES * len(clients) or len(odd) != len(planted):
-            wrong.append(f"{len(odd)} odd deliveries, {MESSAGES} × {len(clients)} planted")
+        if len(messages) != MESSAGES:
+            wrong.append(f"{len(messages)} messages were sent twice and not {MESSAGES}")
+        if len(odd) != len(found):
+            wrong.append(f"{len(odd) - len(found)} found more than once")
         if others := {int(row["kind"]) for row in odd} - {Odd.DUPLICATED}:
             wrong.append(f"odd in another way, too: {', '.join(Odd(kind).label for kind in sorted(others))}")
         if others := {int(row["cause"]) for row in odd} - {self.cause}:
@@ -93,12 +100,23 @@ async def _publish_again(stage: Stage) -> None:
         await stage.at(0.5)
         await heard.subscribe("news")
         done: set[int] = set()
-        while len(done) < MESSAGES:
-            message = await heard.get_message(ignore_subscribe_messages=True, timeout=1.0)
-            token = None if message is None else decode_token(message["data"])
-            if token is not None and token.seq not in done and token.seq % 10 == 0:
-                done.add(token.seq)
-                await connection.publish("news", message["data"])
+        with (stage.rundir.path / AGAIN).open("w", encoding="utf-8") as truth:
+            while len(done) < MESSAGES:
+                message = await heard.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                token = None if message is None else decode_token(message["data"])
+                if token is not None and token.seq not in done and token.seq % 10 == 0:
+                    done.add(token.seq)
+                    await connection.publish("news", message["data"])
+                    mark = message["data"][:MARK_LENGTH].decode()
+                    truth.write(json.dumps({"deed": "duplicate", "client": None, "mark": mark}) + "\n")
+
+
+def _sent_twice(truth: Path) -> Iterator[tuple[int, int]]:
+    """(stream, seq) of each deed that its doer noted."""
+    for line in truth.read_text(encoding="utf-8").splitlines():
+        deed = json.loads(line)
+        if deed["deed"] == "duplicate":
+            yield int(deed["mark"][7:11], 16), int(deed["mark"][11:19], 16)
 
 
 def batches(*, quick: bool) -> list[Copies]:

@@ -1,13 +1,14 @@
 """Each saboteur is caught every time, and what it did is told by its right name, in the right number, on its own node.
 
 `tests/selftest/scenarios/<name>.yaml` triggers the fault of `nodes/saboteurs/<name>`; here stands what fanlab must say:
-which alarms (fields of summary.json above 0), and of what is lost, which causes and hops, of copies, which causes. What
-the saboteur itself did is the `main` figure: the losses of the first cause, or else the alarm. It is exact where the
-scenario fixes it, and otherwise within what rate × time × clients leave open. None of it may be found on a good node.
+which alarms (fields of summary.json above 0), and of what is lost, which causes and hops, of copies and of updates that
+caches missed, which causes. What the saboteur itself did is the `main` figure: the losses of the first cause, or else
+the alarm. It is exact where the scenario fixes it, and otherwise within what rate × time × clients leave open. None of
+it may be found on a good node.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ import yaml
 from lines import Line
 from observe import LENIENT, Observed, observe
 
+from fanlab.ledger.cached import MissCause
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.odd import Odd
 
@@ -34,6 +36,7 @@ class Expected:
     main: tuple[int, int] | None = None  # at least and at most
     late: bool = False  # its alarm is a gate on latency
     stale: bool = False  # its alarm is entries left wrong in a cache
+    missed: tuple[str, ...] = ()  # of what a cache missed: the first must be there, at the saboteur only; others may
 
 
 ALARMS = frozenset({"lost", "duplicated", "reordered", "unexpected", "disagreed", "corrupted"})
@@ -68,7 +71,9 @@ EXPECTED: Mapping[str, Expected] = {
     "drops-others-on-leave": _lost("no_subscriber", *_AWAY, main=(100, 160), hops=["redis_node", "client"]),
     "duplicates-on-reconnect": _odd("duplicated", main=255, also=["lost", "reordered"], copies=["replay"]),
     "forgets-a-client": _lost("unexplained", main=(190, 200), hops=["node_socket"]),
-    "forgets-to-resubscribe": _lost("no_subscriber", *_RESTART, main=(350, 480), hops=_UP),
+    "forgets-to-resubscribe": replace(
+        _lost("no_subscriber", *_RESTART, main=(350, 480), hops=_UP), stale=True, missed=("no_subscriber", *_RESTART)
+    ),
     "head-of-line": Expected(frozenset(), late=True),
     "leaves-zombies": _odd("duplicated", main=(250, 315), also=["lost"], copies=["double_subscription"]),
     "lying-proxy": _lost("unexplained", main=7, hops=["node_socket"]),
@@ -80,7 +85,7 @@ EXPECTED: Mapping[str, Expected] = {
     "reorders-within-channel": _odd("reordered", main=75),
     "skips-during-fragmented-send": _lost("unexplained", main=(250, 420), hops=["node_socket"]),
     "spins-after-keepalive-death": _lost("no_subscriber", *_RESTART, main=(350, 480), hops=_UP),
-    "stale-cache": Expected(frozenset(), stale=True),
+    "stale-cache": Expected(frozenset(), stale=True, missed=("not_taken",)),
     "stops-listener-with-last-unsubscribe": _lost(
         "unexplained", *_AWAY, main=(300, 400), hops=["redis_node", "client"]
     ),
@@ -139,6 +144,7 @@ def _amiss(seen: Observed, expected: Expected) -> Iterator[str]:
         yield "no gate on latency fails"
     if expected.stale and not (summary["cache"] and summary["cache"]["wrong_for_good"]):
         yield "no cache is wrong for good"
+    yield from _misses_amiss(seen, expected)
 
 
 def _main_amiss(seen: Observed, expected: Expected) -> Iterator[str]:
@@ -160,6 +166,20 @@ def _main_amiss(seen: Observed, expected: Expected) -> Iterator[str]:
         yield f"{elsewhere} {name} on a node that did nothing wrong"
 
 
+def _misses_amiss(seen: Observed, expected: Expected) -> Iterator[str]:
+    """What is not as it must be with the updates that caches missed."""
+    if seen.account.caches is None:
+        return
+    misses = seen.account.caches.misses
+    nodes_of = {cause.label: set(misses["node"][misses["cause"] == cause].tolist()) for cause in MissCause}
+    kinds = [node["kind"] for node in seen.manifest["plan"]["nodes"]]
+    planted = {node for node, kind in enumerate(kinds) if kind.startswith("saboteurs/")}
+    if expected.missed and nodes_of[expected.missed[0]] != planted:
+        yield f"updates missed by {expected.missed[0]} at nodes {sorted(nodes_of[expected.missed[0]])}"
+    for name in sorted(name for name, nodes in nodes_of.items() if nodes and name not in expected.missed):
+        yield f"updates missed by {name}"
+
+
 def _positive(counts: Mapping[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
@@ -171,6 +191,7 @@ def _told(seen: Observed) -> str:
         parts += [f"{count} {name}" for name, count in _positive(what).items()]
     if summary["cache"] and summary["cache"]["wrong_for_good"]:
         parts.append(f"{summary['cache']['wrong_for_good']} cache entries wrong for good")
+        parts += [f"{count} updates missed: {name}" for name, count in _positive(summary["cache"]["by_cause"]).items()]
     failed = [f"{gate['expr']} is {gate['actual']:.4g}" for gate in summary["gates"] if gate["expr"][:7] == "latency"]
     return ", ".join(parts + failed)
 

@@ -82,6 +82,7 @@ class History:
     objects: int | None = None  # of every stream's publisher
     caching: Sequence[int] = ()  # the nodes that have a cache
     reads: list[bytes] = field(default_factory=list)  # records.READ
+    boot_id: str | None = "by-hand"
 
     # Clients
 
@@ -270,6 +271,7 @@ class History:
                     "drain": {"quiet_ns": round(self.quiet_ms * MS), "deadline_ns": 10_000 * MS},
                 },
             },
+            "clock": {"boot_id": self.boot_id},
             "caching_nodes": [f"node-{node + 1}" for node in self.caching],
             "unplanned_exits": self.exits,
             "predictions": self.predictions,

@@ -9,7 +9,7 @@ from fanlab.clock import NS_PER_S
 from fanlab.errors import MeasurementError
 from fanlab.ledger.account import account
 from fanlab.ledger.causes import Cause
-from fanlab.ledger.clocks import ClockAccount
+from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.health import HealthEvent, cpu_share, loop_lag_p99_ms
 from fanlab.ledger.records import Status
 from fanlab.ledger.result import Account, Tally
@@ -484,8 +484,13 @@ def test_after_an_outage_the_first_message_is_told_where_one_came(reckon):
     assert [one.first_message_ns for one in reckon(history).outages] == [ns(71), None]
 
 
-def test_what_clocks_mean_to_one_another_is_told(reckon):
-    assert reckon(steady()).clock == ClockAccount("unknown")
+@pytest.mark.parametrize(
+    ("boot_id", "clock"), [("a", ClockAccount("one-boot", Span(0, 0))), (None, ClockAccount("unknown"))]
+)
+def test_what_clocks_mean_to_one_another_is_told(reckon, boot_id, clock):
+    history = steady()
+    history.boot_id = boot_id
+    assert reckon(history).clock == clock
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def test_causes_and_hops_have_the_names_of_the_summary() -> None:
         "node_crash_in_flight",
         "not_taken",
         "output_buffer_kill",
+        "partition",
     ]
     assert [hop.label for hop in MissHop] == ["unknown", "publisher_redis", "redis_node", "node_cache"]
 

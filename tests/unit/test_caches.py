@@ -27,10 +27,10 @@ def caches(history: History, path: Path) -> CacheAccount:
 
 
 def steady(nodes: int = 2, updates: int = 6, missed: dict[int, set[int]] | None = None) -> History:
-    """Updates every 100 ms, taken by each node but for those that it missed; one client who hears them all."""
-    history = History(nodes=nodes, objects=2, caching=range(nodes)).subscribe(0)
+    """Updates every 100 ms, taken by each node but for those that it missed; one client hears them all, elsewhere."""
+    history = History(nodes=nodes + 1, objects=2, caching=range(nodes)).subscribe(0, node=nodes)
     for seq in range(1, updates + 1):
-        history.publish(seq, 100 * seq, receivers=nodes).deliver(0, seq, 100 * seq + 2)
+        history.publish(seq, 100 * seq, receivers=nodes + 1).deliver(0, seq, 100 * seq + 2, node=nodes)
         for node in range(nodes):
             if seq not in (missed or {}).get(node, ()):
                 history.take(node, seq, 100 * seq + 1)
@@ -269,6 +269,38 @@ def test_the_order_of_the_journals_lines_does_not_matter(tmp_path: Path) -> None
     assert np.array_equal(one.nodes["node-2"].wrong_over_time, other.nodes["node-2"].wrong_over_time)
 
 
+def test_a_node_that_ended_by_itself_has_no_entries_and_misses_the_rest(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {5, 6}}).died(0, 450)
+    made = caches(history.read(0, 0, 1400, status=ReadStatus.FAILED, sweep=True), tmp_path)
+    assert made.tally == CacheTally(owed=6, refreshed=4, missed=2)
+    assert rows(made) == [(0, seq, "node_down", "redis_node", -1) for seq in (5, 6)]
+
+
+def test_a_node_that_answers_at_the_end_is_not_gone_whatever_ended_it(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {5}}).died(0, 450).read(0, 0, 1400, 3, sweep=True)
+    assert caches(history, tmp_path).tally.wrong_for_good == 1
+
+
+@pytest.mark.parametrize("journals", [True, False])
+def test_a_node_that_forgets_to_subscribe_again_beside_one_that_does(journals: bool, tmp_path: Path) -> None:
+    """Both lose their connection at 290 ms; node-2 is back at 400, node-1 connected again and subscribed to nothing."""
+    history = steady(updates=8, missed={0: {3, 4, 5, 6, 7, 8}, 1: {3}})
+    history.fault("redis-kill-pubsub", "redis", 290, 291).watched(-2000, 1500)
+    history.listed(0, 7, -1000, gone=292).listed(1, 8, -1000, gone=292).listed(1, 9, 400).listed(2, 10, -1000)
+    for node in (0, 1):
+        history.node_line(node, -1000, "subscribed", ch="news").node_line(node, 292, "redis", state="down")
+    history.gap(1, 290, 400).node_line(1, 400, "subscribed", ch="news")
+    if not journals:
+        del history.node_lines[0]
+        history.read(0, 0, 150, 1).read(0, 1, 250, 2)
+        history.read(0, 0, 1400, 1, sweep=True).read(0, 1, 1400, 2, sweep=True)
+    assert rows(caches(history, tmp_path)) == [
+        (0, 3, "no_subscriber", "redis_node", 0),
+        (1, 3, "resubscribe_gap", "redis_node", 0),
+        *[(0, seq, "no_subscriber", "redis_node", 0) for seq in (4, 5, 6, 7, 8)],
+    ]
+
+
 def test_what_a_restarted_node_held_before_is_forgotten_in_the_journals_account_of_the_end(tmp_path: Path) -> None:
     """Object 0 was wrong when the node died; the new process holds nothing of it, and object 1 again."""
     history = steady(nodes=1, updates=6, missed={0: {3, 5}}).fault("crash", "node-1", 510, 520)
@@ -286,8 +318,8 @@ def test_what_a_node_had_when_it_died_went_with_it(tmp_path: Path) -> None:
     ]
 
 
-def test_a_gap_explains_what_was_published_in_it_and_nothing_before(tmp_path: Path) -> None:
-    history = steady(nodes=1, missed={0: {2, 3, 4}}).gap(0, 290, 320)
+def test_a_gap_explains_what_was_published_in_it_and_nothing_that_was_overtaken_before(tmp_path: Path) -> None:
+    history = steady(nodes=1, missed={0: {2, 4, 5}}).gap(0, 390, 420)
     assert [row[2] for row in rows(caches(history, tmp_path))] == ["unexplained", "resubscribe_gap", "unexplained"]
 
 

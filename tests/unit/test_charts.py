@@ -118,6 +118,35 @@ def test_every_one_way_chart_says_how_exact_it_is():
     assert all(figure(apart).subtitle.endswith("clock ± 0.34 ms") for figure in figures)
 
 
+@pytest.mark.parametrize(
+    ("clock", "told"),
+    [
+        ({"basis": "one-boot", "bound_ms": 0.0}, False),
+        ({"basis": "exchange", "bound_ms": 0.34}, True),
+        ({"basis": "unknown", "bound_ms": None}, True),
+        (None, False),
+    ],
+)
+def test_the_caches_chart_says_where_nobody_compared_clocks_with_the_nodes(clock, told):
+    series = sample_series()
+    notes = {name: note for name, note in series.notes.items() if name != "clock"} | ({"clock": clock} if clock else {})
+    assert cache.figure_caches(replace(series, notes=notes)).subtitle.endswith(" · clock ± unknown") is told
+
+
+def test_where_the_clocks_do_not_tell_any_latency_the_charts_say_so():
+    none = (np.empty(0), np.empty(0))
+    series = sample_series()
+    far = {"clock": {"basis": "exchange", "bound_ms": 900.0}}
+    refused = replace(series, spectrum=none, ecdf_ms=dict.fromkeys(series.ecdf_ms, none), notes=series.notes | far)
+    spectrum, ecdf = latency.figure_spectrum(refused), latency.figure_ecdf(refused)
+    n = f"{series.spectrum_n:,}"
+    assert spectrum.missing == f"no latency above what is known of the clocks, n = {n} · clock ± 900 ms"
+    assert ecdf.missing.startswith("no latency above what is known of the clocks, n = ")
+    nobody = replace(refused, spectrum_n=0, ecdf_n=dict.fromkeys(series.ecdf_n, 0))
+    assert latency.figure_spectrum(nobody).missing == "no deliveries to rank, n = 0"
+    assert latency.figure_ecdf(nobody).missing == "no deliveries, n = 0"
+
+
 def test_a_lone_interval_with_latencies_stays_visible():
     series = sample_series()
     alone = np.full(series.latency_n.size, np.nan)

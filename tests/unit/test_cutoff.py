@@ -171,6 +171,12 @@ def test_the_fault_at_the_break(kind, requested, healed, index, target):
     assert cut(break_row(FROM, TO, kind), faults=faults).fault.tolist() == [index]
 
 
+@pytest.mark.parametrize(("requested", "index"), [(FROM + 5, 0), (FROM + 6, -1)])
+def test_a_node_that_redis_listed_no_more_was_cut_off_between_two_polls(requested, index):
+    row = break_row(FROM, TO, Kind.DEAF, sure=(FROM + 5, TO), listed=True)
+    assert cut(row, faults=[fault("pause", "redis", requested)]).fault.tolist() == [index]
+
+
 def test_a_fault_of_redis_stands_above_one_of_the_node():
     redis, node = fault("pause", "redis", FROM, TO), fault("pause", "node-1", FROM, TO)
     assert cut(break_row(FROM, TO, Kind.GAP), faults=[redis, node]).fault.tolist() == [0]

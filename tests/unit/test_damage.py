@@ -87,12 +87,14 @@ def test_rows_of_events():
     rows = [
         damage_row({"t": 5, "client": 3, "node": 1, "bytes": text.hex()}),
         damage_row({"t": 6, "client": 4, "stream": 2, "seq": 9}),
+        damage_row({"t": 7, "client": 4, "bytes": ""}),  # nothing was kept, which is no good token
     ]
-    assert [row[2] for row in rows] == [0, 0]  # the stripe is still to be told
+    assert [row[2] for row in rows] == [0, 0, 0]  # the stripe is still to be told
     made = damage_table(rows, 7)
-    assert made[["t", "client", "stripe", "node", "stream", "seq", "size"]].tolist() == [
-        (5, 3, 7, 1, 0, 0, TOKEN_LENGTH),
-        (6, 4, 7, NO_NODE, 2, 9, 0),
+    assert made[["t", "client", "stripe", "node", "stream", "seq", "good", "size"]].tolist() == [
+        (5, 3, 7, 1, 0, 0, False, TOKEN_LENGTH),
+        (6, 4, 7, NO_NODE, 2, 9, True, 0),
+        (7, 4, 7, NO_NODE, 0, 0, False, 0),
     ]
     assert made["bytes"][0].tobytes()[:TOKEN_LENGTH] == text
     for wrong in ({}, {"t": 1, "client": 1}, {"t": 1, "client": 1, "bytes": "xy"}):

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from fanlab.analysis.latency import NEEDED, ecdf_ms, latency_block, over_time_ms, spectrum_ms
+from fanlab.analysis.latency import NEEDED, ecdf_ms, latency_block, one_way_ms, over_time_ms, spectrum_ms
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import Histogram
@@ -74,6 +74,48 @@ def test_on_one_clock_nothing_is_moved_or_refused(clock):
     raw = of_ms(0, 0, 1)
     assert latency_block(raw, clock) == latency_block(raw)
     assert latency_block(raw, clock)["p50"] == 0
+
+
+def test_curves_are_moved_and_refused_as_the_figures_of_the_summary_are():
+    raw = of_ms(*([6.0] * 60 + [9.0] * 40))  # true: 1 ms and 4 ms
+    moved, refused = apart(5, 0.5), apart(5, 1.5)
+    over_time = over_time_ms([raw, Histogram()], moved)
+    for name, line in over_time.items():
+        assert line[0] == latency_block(raw, moved)[name]
+        assert np.isnan(line[1])
+    over_time = over_time_ms([raw], refused)
+    assert np.isnan(over_time["p50"][0])
+    assert over_time["max"].tolist() == [4.0]
+    percents, values = spectrum_ms(raw, moved)
+    assert (percents[0], values[0], values[-1]) == (0, pytest.approx(1, abs=0.01), pytest.approx(4, abs=0.01))
+    percents, values = spectrum_ms(raw, refused)
+    assert percents[0] > 60
+    assert values.tolist() == pytest.approx([4] * len(values), abs=0.01)
+    ends, shares = ecdf_ms(raw, moved)
+    assert (ends.tolist(), shares.tolist()) == (pytest.approx([1, 4], abs=0.01), [0.6, 1.0])
+    ends, shares = ecdf_ms(raw, refused)
+    assert (ends.tolist(), shares.tolist()) == (pytest.approx([4], abs=0.01), [1.0])
+
+
+def test_what_was_counted_as_0_has_no_place_on_a_curve():
+    raw = of_ms(*([-3.0] * 60 + [1.0] * 40))  # the clients' clock is 8 ms behind
+    percents, values = spectrum_ms(raw, apart(-8, 0.5))
+    assert percents[0] > 60
+    assert values.tolist() == pytest.approx([9] * len(values), abs=0.01)
+    assert spectrum_ms(of_ms(-3.0), apart(-8, 0.5))[0].tolist() == [], "the least of all is a rank like any other"
+    assert ecdf_ms(raw, apart(-8, 0.5))[0].tolist() == pytest.approx([9], abs=0.01)
+    known_too = of_ms(*([-3.0] * 60 + [0.0] * 40))
+    ends, shares = ecdf_ms(known_too, apart(-8, 0.5))
+    assert (ends.tolist(), shares.tolist()) == ([8.0], [1.0])
+    assert ecdf_ms(of_ms(-3.0, -2.0), apart(-8, 0.5))[0].tolist() == []
+
+
+def test_one_delivery_is_moved_like_a_figure():
+    assert one_way_ms(7_000_000, apart(5, 0.5)) == 2.0
+    assert one_way_ms(5_500_000, apart(5, 0.5)) is None
+    assert one_way_ms(5_500_001, apart(5, 0.5)) == 0.500001
+    assert one_way_ms(None, apart(5, 0.5)) is None
+    assert one_way_ms(-7, ClockAccount("one-boot", Span(0, 0))) == -0.000007
 
 
 def test_no_p999_under_1000_samples_however_large_they_are():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fanlab.ledger.lookups import around, fault_at, latest, node_fault
+from fanlab.ledger.lookups import around, fault_at, first_of_each, last_of_each, latest, node_fault
 from fanlab.ledger.result import FaultAccount
 
 NAMES = ("node-1", "node-2")
@@ -33,6 +33,13 @@ def test_the_last_entry_is_found_in_a_table_without_order_too():
     group, t_ns = np.array([7, 3, 7, 3]), np.array([30, 10, 20, 40])
     asked = np.array([[7, 25], [7, 30], [3, 39], [3, 40], [3, 9], [5, 99]])
     assert latest(group, t_ns, asked[:, 0], asked[:, 1]).tolist() == [2, 0, 1, 3, -1, -1]
+
+
+def test_the_first_and_the_last_entry_of_each_group():
+    group = np.array([7, 3, 7, 3, 5, 7])
+    assert first_of_each(group).tolist() == [1, 4, 0]
+    assert last_of_each(group).tolist() == [3, 4, 5]
+    assert first_of_each(group[:0]).tolist() == last_of_each(group[:0]).tolist() == []
 
 
 def test_a_question_before_the_first_entry_of_all():

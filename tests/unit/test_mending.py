@@ -237,6 +237,13 @@ def named(mended: Mended) -> list[tuple[int, int, int, int]]:
     return rows[["recv_ns", "client", "stream", "seq"]].tolist()
 
 
+def test_a_copy_of_which_no_byte_was_kept_has_no_name():
+    owed = owed_of([4])
+    assert named(mend(damage_of({"t": 15, "bytes": ""}), came(), owed)) == [(15, 0, *UNKNOWN)]
+    between = mend(damage_of({"t": 32, "bytes": ""}), came((22, 0, 0, 2), (42, 0, 0, 4)), owed)
+    assert named(between) == [(32, 0, 0, 3)], "its neighbours tell"
+
+
 NOTHING = came()
 BETWEEN = ((22, 0, 0, 2), (42, 0, 0, 4))
 

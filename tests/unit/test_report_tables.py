@@ -99,6 +99,55 @@ def test_the_clocks_bound_stands_with_every_one_way_figure(clock, line, bound):
     assert all(note.endswith(f"clock {bound}") for note in notes)
 
 
+ONE_BOOT = {"basis": "one-boot", "offset_ms": 0.0, "bound_ms": 0.0}
+EXCHANGED = {"basis": "exchange", "offset_ms": -12.5, "bound_ms": 0.21}
+UNKNOWN = {"basis": "unknown", "offset_ms": None, "bound_ms": None}
+
+
+def test_where_clocks_are_not_one_each_hop_says_how_exact_it_is():
+    def bounds(clock):
+        table = tables.latency(sample_summary() | {"clock": clock})
+        assert all(len(cells) == len(table.columns) for cells in table.rows)
+        return [cells[-1] for cells in texts(table)] if table.columns[-1][0] == "Clock" else None
+
+    assert bounds(ONE_BOOT) is None
+    assert bounds(EXCHANGED) == ["± 0.21 ms", "± 0 ms", "± unknown", "± 0 ms", "± unknown"]
+    assert bounds(UNKNOWN) == ["± unknown", "± 0 ms", "± unknown", "± 0 ms", "± unknown"]
+
+
+@pytest.mark.parametrize(
+    ("clock", "told"), [(ONE_BOOT, ""), (EXCHANGED, " (clock ± 0.21 ms)"), (UNKNOWN, " (clock ± unknown)")]
+)
+def test_the_answer_says_how_exact_its_latencies_are(clock, told):
+    summary = sample_summary()
+    plain = facts.answer(summary | {"clock": ONE_BOOT})
+    latencies = plain[plain.index(", half within") :].partition(". ")[0].rstrip(".")
+    assert facts.answer(summary | {"clock": clock}) == plain.replace(latencies, latencies + told)
+
+
+def test_the_caches_times_are_of_clocks_that_nobody_compares():
+    summary = sample_summary() | {"cache": sample_cache()}
+    assert "±" not in cachetables.cache_nodes(summary | {"clock": ONE_BOOT}).note
+    for clock in (EXCHANGED, UNKNOWN):
+        assert cachetables.cache_nodes(summary | {"clock": clock}).note.endswith("all these times are ± unknown.")
+
+
+@pytest.mark.parametrize(
+    ("raw_ms", "clock", "told"),
+    [
+        (3, ONE_BOOT, "3 ms"),
+        (3, UNKNOWN, "3 ms ± unknown"),
+        (3, EXCHANGED, "15.5 ms ± 0.21 ms"),
+        (-12.25, EXCHANGED | {"bound_ms": 0.25}, "at most 0.5 ms"),
+        (-12.24, EXCHANGED | {"bound_ms": 0.25}, "0.26 ms ± 0.25 ms"),
+        (-13, EXCHANGED, "at most 0 ms"),
+        (3, {"basis": "exchange", "offset_ms": None, "bound_ms": None}, "3 ms ± unknown"),
+    ],
+)
+def test_how_late_something_was_between_two_clocks(raw_ms, clock, told):
+    assert words.after(raw_ms, clock) == told
+
+
 def test_who_testifies():
     summary = sample_summary()
     kept = dict(texts(trusttables.evidence(summary)))

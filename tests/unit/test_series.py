@@ -117,6 +117,17 @@ def test_the_notes_say_how_exact_times_between_processes_are(span, bound_ms):
     assert series.notes["clock"] == {"basis": "exchange", "bound_ms": bound_ms}
 
 
+def test_curves_between_two_clocks_are_put_right_as_the_summary_is():
+    """The clients' clock is 0.5 ms ahead: what node-2's clients got after 2 ms took 1.5."""
+    exchanged = ClockAccount("exchange", Span(400_000, 600_000))
+    plain, right = (build_series(make_account(clock=clock), make_manifest()) for clock in (ClockAccount(), exchanged))
+    assert right.latency_ms["max"][0] == plain.latency_ms["max"][0] - 0.5
+    assert right.spectrum[1].tolist() == pytest.approx((plain.spectrum[1] - 0.5).tolist())
+    assert right.ecdf_ms["node-2"][0].tolist() == [1.5]
+    assert right.ecdf_n == plain.ecdf_n
+    assert right.caches[0].refresh_max_ms[0] == plain.caches[0].refresh_max_ms[0], "nobody compared clocks with nodes"
+
+
 def test_latency_over_time_has_gaps_where_there_is_nothing():
     series = build_series(make_account(), make_manifest())
     assert series.latency_n.tolist() == (series.offered - series.lost).tolist()

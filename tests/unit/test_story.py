@@ -1,13 +1,19 @@
 """Stories: golden texts for each way in which one can end, from histories written by hand."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fanlab.analysis.names import names_of
 from fanlab.errors import ScenarioError
+from fanlab.ledger.account import account
+from fanlab.ledger.clocks import ClockAccount, Span
+from fanlab.ledger.closeup import close_up
 from fanlab.ledger.records import Status
 from fanlab.report.explain import render, render_losses, some_losses, stories
+from fanlab.report.story import tell
 from support.histories import History, mark, ns, write_lines
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "stories"
@@ -207,8 +213,6 @@ def test_some_losses_take_turns_over_hops_and_causes(tmp_path):
 
 def test_what_the_account_decided_is_what_is_told_of_every_pair(tmp_path):
     """Each pair of a run has one story, and their outcomes add up to the ledger."""
-    from fanlab.ledger.account import account
-
     rundir = crash().write(tmp_path)
     outcomes = [stories(rundir, str(client), seq)[0].outcome for client in range(3) for seq in range(1, 5)]
     tally = account(rundir).measure
@@ -216,6 +220,37 @@ def test_what_the_account_decided_is_what_is_told_of_every_pair(tmp_path):
     assert outcomes.count("lost") == tally.lost
     assert outcomes.count("indeterminate") == tally.indeterminate
     assert len(outcomes) == tally.owed + outcomes.count("not_owed")
+
+
+@pytest.mark.parametrize(
+    ("clock", "latency_ms", "late", "told"),
+    [
+        (
+            ClockAccount("exchange", Span(400_000, 600_000)),
+            0.5,
+            "0.5 ms ± 0.1 ms after",
+            "two clocks: offset 0.5 ms put right, ± 0.1 ms.",
+        ),
+        (
+            ClockAccount("exchange", Span(0, 2_000_000)),
+            None,
+            "at most 1 ms after",
+            "two clocks: offset 1 ms put right, ± 1 ms.",
+        ),
+        (ClockAccount("unknown"), 1.0, "1 ms ± unknown after", "clocks not compared: ± unknown."),
+    ],
+)
+def test_between_two_clocks_a_delivery_is_as_late_as_the_summary_has_it(clock, latency_ms, late, told, tmp_path):
+    rundir = crash().write(tmp_path)
+    manifest, made = rundir.read_manifest(), account(rundir)
+    seen = close_up(rundir, names_of(manifest).plan, manifest["run_tag"], 0, 1)
+    story = tell(manifest, replace(made, clock=clock), seen, 0)
+    assert story.latency_ms == latency_ms
+    assert [what for _, _, what in story.moments if "receives it" in what] == [
+        f"receives it from node-1, {late} the time meant"
+    ]
+    assert story.ending[0].endswith(f"{late} the time at which it was meant to be sent.")
+    assert story.ending[-1].endswith(told)
 
 
 def test_hostile_names_stay_on_their_line(tmp_path):

@@ -331,6 +331,12 @@ PLANTED = {
         ["others had its CPU for 20% of the time"],
     ),
     "steal": ("generator_saturated", {"steal": 0.25}, {}, ["took 25% of this machine's CPU, limit 10%", "run again"]),
+    "no probe measured anything": (
+        "bias_unmeasured",
+        {"probes": ProbeDelays()},
+        {},
+        ["no probe measured anything, though clients of group 'readers' got up to 1000", "evidence.probes: 0"],
+    ),
     "losses of its own": ("generator_saturated", own_losses(), {}, ["3 of 90 losses are the generator's own doing"]),
     "corrupt": ("journals_damaged", {"evidence": replace(SOUND, corrupt=2)}, {}, ["2 journal frames are corrupt"]),
     "torn": ("journals_damaged", {"evidence": replace(SOUND, torn=2)}, {}, ["2 journal records are torn", "explain 1"]),

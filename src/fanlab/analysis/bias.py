@@ -1,10 +1,17 @@
 """How much of the reported latency is the generator's own: what its probes measured, against that. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
+from fanlab.analysis.case import Case
 from fanlab.analysis.latency import latency_block, percentile_ms
+from fanlab.clock import NS_PER_S
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.result import Account
+
+_ENOUGH: Final = 20  # messages that a client got: of so many a probe beside it hears some
+_SETTLED_NS: Final = 2 * NS_PER_S  # by then a probe is connected, and has told what it heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,33 @@ def generator_bias(account: Account) -> Bias:
         wait_ms=_worst(waits, 50.0),
         wait_p99_ms=_worst(waits, 99.0),
     )
+
+
+def bias_unmeasured(case: Case) -> Iterator[str]:
+    """Probes that measured nothing, though clients beside them got enough, for long enough to be sure of it.
+
+    Only what came once probes had the time to connect counts, and of that what they had the time to tell: a short run,
+    or one that was quiet but for its beginning or end, is not held against them. Where there can be no probes (no group
+    connects at the start, or the system stamps nothing), the report says that there were none.
+    """
+    account, scenario = case.account, case.manifest["scenario"]
+    planned = (scenario.get("evidence") or {}).get("probes")
+    stamps = (case.manifest.get("host") or {}).get("system", "Linux") == "Linux"
+    groups = case.names.plan.groups
+    group = next((one for one in groups if scenario["clients"][one.index].get("join_ns") is None), None)
+    if not planned or not stamps or group is None or account.probes.bias:
+        return
+    of_group = account.by_client["delivered"][group.first_client : group.first_client + group.count]
+    most = int(of_group.max(initial=0))
+    first = -(-(account.zero_ns + _SETTLED_NS - account.start_ns) // account.bin_ns)
+    last = (account.end_ns - _SETTLED_NS - account.start_ns) // account.bin_ns
+    settled = int(account.delivered[first : max(first, last)].sum())
+    if min(most, settled) >= _ENOUGH:
+        yield (
+            f"no probe measured anything, though clients of group {group.name!r} got up to {most} messages each: how"
+            " much of the latency is the generator's own is not known; see nodes/*.log for what the nodes made of"
+            " connections without the header Fanlab-Client, or do without with evidence.probes: 0"
+        )
 
 
 def _worst(engines: list[Histogram], percent: float) -> float | None:

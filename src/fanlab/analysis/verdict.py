@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from fanlab.analysis.bias import generator_bias
+from fanlab.analysis.bias import bias_unmeasured, generator_bias
 from fanlab.analysis.cachechecks import cache_identity_fails, caches_unmeasured, caches_without_excuse
 from fanlab.analysis.case import BUG, UNKNOWABLE_SHARE, Case, Checker, GateOutcome
 from fanlab.analysis.expected import messages_due
@@ -304,6 +304,7 @@ INVALIDATING: Final[tuple[Checker, ...]] = (
     slots_unsent,
     faults_without_effect,
     generator_saturated,
+    bias_unmeasured,
     journals_damaged,
     checkers_differ,
     drain_cut_short,

@@ -128,7 +128,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     evidence.contradictions = settled.contradictions
     hops = message_hops(messages, nodes, measure)
     health = [stripe.health for stripe in journals.stripes]
-    caching = CacheWorld(plan, journals, faults, context.grid, zero_ns, cut.partial)
+    caching = CacheWorld(plan, journals, world, context.grid, zero_ns, cut.partial)
     return Account(
         measure=_tally(messages, measure, owed.measure, settled.measure),
         warm_up=_tally(messages, ~measure, owed.warm_up, settled.warm_up),

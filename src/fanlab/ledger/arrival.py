@@ -38,7 +38,7 @@ class Arrival:
             self.disordered[of[1:][(of[1:] == of[:-1]) & (at[1:] < at[:-1])]] = True
         late = (recv < self._last_recv[client]) | ((self._source[client] != source) & (self._source[client] >= 0))
         self.disordered[client[late]] = True
-        self._last_recv[client] = recv  # of a client's records the last one stays
+        np.maximum.at(self._last_recv, client, recv)  # the last one's, but of clients that are disordered already
         self._source[client] = source
 
 

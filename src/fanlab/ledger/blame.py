@@ -17,6 +17,7 @@ from fanlab.ledger.facts import facts_of
 from fanlab.ledger.faultlog import fault_of_outage
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.journals import Journals
+from fanlab.ledger.lookups import first_of_each
 from fanlab.ledger.lost import Losses, World
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.missing import Debts
@@ -100,6 +101,8 @@ def traffic_of(
         heard[node] = received_ns[node].copy()
         at = messages.find(journal.drops[:, 0], journal.drops[:, 1])
         at, told_ns = at[at >= 0], journal.drops[at >= 0, 2]
+        first = first_of_each(at)
+        at, told_ns = at[first], told_ns[first]
         heard[node][at] = np.where(heard[node][at] > 0, heard[node][at], told_ns)
     asked_for = bool((manifest["scenario"].get("evidence") or {}).get("witness"))
     return Traffic(

@@ -32,6 +32,7 @@ class MissCause(IntEnum):
     NODE_CRASH_IN_FLIGHT = 6
     NOT_TAKEN = 7  # the node had the message and its cache did not take it: too large, not understood, a bug
     OUTPUT_BUFFER_KILL = 8
+    PARTITION = 9
 
     @property
     def label(self) -> str:

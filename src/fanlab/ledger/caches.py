@@ -11,7 +11,7 @@ Redis keeps the order, so a greater seq is a newer value. Per node:
 Memory grows with updates × nodes and with reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +31,13 @@ from fanlab.ledger.entries import Takes, held_at_the_end, wrong_over_time
 from fanlab.ledger.fold import Grid
 from fanlab.ledger.histogram import COARSE_BITS, Histogram, Ints
 from fanlab.ledger.journals import Journals
-from fanlab.ledger.lookups import latest
+from fanlab.ledger.lookups import last_of_each, latest
+from fanlab.ledger.lost import Losses, World
 from fanlab.ledger.messages import Messages
-from fanlab.ledger.misses import Missed, Subscriber, explain_misses
+from fanlab.ledger.misses import explain_misses
 from fanlab.ledger.nodejournal import NodeJournal
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import ReadStatus
-from fanlab.ledger.result import FaultAccount
 from fanlab.ledger.updates import SEQ_MASK, Updates, updates_of, version
 from fanlab.ledger.windows import NEVER
 from fanlab.scenario.plan import Plan
@@ -51,7 +51,7 @@ class CacheWorld:
 
     plan: Plan
     journals: Journals
-    faults: Sequence[FaultAccount]
+    known: World  # what losses are held against
     grid: Grid
     zero_ns: int
     cut: bool  # the run was not drained to its end: what came last may have been on its way
@@ -66,7 +66,6 @@ class _Node:
     takes: Takes
     taken_ns: Ints  # when its cache took each update, or was first seen to hold it; NEVER: it was not
     exact: Bools  # the journal says when
-    heard: Bools  # its journal says that it had the message
     reads: NDArray[Any]  # READ_DTYPE; what read an unknown message is FAILED
     held: Ints  # by key, the version at the end; 0: none, UNKNOWN
     swept: Bools  # by key: the final sweep says so
@@ -116,7 +115,7 @@ def _node(index: int, name: str, updates: Updates, world: CacheWorld) -> _Node:
         np.minimum.at(taken, of_row, rows[:, 2])
     deaths = [
         fault.confirmed_ns
-        for fault in world.faults
+        for fault in world.known.faults
         if fault.target == name and fault.kind in ("crash", "stop") and fault.confirmed_ns is not None
     ]
     resets = np.array(sorted([*deaths, *journal.starts]), np.int64)
@@ -129,16 +128,13 @@ def _node(index: int, name: str, updates: Updates, world: CacheWorld) -> _Node:
         resets_ns=resets,
         journalled=bool(len(rows)),
     )
-    gone = any(
+    held, swept = _at_the_end(takes, reads, updates, cut=world.cut)
+    gone = not swept.any() and any(
         fault.target == name and fault.kind in ("crash", "stop") and fault.heal_confirmed_ns is None
-        for fault in world.faults
+        for fault in world.known.faults
         if fault.confirmed_ns is not None
     )
-    heard = np.zeros(len(taken), np.bool_)
-    of_message = updates.find(journal.messages[:, 0], journal.messages[:, 1])
-    heard[of_message[of_message >= 0]] = True
-    held, swept = _at_the_end(takes, reads, updates, cut=world.cut)
-    return _Node(index, name, takes, taken, exact, heard, reads, held, swept, gone, forgot)
+    return _Node(index, name, takes, taken, exact, reads, held, swept, gone, forgot)
 
 
 def _at_the_end(takes: Takes, reads: NDArray[Any], updates: Updates, *, cut: bool) -> tuple[Ints, Bools]:
@@ -147,7 +143,8 @@ def _at_the_end(takes: Takes, reads: NDArray[Any], updates: Updates, *, cut: boo
     held = held_at_the_end(takes, updates.keys) if known else np.full(updates.keys, UNKNOWN)
     sweep = reads[(reads["sweep"] == 1) & (reads["status"] != ReadStatus.FAILED)]
     key = updates.key_of(sweep["stream"].astype(np.int64), sweep["object"].astype(np.int64))
-    held[key] = sweep["seq"]
+    last = last_of_each(key)
+    held[key[last]] = sweep["seq"][last]
     swept = np.zeros(updates.keys, np.bool_)
     swept[key] = True
     return held, swept
@@ -254,20 +251,19 @@ def _wrong(node: _Node, updates: Updates) -> tuple[NDArray[Any], int]:
 
 def _miss_rows(node: _Node, missed: Bools, updates: Updates, world: CacheWorld) -> NDArray[Any]:
     at = np.flatnonzero(missed)
-    redis = world.journals.redis
-    kills = [kill.t for kill in redis.buffer_kills if kill.node == node.index] if redis is not None else []
-    channels = np.array([stream.channel for stream in world.plan.streams])
-    cause, hop, fault = explain_misses(
-        Missed(
-            channel=channels[updates.stream[at]],
-            sent_ns=updates.sent_ns[at],
-            done_ns=updates.done_ns[at],
-            failed=updates.failed[at],
-            receivers=updates.receivers[at],
-            heard=node.heard[at],
-        ),
-        Subscriber(node.id, world.journals.nodes.get(node.index), world.faults, kills),
+    message = updates.message[at]
+    losses = Losses(
+        client=np.full(len(at), -1),
+        channel=world.known.traffic.channel[message],
+        stream=updates.stream[at],
+        seq=updates.seq[at],
+        message=message,
+        sent_ns=updates.sent_ns[at],
+        done_ns=updates.done_ns[at],
+        status=updates.messages.status[message],
+        next_sent_ns=np.full(len(at), NEVER),
     )
+    cause, hop, fault = explain_misses(losses, node.index, world.known, world.plan.channels)
     rows = np.zeros(len(at), MISS_DTYPE)
     for name in ("intended_ns", "stream", "seq"):
         rows[name] = getattr(updates, name)[at]

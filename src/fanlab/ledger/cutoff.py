@@ -51,7 +51,7 @@ def cut_of(losses: Losses, world: World, place: Place, seen: Whereabouts, end: E
     begun = losses.sent_ns >= row["sure_from"]
     some = met.row >= 0
     some &= ~(row["listed"] & (row["kind"] == Kind.GAP) & seen.all_counted & begun)
-    told_ns = np.where(row["kind"] == Kind.DEAF, row["from_ns"], row["to_ns"])
+    told_ns = np.where(row["kind"] == Kind.DEAF, row["sure_from"], row["to_ns"])
     at_break = _fault(world, place.node, row["from_ns"], told_ns)
     stamped = node_fault(
         [fault for fault in world.faults if fault.kind == PARTITION],

@@ -18,7 +18,7 @@ from fanlab.ledger.records import NO_NODE, TOKEN_LENGTH, TOKEN_PREFIX
 
 KEPT_BYTES: Final = 64
 
-# One `damaged` event. With `size` 0 the token was good and names stream and seq; else `bytes` begin where it stands.
+# One `damaged` event. A good token names stream and seq; else `bytes` begin where it stands.
 DAMAGE_DTYPE = np.dtype(
     [
         ("t", "<i8"),
@@ -27,7 +27,8 @@ DAMAGE_DTYPE = np.dtype(
         ("node", "<u2"),
         ("stream", "<u2"),
         ("seq", "<u4"),
-        ("size", "u1"),
+        ("good", "?"),  # its token checks: the damage is elsewhere
+        ("size", "u1"),  # of `bytes`
         ("bytes", "u1", (KEPT_BYTES,)),
     ]
 )
@@ -42,13 +43,13 @@ _DIGIT[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _BLOCK: Final = 4096  # tokens at a time: 640 possible changes each
 
 
-def damage_row(event: Mapping[str, Any]) -> tuple[int, int, int, int, int, int, int, bytes]:
+def damage_row(event: Mapping[str, Any]) -> tuple[int, int, int, int, int, int, bool, int, bytes]:
     """A `damaged` event as a row of DAMAGE_DTYPE, its stripe still 0. Raises KeyError, TypeError, ValueError."""
     at = int(event["t"]), int(event["client"]), 0, int(event.get("node", NO_NODE))
     if "bytes" not in event:
-        return *at, int(event["stream"]), int(event["seq"]), 0, b""
+        return *at, int(event["stream"]), int(event["seq"]), True, 0, b""
     kept = bytes.fromhex(event["bytes"])[:KEPT_BYTES]
-    return *at, 0, 0, len(kept), kept
+    return *at, 0, 0, False, len(kept), kept
 
 
 def damage_table(rows: list[tuple[Any, ...]], stripe: int) -> NDArray[Any]:

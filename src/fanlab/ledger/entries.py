@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fanlab.ledger.fold import Grid
 from fanlab.ledger.histogram import Ints
+from fanlab.ledger.lookups import last_of_each
 from fanlab.ledger.updates import SEQ_BITS, SEQ_MASK, Updates, version
 from fanlab.ledger.windows import NEVER
 
@@ -42,7 +43,8 @@ def held_at_the_end(takes: Takes, keys: int) -> Ints:
     last_reset_ns = int(takes.resets_ns.max(initial=0))
     order = np.argsort(takes.t_ns, kind="stable")
     order = order[takes.t_ns[order] > last_reset_ns]
-    held[takes.key[order]] = takes.seq[order]  # of several, the last one stays
+    order = order[last_of_each(takes.key[order])]
+    held[takes.key[order]] = takes.seq[order]
     return held
 
 

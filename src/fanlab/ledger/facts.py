@@ -32,7 +32,7 @@ def facts_of(losses: Losses, world: World) -> Facts:
     own_end = world.own.ended(losses.client, np.where(place.live, place.closed_ns, outage_from_ns))
     redis = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
     strictly = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
-    in_dark = ~np.isin(place.node, list(world.traffic.heard)) & ~_watched(world.traffic.redis, losses.sent_ns)
+    in_dark = ~np.isin(place.node, list(world.traffic.heard)) & ~watched_at(world.traffic.redis, losses.sent_ns)
     due_ns = losses.sent_ns, np.minimum(losses.sent_ns + world.lateness_ns, place.closed_ns)
     untold = place.live & ~seen.missed & (dropped == NO_DROP)
     doubtful, _ = world.own.unread_at(losses.client, *due_ns, untold)
@@ -41,7 +41,7 @@ def facts_of(losses: Losses, world: World) -> Facts:
         node=place.node,
         hop=_hop(losses, world, place, seen=seen, end=end, cut=cut, doubtful=doubtful),
         failed=losses.status == Status.FAILED,
-        redis_away=(redis >= 0) | _silent(world.traffic.redis, losses.sent_ns),
+        redis_away=(redis >= 0) | silent_at(world.traffic.redis, losses.sent_ns),
         away=place.away,
         joining=place.joining,
         live=place.live,
@@ -88,7 +88,7 @@ def _hop(
     return hop.astype(np.uint8)
 
 
-def _watched(redis: RedisJournal | None, t_ns: Ints) -> Bools:
+def watched_at(redis: RedisJournal | None, t_ns: Ints) -> Bools:
     """Whether Redis' list of subscribers was read before and after each time."""
     if redis is None or not len(redis.watched):
         return np.zeros(len(t_ns), np.bool_)
@@ -98,9 +98,9 @@ def _watched(redis: RedisJournal | None, t_ns: Ints) -> Bools:
     return watched
 
 
-def _silent(redis: RedisJournal | None, t_ns: Ints) -> Bools:
+def silent_at(redis: RedisJournal | None, t_ns: Ints) -> Bools:
     """Whether Redis did not answer those who watched it, before it did again."""
     if redis is None or not len(redis.watched):
         return np.zeros(len(t_ns), np.bool_)
-    silent: Bools = ~_watched(redis, t_ns) & (t_ns > redis.watched[0, 0]) & (t_ns < redis.watched[-1, 0])
+    silent: Bools = ~watched_at(redis, t_ns) & (t_ns > redis.watched[0, 0]) & (t_ns < redis.watched[-1, 0])
     return silent

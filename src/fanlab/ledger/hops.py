@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fanlab.ledger.histogram import Histogram, Ints
+from fanlab.ledger.lookups import first_of_each
 from fanlab.ledger.messages import NO_MESSAGE, NO_OUTCOME, Messages
 from fanlab.ledger.nodejournal import NodeJournal
 from fanlab.ledger.received import Bools
@@ -26,10 +27,11 @@ def node_times(journal: NodeJournal, messages: Messages) -> tuple[Ints, Ints]:
     Of a message that it received twice, the first time counts.
     """
     received, done = np.zeros(len(messages.status), np.int64), np.zeros(len(messages.status), np.int64)
-    rows = journal.messages[np.argsort(journal.messages[:, 2], kind="stable")[::-1]]
+    rows = journal.messages[np.argsort(journal.messages[:, 2], kind="stable")]
     at = messages.find(rows[:, 0], rows[:, 1])
-    known = at >= 0
-    received[at[known]], done[at[known]] = rows[known, 2], rows[known, 3]
+    rows, at = rows[at >= 0], at[at >= 0]
+    first = first_of_each(at)
+    received[at[first]], done[at[first]] = rows[first, 2], rows[first, 3]
     return received, done
 
 

@@ -43,6 +43,17 @@ def around(group: Ints, t_ns: Ints, of_group: Ints, at_ns: Ints) -> tuple[Ints, 
     return before, np.where(same, real, -1)
 
 
+def first_of_each(group: Ints) -> Ints:
+    """The index of each group's first entry. (Which value of a repeated index is kept, NumPy leaves open.)"""
+    at: Ints = np.unique(group, return_index=True)[1]
+    return at
+
+
+def last_of_each(group: Ints) -> Ints:
+    """The index of each group's last entry, likewise."""
+    return len(group) - 1 - first_of_each(group[::-1])
+
+
 def fault_at(faults: Sequence[FaultAccount], target: str, from_ns: Ints, to_ns: Ints, *, aftermath_ns: int) -> Ints:
     """The last fault on `target` whose window, or its aftermath, meets [from_ns, to_ns]; -1."""
     found = np.full(len(from_ns), -1)

@@ -68,7 +68,7 @@ def mend(damage: NDArray[Any], chunks: Chunks, owed: Owed) -> Mended:
     if not len(damage):
         return Mended()
     damage = damage[np.lexsort((damage["client"], damage["t"]))]
-    told = damage["size"] == 0
+    told = damage["good"]
     message = np.full(len(damage), UNNAMED)
     message[told] = owed.messages.find(damage["stream"][told].astype(np.int64), damage["seq"][told].astype(np.int64))
     broken = np.flatnonzero(~told)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fanlab.errors import MeasurementError
 from fanlab.ledger.histogram import Ints
+from fanlab.ledger.lookups import first_of_each, last_of_each
 from fanlab.ledger.records import Status
 from fanlab.ledger.windows import NEVER
 
@@ -82,13 +83,16 @@ def collect_messages(intents: NDArray[Any], outcomes: NDArray[Any], streams: int
     status = np.full(base[-1], NO_MESSAGE, np.uint8)
     receivers = np.full(base[-1], -1)
 
-    intents = intents[np.argsort(intents["intended_ns"])[::-1]]  # the earliest is written last, and stays
+    intents = intents[np.argsort(intents["intended_ns"])]
     at = base[intents["stream"]] + intents["seq"].astype(np.int64) - 1
-    intended[at] = sent[at] = intents["intended_ns"]
+    first = first_of_each(at)
+    intended[at[first]] = sent[at[first]] = intents["intended_ns"][first]
     status[at] = NO_OUTCOME
 
     outcomes = outcomes[np.lexsort((outcomes["done_ns"], _weight(outcomes["status"])))]
     at = base[outcomes["stream"]] + outcomes["seq"].astype(np.int64) - 1
+    last = last_of_each(at)
+    outcomes, at = outcomes[last], at[last]
     told = outcomes["sent_ns"].astype(np.int64)
     intended[at] = np.where(status[at] == NO_MESSAGE, told, intended[at])
     sent[at] = np.where(told > 0, told, intended[at])
@@ -99,7 +103,7 @@ def collect_messages(intents: NDArray[Any], outcomes: NDArray[Any], streams: int
 
 
 def _weight(status: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """UNSENT < FAILED < uncertain < OK: what is later in this order overwrites what is earlier."""
+    """UNSENT < FAILED < uncertain < OK: of several outcomes that count which are later in this order."""
     weight = np.zeros(256, np.int64)
     weight[[Status.UNSENT, Status.FAILED, Status.TIMED_OUT, Status.UNKNOWN, Status.OK]] = [0, 1, 2, 2, 3]
     return weight[status]

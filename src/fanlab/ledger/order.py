@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fanlab.ledger.arrival import places
 from fanlab.ledger.histogram import Ints
+from fanlab.ledger.lookups import first_of_each
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.odd import Odd, odd_rows
 from fanlab.ledger.records import DELIVERY_DTYPE
@@ -85,7 +86,8 @@ def busiest_order(
         parts.append(message[message >= 0])
     sequence = np.concatenate(parts)
     place = np.full(len(messages.status), NOWHERE)
-    place[sequence[::-1]] = np.arange(len(sequence))[::-1]  # the first copy is written last, and stays
+    first = first_of_each(sequence)  # of several copies
+    place[sequence[first]] = first
     return Reference(place, lane)
 
 

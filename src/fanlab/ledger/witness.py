@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.ledger.histogram import Ints
+from fanlab.ledger.lookups import first_of_each
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import WITNESS_DTYPE
@@ -48,8 +49,9 @@ class Witness:
         """By message, the place of its first copy in Redis' order; -1 where the witness had none."""
         at = messages.find(self.records["stream"].astype(np.int64), self.records["seq"].astype(np.int64))
         order = np.full(len(messages.status), -1)
-        place = np.flatnonzero(at >= 0)[::-1]
-        order[at[place]] = place  # the earliest is written last, and stays
+        place = np.flatnonzero(at >= 0)
+        place = place[first_of_each(at[place])]
+        order[at[place]] = place
         return order
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fanlab.report import text
+from fanlab.report import text, words
 from fanlab.report.tables import Cell, Table, Tone
 
 _COUNTS: Final = (
@@ -64,6 +64,8 @@ def cache_nodes(summary: Mapping[str, Any]) -> Table | None:
     if stale["n"]:
         note += f" A stale read got a value that had been out of date for {text.ms(stale['p50'])} in the middle,"
         note += f" {text.ms(stale['max'])} at most, n = {text.count(stale['n'])}."
+    if words.clock_if_apart(summary["clock"]):
+        note += f" Nobody compares clocks with nodes and readers: all these times are {words.UNCOMPARED}."
     return Table("Caches by node", columns, rows, note)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from fanlab.analysis.latency import one_way_ms
 from fanlab.analysis.names import Names
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.causes import Cause, Hop, why
@@ -13,6 +14,8 @@ from fanlab.ledger.closeup import CloseUp
 from fanlab.ledger.faultlog import AFTERMATH_NS, window_ns
 from fanlab.ledger.records import NO_NODE, Status
 from fanlab.ledger.result import Account, FaultAccount
+from fanlab.report import words
+from fanlab.report.summary import clock_block
 from fanlab.scenario.plan import StreamSpec
 
 Outcome = Literal["delivered", "lost", "indeterminate", "not_owed", "warm_up"]
@@ -83,8 +86,15 @@ class Case:
 
     @property
     def latency_ms(self) -> float | None:
-        """From the time meant to the first receipt."""
-        return (int(self.deliveries[0]["recv_ns"]) - self.intended_ns) / NS_PER_MS if len(self.deliveries) else None
+        """From the time meant to the first receipt, as latency_ms has it; None where the clocks do not tell."""
+        raw_ns = int(self.deliveries[0]["recv_ns"]) - self.intended_ns if len(self.deliveries) else None
+        return one_way_ms(raw_ns, self.account.clock)
+
+    @property
+    def late(self) -> str:
+        """The same in words, with how exact it is where clocks are not one."""
+        raw_ms = (int(self.deliveries[0]["recv_ns"]) - self.intended_ns) / NS_PER_MS
+        return words.after(raw_ms, clock_block(self.account))
 
     def seconds(self, t_ns: int) -> float:
         """Seconds from time 0."""

@@ -13,6 +13,7 @@ from fanlab.ledger.records import Status
 from fanlab.report import text, words
 from fanlab.report.case import Case, Others
 from fanlab.report.moments import Moment
+from fanlab.report.summary import clock_block
 
 _UNCERTAIN: Final = (Status.TIMED_OUT, Status.UNKNOWN)
 _AWAY: Final = frozenset({Cause.CLIENT_RECONNECTING, Cause.NEVER_RETURNED, Cause.NEVER_SUBSCRIBED, Cause.NODE_DOWN})
@@ -51,6 +52,8 @@ def ending_of(case: Case, chain: Sequence[str], others: Others) -> Iterator[str]
             f"{text.count(others.node_lost)} lost it; on all nodes {text.count(others.received)} and "
             f"{text.count(others.lost)}."
         )
+    if words.clock_if_apart(clock := clock_block(case.account)):
+        yield f"Each process's times are of its own clock; publishers' and clients': {words.clock(clock)}."
 
 
 def chain_of(case: Case, told: Sequence[Moment]) -> tuple[str, ...]:
@@ -107,7 +110,7 @@ def _silence(case: Case) -> Iterator[str]:
 
 def _arrival(case: Case) -> Iterator[str]:
     at = case.at(int(case.deliveries[0]["recv_ns"]))
-    yield f"DELIVERED at {at}, {text.ms(case.latency_ms)} after the time at which it was meant to be sent."
+    yield f"DELIVERED at {at}, {case.late} after the time at which it was meant to be sent."
     odd = case.account.odd
     rows = odd[
         (odd["client"] == case.seen.client) & (odd["seq"] == case.seen.seq) & (odd["stream"] == case.stream.index)

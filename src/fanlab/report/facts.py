@@ -173,7 +173,9 @@ def _tone(bad: int) -> Literal["good", "bad"]:
 def _latency_words(summary: Mapping[str, Any]) -> str:
     latency = summary["latency_ms"]
     shares = [(share, latency[key]) for key, share in (("p50", "half"), ("p99", "99 %")) if latency[key] is not None]
-    return f", {text.listing([f'{share} within {text.ms(value)}' for share, value in shares])}" if shares else ""
+    told = text.listing([f"{share} within {text.ms(value)}" for share, value in shares])
+    apart = words.clock_if_apart(summary["clock"]).removeprefix(" · ")
+    return (f", {told}" + (f" ({apart})" if apart else "")) if shares else ""
 
 
 def _partial(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

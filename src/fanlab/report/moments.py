@@ -8,7 +8,7 @@ from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.closeup import CloseUp, mark_of
 from fanlab.ledger.records import Status
 from fanlab.ledger.result import FaultAccount
-from fanlab.report import text
+from fanlab.report import text, words
 from fanlab.scenario.plan import Plan, StreamSpec
 
 _NEAR_NS: Final = 2 * NS_PER_S  # of nodes, Redis and connections, what lies this close to the publish is told
@@ -58,6 +58,7 @@ class Scene:
     sent_ns: int
     done_ns: int
     faults: Sequence[tuple[str, FaultAccount]]  # those at work, with their names
+    clock: Mapping[str, Any]  # the summary's block
 
     @property
     def node_id(self) -> str:
@@ -244,7 +245,7 @@ def _lived(event: Mapping[str, Any], plan: Plan, ended_ns: int | None) -> str | 
 def _received(seen: CloseUp, scene: Scene) -> Iterable[Moment]:
     mine = (seen.deliveries["client"] == seen.client) & (seen.deliveries["stream"] == scene.stream.index)
     for number, record in enumerate(seen.deliveries[mine]):
-        late = text.ms((int(record["recv_ns"]) - scene.intended_ns) / NS_PER_MS)
+        late = words.after((int(record["recv_ns"]) - scene.intended_ns) / NS_PER_MS, scene.clock)
         node = int(record["node"])
         via = scene.plan.nodes[node].id if node < len(scene.plan.nodes) else "a node"
         again = f" again (copy {number + 1})" if number else ""

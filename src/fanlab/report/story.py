@@ -13,6 +13,7 @@ from fanlab.ledger.result import Account
 from fanlab.report.case import Others, Outcome, at_work, case_of, others_of
 from fanlab.report.endings import chain_of, ending_of
 from fanlab.report.moments import Scene, moments
+from fanlab.report.summary import clock_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def tell(manifest: Mapping[str, Any], account: Account, seen: CloseUp, stream: i
         sent_ns=case.sent_ns,
         done_ns=case.done_ns,
         faults=[(case.names.fault(one), one) for one in ([fault] if fault else at_work(case))],
+        clock=clock_block(account),
     )
     told = moments(seen, scene)
     chain = chain_of(case, told)

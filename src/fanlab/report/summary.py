@@ -105,7 +105,7 @@ def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
         "recovery_ms": recovery_summary(account, names),
         "cache": None if account.caches is None else _cache(account.caches),
         "generator": _generator(account),
-        "clock": _clock(account),
+        "clock": clock_block(account),
         "faults": _faults(account, names),
         "phases": _phases(manifest),
         "evidence": _evidence(account, manifest),
@@ -293,7 +293,8 @@ def _generator(account: Account) -> GeneratorBlock:
     }
 
 
-def _clock(account: Account) -> ClockBlock:
+def clock_block(account: Account) -> ClockBlock:
+    """What the summary says of the clocks."""
     clock = account.clock
     return {
         "basis": clock.basis,

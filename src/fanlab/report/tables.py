@@ -13,11 +13,11 @@ from fanlab.scenario.gates import Gate, GateError, parse_gate, quantity_of
 
 Tone = Literal["", "good", "bad", "muted"]
 PERCENTILES: Final = (("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p999", "p99.9"), ("max", "max"))
-_HOPS: Final = (
-    ("schedule", "schedule: intended send → sent"),
-    ("redis", "Redis: sent → received by the node"),
-    ("node", "node: received → handed to all its clients"),
-    ("client", "client: handed over → received"),
+_HOPS: Final = (  # and whether it begins and ends on one clock, whatever machines there are
+    ("schedule", "schedule: intended send → sent", True),
+    ("redis", "Redis: sent → received by the node", False),
+    ("node", "node: received → handed to all its clients", True),
+    ("client", "client: handed over → received", False),
 )
 _RECOVERY: Final = (
     ("clients", "clients"),
@@ -67,23 +67,35 @@ def gates(summary: Mapping[str, Any]) -> Table:
 
 
 def latency(summary: Mapping[str, Any]) -> Table:
-    """End to end and hop by hop. A percentile with too few samples is a dash, and the note says so."""
-    blocks = [("end to end: intended send → client", summary["latency_ms"])]
-    blocks += [(label, summary["hops_ms"][hop]) for hop, label in _HOPS]
+    """End to end and hop by hop. A percentile with too few samples is a dash, and the note says so.
+
+    Where clocks are at work that are not one, a column says how exact each row is.
+    """
+    clock, apart = summary["clock"], bool(words.clock_if_apart(summary["clock"]))
+    blocks = [("end to end: intended send → client", summary["latency_ms"], words.clock_bound(clock))]
+    blocks += [(label, summary["hops_ms"][hop], "± 0 ms" if alone else words.UNCOMPARED) for hop, label, alone in _HOPS]
     rows = tuple(
-        (Cell(label), Cell(text.count(block["n"])), *(Cell(text.ms(block[key])) for key, _ in PERCENTILES))
-        for label, block in blocks
+        (
+            Cell(label),
+            Cell(text.count(block["n"])),
+            *(Cell(text.ms(block[key])) for key, _ in PERCENTILES),
+            *([Cell(bound)] if apart else []),
+        )
+        for label, block, bound in blocks
     )
     columns = (("Hop", False), ("n", True), *((label, True) for _, label in PERCENTILES))
-    few = any(block["n"] and block[key] is None for _, block in blocks for key, _ in PERCENTILES)
+    columns += (("Clock", True),) if apart else ()
+    few = any(block["n"] and block[key] is None for _, block, _ in blocks for key, _ in PERCENTILES)
     notes = []
     if few:
         notes.append(
             "– means n is too small: a percentile needs a sample beyond it, so p99 100 and p99.9 1,000 of them."
         )
-    if any(not block["n"] for _, block in blocks):
+    if any(not block["n"] for _, block, _ in blocks):
         notes.append("A hop with n = 0 was not measured: it needs a node that journals.")
-    notes.append(f"Between processes, {words.clock(summary['clock'])}.")
+    notes.append(f"Between processes, {words.clock(clock)}.")
+    if apart:
+        notes.append("Nobody compares clocks with nodes: the hops to and from them are as their own clocks have them.")
     return Table("Latency by hop", columns, rows, " ".join(notes))
 
 

@@ -14,6 +14,7 @@ HOPS: Final[dict[str, tuple[str, str]]] = {
     "client": ("socket", "client"),
 }
 UNKNOWN_HOP: Final = "unknown"
+UNCOMPARED: Final = "± unknown"  # of a time between clocks that nobody compared
 CAUSES: Final[dict[str, str]] = {
     "publish_failed": "the publish failed",
     "redis_down": "Redis was down: the publish failed",
@@ -51,14 +52,37 @@ def clock(block: Mapping[str, Any]) -> str:
     """What times from different processes mean to one another, for every one-way figure, from the `clock` block."""
     if block["basis"] == "one-boot":
         return "one clock: offset 0 ± 0 ms"
-    if block["basis"] == "exchange" and text.is_number(block["bound_ms"]):
+    if _exchanged(block):
         return f"two clocks: offset {text.ms(block['offset_ms'])} put right, ± {text.ms(block['bound_ms'])}"
     return "clocks not compared: ± unknown"
 
 
 def clock_bound(block: Mapping[str, Any]) -> str:
-    """The same in as few characters as can be: `± 0 ms`."""
+    """The same in as few characters as can be: `± 0 ms`. It holds between publishers and clients."""
     if block["basis"] == "one-boot":
         return "± 0 ms"
-    known = block["basis"] == "exchange" and text.is_number(block["bound_ms"])
-    return f"± {text.ms(block['bound_ms'])}" if known else "± unknown"
+    return f"± {text.ms(block['bound_ms'])}" if _exchanged(block) else UNCOMPARED
+
+
+def clock_if_apart(block: Mapping[str, Any], *, compared: bool = True) -> str:
+    """` · clock ± 0.4 ms` after a one-way figure; empty where one clock is at both ends, for there is nothing to say.
+
+    `compared` False: a node's or a reader's clock is at one end, with which no time is exchanged.
+    """
+    if block["basis"] == "one-boot":
+        return ""
+    return f" · clock {clock_bound(block) if compared else UNCOMPARED}"
+
+
+def after(raw_ms: float, block: Mapping[str, Any]) -> str:
+    """How long after a publisher's time a client's was, put right: `3.2 ms`, `3.2 ms ± 0.4 ms`, `at most 0.6 ms`."""
+    if not _exchanged(block):
+        return text.ms(raw_ms) + ("" if block["basis"] == "one-boot" else f" {UNCOMPARED}")
+    right_ms, bound_ms = raw_ms - block["offset_ms"], block["bound_ms"]
+    if right_ms > bound_ms:
+        return f"{text.ms(right_ms)} {clock_bound(block)}"
+    return f"at most {text.ms(max(0.0, right_ms + bound_ms))}"
+
+
+def _exchanged(block: Mapping[str, Any]) -> bool:
+    return bool(block["basis"] == "exchange" and text.is_number(block["bound_ms"]))

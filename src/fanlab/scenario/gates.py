@@ -40,7 +40,7 @@ COPY_CAUSES = ("unexplained", "publish_retried", "double_subscription", "replay"
 # Those of ledger.cached.
 MISS_CAUSES = (
     *("unexplained", "publish_failed", "redis_down", "no_subscriber", "node_down", "resubscribe_gap"),
-    *("node_crash_in_flight", "not_taken", "output_buffer_kill"),
+    *("node_crash_in_flight", "not_taken", "output_buffer_kill", "partition"),
 )
 MISS_HOPS = ("unknown", "publisher_redis", "redis_node", "node_cache")
 _CACHE = (

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from fanlab.analysis.series import CacheLine, Floats, Series
-from fanlab.report import text
+from fanlab.report import text, words
 from fanlab.report.figures import style
 from fanlab.report.figures.latency import line_with_islands, scale_ms
 from fanlab.report.figures.style import LIGHT, Drawing
@@ -35,7 +35,9 @@ def figure_caches(series: Series) -> Drawing:
     worst = sorted(series.caches, key=lambda one: (-float(one.wrong.sum()), -one.missed))
     named = [one for one in series.caches if one in worst[:_MOST_NODES]]
     fewer = f" · the {len(named)} worst of {len(series.caches)} nodes are named" if len(named) < len(worst) else ""
-    subtitle = f"n = {refreshed + missed:,} updates due, {missed:,} missed · {wrong:,} entries stay wrong{fewer}"
+    clock = series.notes.get("clock")
+    apart = words.clock_if_apart(clock, compared=False) if clock else ""
+    subtitle = f"n = {refreshed + missed:,} updates due, {missed:,} missed · {wrong:,} entries stay wrong{fewer}{apart}"
     timed = any(np.isfinite(one.refresh_max_ms).any() for one in series.caches)
     height_in = _TITLE_IN + _WRONG_IN + (_TITLE_IN + _REFRESH_IN) * timed
     figure = style.new_figure(TITLE, subtitle, _FAULT_NAMES_IN + height_in + style.BOTTOM_IN)

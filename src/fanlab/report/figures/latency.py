@@ -27,6 +27,11 @@ def _clock(series: Series) -> str:
     return f" · clock {words.clock_bound(clock)}" if clock else ""
 
 
+def _none_above_the_bound(series: Series, n: int) -> str:
+    """What stands in the place of a figure whose every latency is less than the clocks tell apart."""
+    return f"no latency above what is known of the clocks, n = {n:,}{_clock(series)}"
+
+
 @style.styled
 def figure_latency(series: Series) -> Drawing:
     """p50, p95 and p99 per bin as lines, maxima as points."""
@@ -74,7 +79,7 @@ def figure_spectrum(series: Series) -> Drawing:
     percentile, latency_ms = series.spectrum
     inside = percentile < 100  # noqa: PLR2004 - the maximum has no place on this scale
     if not inside.any():
-        why = f"no deliveries to rank, n = {n:,}"
+        why = _none_above_the_bound(series, n) if n else f"no deliveries to rank, n = {n:,}"
         return Drawing("spectrum", title, why, "", None, missing=why)
     subtitle = f"latency in ms at or below which a share of all deliveries came · n = {n:,}{_clock(series)}"
     figure = style.new_figure(title, subtitle, TOP_IN + _HEIGHT_IN + style.BOTTOM_IN)
@@ -108,7 +113,9 @@ def figure_ecdf(series: Series) -> Drawing:
     title, nodes = "Latency by node", [node for node, (x, _) in series.ecdf_ms.items() if x.size]
     n = sum(series.ecdf_n.get(node, 0) for node in nodes)
     if not nodes:
-        return Drawing("ecdf", title, "no deliveries, n = 0", "", None, missing="no deliveries, n = 0")
+        refused = sum(series.ecdf_n.values())
+        why = _none_above_the_bound(series, refused) if refused else "no deliveries, n = 0"
+        return Drawing("ecdf", title, why, "", None, missing=why)
     p99 = {node: quantile(*series.ecdf_ms[node], 0.99) for node in nodes}
     slowest = sorted(nodes, key=lambda node: -p99[node])
     named = [node for node in nodes if node in slowest[:_MOST_NODES]]
