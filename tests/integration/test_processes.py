@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure, ScenarioError
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
-from fanlab.topology import processes, redis, warden, wardenclient
+from fanlab.topology import logtail, processes, redis, warden, wardenclient
 from fanlab.topology.backend import REDIS, Backend, Limits, UnitState
 from fanlab.topology.processes import ProcessBackend
 
@@ -448,9 +448,9 @@ async def test_what_cannot_be_ended_is_named(rundir, monkeypatch):
 def test_the_tail_of_a_log(tmp_path):
     log = tmp_path / "log"
     log.write_bytes(b"first\n\n" + b"x" * 100_000 + b"\nbad \xff byte\n   \nlast")
-    assert processes.tail(log, 2) == ["bad � byte", "last"]
-    assert [len(line) for line in processes.tail(log, 9)] == [processes.TAIL_LINE_CHARS, 10, 4]
-    assert processes.tail(tmp_path / "none", 3) == []
+    assert logtail.tail(log, 2) == ["bad � byte", "last"]
+    assert [len(line) for line in logtail.tail(log, 9)] == [logtail.TAIL_LINE_CHARS, 10, 4]
+    assert logtail.tail(tmp_path / "none", 3) == []
 
 
 def exists(pid: int | None) -> bool:

@@ -79,6 +79,11 @@ def test_the_command_line():
     ]
 
 
+def test_in_a_container_it_answers_the_runs_network():
+    found = redis.server_argv(Path("redis-server"), "0.0.0.0", 6379, Path("/tmp"), {}, protected=False)
+    assert found[1:7] == ["--bind", "0.0.0.0", "--port", "6379", "--protected-mode", "no"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -22,9 +22,9 @@ from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint
 from fanlab.topology.containerprocess import ContainerProcess
 from fanlab.topology.containerspec import PERIOD_US, ContainerSpec, Published
 from fanlab.topology.dockersite import Site, open_site
+from fanlab.topology.logtail import tail
 from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
-from fanlab.topology.processes import tail
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.sharedfiles import NODE_JOURNALS
 

@@ -19,6 +19,7 @@ from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import cgroups, redis
 from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.cgroups import Group
+from fanlab.topology.logtail import tail
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
 from fanlab.topology.ready import HttpProbe, Readiness
@@ -27,8 +28,6 @@ from fanlab.topology.wardenclient import WardenClient
 NODE_GRACE_S: Final = 3.0  # for nodes and helpers to end in good order, with Redis still there
 LAST_GRACE_S: Final = 1.0  # for Redis, and for what the nodes left behind
 EXIT_TOLD_S: Final = 5.0  # between an exit and the warden's word of it
-TAIL_BYTES: Final = 32_768
-TAIL_LINE_CHARS: Final = 400
 FULL_BYTES: Final = 65_536  # a disk with less is full
 _STATES: Final = {
     psutil.STATUS_STOPPED: UnitState.PAUSED,
@@ -396,17 +395,6 @@ class ProcessBackend:
         if name not in self._units:
             raise HarnessError(f"{name} was never started")
         return self._units[name]
-
-
-def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log file, long ones cut; none if it cannot be read."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.rstrip()[:TAIL_LINE_CHARS] for line in text.splitlines() if line.strip()][-lines:]
 
 
 def _refuse(unit: str, limits: Limits) -> None:

@@ -105,8 +105,8 @@ def server_argv(
     Unless `protected` it answers others than its own machine: in a container, whose network is the run's own.
     Raises EnvironmentFailure for a setting that is fanlab's own, or is none.
     """
-    argv = [str(server), "--bind", host, "--port", str(port), "--daemonize", "no"]
-    argv += ["--protected-mode", "yes" if protected else "no"]
+    argv = [str(server), "--bind", host, "--port", str(port)]
+    argv += ["--protected-mode", "yes" if protected else "no", "--daemonize", "no"]
     argv += ["--save", "", "--appendonly", "no", "--dir", str(folder)]
     for name, value in config.items():
         argv += [f"--{name}", *_values(name, value)]
