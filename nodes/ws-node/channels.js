@@ -8,6 +8,8 @@ import { ConnectionTimeoutError, ErrorReply, createClient } from 'redis';
 
 import { now } from './journal.js';
 
+const verbatim = JSON.stringify; // a client chooses its channels' names: none may forge a line of the log
+
 class SilenceError extends Error {}
 
 class Channel {
@@ -37,6 +39,7 @@ export class Channels {
   #pins = new Set(); // names
   #redis;
   #journal;
+  #log;
   #on;
   #knownGood = now();
   #greeting = false; // connected, and Redis has not answered yet
@@ -45,8 +48,9 @@ export class Channels {
   #ticker;
 
   /** `on` has message(channel, payload, t), subscribed(client, name) and refused(client, name, reason). */
-  constructor({ redisUrl, nodeId, pingMs, timeoutMs, retryMaxMs }, journal, on) {
+  constructor({ redisUrl, nodeId, pingMs, timeoutMs, retryMaxMs }, journal, log, on) {
     this.#journal = journal;
+    this.#log = log;
     this.#on = on;
     this.#silentTicks = Math.max(2, Math.ceil(timeoutMs / pingMs));
     this.#redis = createClient({
@@ -124,24 +128,21 @@ export class Channels {
     if (channel.settling) return;
     channel.settling = true;
     while (channel.wanted !== channel.held) {
-      try {
-        if (channel.wanted) {
-          await this.#redis.subscribe(channel.name, channel.listener, true);
-          channel.held = true;
-          this.#confirmed(channel, now());
-        } else {
-          channel.leaving = true;
-          channel.live = false;
-          await this.#redis.unsubscribe(channel.name, channel.listener, true);
-          channel.held = false;
-          this.#endGap(channel, now());
-          this.#journal.event(now(), 'unsubscribed', { ch: channel.name });
-        }
-      } catch (error) {
-        if (error instanceof ErrorReply) this.#refused(channel, error.message);
-        // Else the connection went; node-redis keeps what is asked now until there is another.
+      const verb = channel.wanted ? 'subscribe' : 'unsubscribe';
+      if (verb === 'unsubscribe') {
+        channel.leaving = true;
+        channel.live = false;
       }
+      const failed = await this.#redis[verb](channel.name, channel.listener, true).then(
+        () => null,
+        (error) => error,
+      );
       channel.leaving = false;
+      if (failed instanceof ErrorReply) this.#refused(channel, failed.message);
+      if (failed) continue; // the connection went: node-redis keeps what is asked now until there is another
+      channel.held = verb === 'subscribe';
+      if (channel.held) this.#confirmed(channel, now());
+      else this.#left(channel, now());
     }
     channel.settling = false;
     if (!channel.wanted) this.#channels.delete(channel.name);
@@ -160,7 +161,13 @@ export class Channels {
     }
   }
 
+  #left(channel, t) {
+    this.#endGap(channel, t);
+    this.#journal.event(t, 'unsubscribed', { ch: channel.name });
+  }
+
   #refused(channel, reason) {
+    this.#log(`redis refuses ${verbatim(channel.name)}: ${reason}`);
     const told = new Set([...channel.members, ...channel.waiting]);
     channel.members.clear();
     channel.waiting.clear();
@@ -169,7 +176,9 @@ export class Channels {
   }
 
   #endGap(channel, t) {
-    if (channel.gapFrom !== null) this.#journal.event(t, 'gap', { ch: channel.name, from: channel.gapFrom, to: t });
+    if (channel.gapFrom === null) return;
+    this.#log(`gap in ${verbatim(channel.name)} of at most ${(t - channel.gapFrom) / 1_000_000n} ms`);
+    this.#journal.event(t, 'gap', { ch: channel.name, from: channel.gapFrom, to: t });
     channel.gapFrom = null;
   }
 
@@ -187,6 +196,7 @@ export class Channels {
     this.#greeting = false;
     this.up = true;
     this.trouble = '';
+    this.#log('redis up');
     this.#journal.event(t, 'redis', { state: 'up' });
     for (const channel of this.#channels.values()) {
       if (channel.held && !channel.leaving) this.#confirmed(channel, t);
@@ -199,6 +209,7 @@ export class Channels {
     if (this.up || reason !== this.trouble) {
       const timeout = error instanceof SilenceError || error instanceof ConnectionTimeoutError;
       const why = timeout || error.code === 'ETIMEDOUT' ? 'timeout' : this.up ? 'closed' : 'refused';
+      this.#log(`redis down: ${reason}`);
       this.#journal.event(t, 'redis', { state: 'down', error: reason, why });
     }
     this.#greeting = this.up = false;

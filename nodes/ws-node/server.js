@@ -1,4 +1,4 @@
-// A WebSocket server that fans out Redis Pub/Sub: a client subscribes to channels and gets what is published on them, as
+// A WebSocket server that fans out Redis Pub/Sub: a client subscribes to channels and gets what is published on them as
 // it was published. channels.js keeps the subscriptions at Redis, journal.js is for fanlab; README.md has the settings.
 
 import { isUtf8 } from 'node:buffer';
@@ -57,7 +57,7 @@ const numbers = new WeakMap(); // by client: what it calls itself in the handsha
 const missed = new WeakMap(); // by client: heartbeats since it last said anything
 
 journal.event(now(), 'start', { node: config.nodeId, pid: process.pid });
-const channels = new Channels(config, journal, {
+const channels = new Channels(config, journal, log, {
   message: publish,
   subscribed: (client, channel) => tell(client, { type: 'subscribed', channel }),
   refused: (client, channel, reason) => {
@@ -107,7 +107,7 @@ function refresh(payload, message) {
   const key = keyOf(payload);
   if (key === undefined) return;
   cache.delete(key);
-  cache.set(key, payload);
+  cache.set(key, Buffer.from(payload)); // a copy: the payload itself holds on to all that was read with it
   if (cache.size > config.cacheEntries) cache.delete(cache.keys().next().value);
   journal.event(now(), 'cache', { ...message, key });
 }
@@ -238,6 +238,7 @@ function ofAnotherSite({ headers: { origin, host } }) {
 }
 
 server.on('upgrade', (request, socket, head) => {
+  socket.on('error', () => {}); // of the peer's making
   const status = stopping ? 503 : request.url.split('?')[0] !== '/ws' ? 404 : ofAnotherSite(request) ? 403 : 101;
   const welcome = (client) => sockets.emit('connection', client, request);
   if (status === 101) sockets.handleUpgrade(request, socket, head, welcome);

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -136,6 +137,13 @@ async def test_broken_protocols_cost_their_own_connection_only(make: MakeNode, c
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(4096):
                     pass
+        for path in ("/nowhere", "/ws") * 20:  # a handshake that its client does not stay for
+            with socket.create_connection(("127.0.0.1", node.port), timeout=30) as connection:
+                connection.sendall(
+                    f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+                )
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not end
         client.publish("news", "untouched")
         assert await good.recv() == "untouched"
 
