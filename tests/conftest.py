@@ -154,6 +154,19 @@ def redis_server(real_redis: RealRedis) -> str:
     return real_redis.url
 
 
+@pytest.fixture(scope="session")
+def ws_node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory whose nodes/ws-node is installed; skips visibly without Node.js, fails if FANLAB_REQUIRE_NODEJS=1."""
+    from support.nodejs import NoNodeJs, install_ws_node
+
+    try:
+        return install_ws_node(tmp_path_factory.mktemp("installed"))
+    except NoNodeJs as lacking:
+        if os.environ.get("FANLAB_REQUIRE_NODEJS") == "1":
+            pytest.fail(str(lacking))
+        pytest.skip(str(lacking))
+
+
 def chromium_path() -> str | None:
     """FANLAB_CHROMIUM, else a Chromium on PATH, else None."""
     if named := os.environ.get("FANLAB_CHROMIUM"):

@@ -1,4 +1,4 @@
-"""nodes/PROTOCOL.md, executed: its manifest, its frames and its journal against fanlab and the reference node."""
+"""nodes/PROTOCOL.md, executed: its manifest, its frames and its journal against fanlab and nodes that keep to it."""
 
 import json
 import re
@@ -18,6 +18,7 @@ from fanlab.ledger import events
 from fanlab.ledger.records import MARK_LENGTH, TOKEN_LENGTH, Token, encode_token
 from fanlab.load.protocols import protocol
 from fanlab.topology.manifest import Environment, NodeManifest, read_manifest
+from support.node_kinds import KINDS, environment, nodes_folder
 from support.node_process import FOLDER, NodeProcess, RawClient, eventually, wait_until
 
 DOCUMENT = (FOLDER.parent / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -143,15 +144,25 @@ def test_fanlabs_clients_speak_the_documents_frames() -> None:
     assert [confirmed for _, confirmed in answers] == [["news"], [], []]
 
 
-def test_the_settings_table_names_every_variable() -> None:
-    read = set(re.findall(r'environ(?:\.get\(|, )"([A-Z_]+)"', (FOLDER / "settings.py").read_text(encoding="utf-8")))
-    rows = re.findall(r"^\| ([A-Z_, ]+) \|", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize(
+    ("source", "reads"),
+    [
+        ("websockets/settings.py", r'environ(?:\.get\(|, )"([A-Z_]+)"'),
+        ("ws-node/server.js", r"(?:process\.env\.|setting\(')([A-Z_]+)"),
+    ],
+)
+def test_the_settings_table_names_every_variable(source: str, reads: str) -> None:
+    code = FOLDER.parent / source
+    read = set(re.findall(reads, code.read_text(encoding="utf-8")))
+    rows = re.findall(r"^\| ([A-Z_, ]+) \|", (code.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for row in rows for name in row.split(", ")} == read
 
 
-@pytest.fixture
-def node(redis_server: str, tmp_path: Path) -> Iterator[NodeProcess]:
-    process = NodeProcess(free_port(), redis_server, tmp_path)
+@pytest.fixture(params=KINDS)
+def node(request: pytest.FixtureRequest, redis_server: str, tmp_path: Path) -> Iterator[NodeProcess]:
+    kind: str = request.param
+    env = environment(kind, buffer_bytes=65_536, close_ms=500)
+    process = NodeProcess(free_port(), redis_server, tmp_path, env, kind, nodes_folder(kind, request))
     try:
         yield process.start()
     finally:
@@ -173,28 +184,23 @@ async def test_the_frames_of_the_document_are_those_of_the_node(node: NodeProces
 
 
 @pytest.mark.system
-async def test_a_real_journal_keeps_to_the_document(redis_server: str, tmp_path: Path) -> None:
-    env = {"CLIENT_BUFFER_BYTES": "65536", "CLOSE_TIMEOUT": "0.5"}
-    node = NodeProcess(free_port(), redis_server, tmp_path, env).start()
-    try:
-        with closing(redis.Redis.from_url(redis_server)) as client:
-            slow = RawClient(node.port, client=12)
-            slow.send_text('{"type":"subscribe","channels":["news"]}')
-            slow.frame()
-            token = encode_token(Token(42, 1, 7, 1, 0))
-            while not node.metric("node_slow_closed_total"):
-                for _ in range(16):
-                    client.publish("news", token + b"x" * 60_000)
-            client.client_kill_filter(_type="pubsub")
-            wait_until(lambda: node.events("gap"), "a gap")
-            client.publish("user:updated", '{"id":1}')
-            await eventually(lambda: node.metric("node_clients") == 0, "the slow client gone")
-            await eventually(lambda: node.events("unsubscribed"), "news left")
-            node.send(signal.SIGTERM)
-            assert node.wait() == 0
-            slow.close()
-    finally:
-        node.kill()
+async def test_a_real_journal_keeps_to_the_document(node: NodeProcess, redis_server: str) -> None:
+    with closing(redis.Redis.from_url(redis_server)) as client:
+        slow = RawClient(node.port, client=12)
+        slow.send_text('{"type":"subscribe","channels":["news"]}')
+        slow.frame()
+        token = encode_token(Token(42, 1, 7, 1, 0))
+        while not node.events("drop"):
+            for _ in range(16):
+                client.publish("news", token + b"x" * 60_000)
+        await eventually(lambda: "news" in {event["ch"] for event in node.events("unsubscribed")}, "news left")
+        client.client_kill_filter(_type="pubsub")
+        wait_until(lambda: node.events("gap"), "a gap")
+        client.publish("user:updated", '{"id":1}')
+        wait_until(lambda: node.events("cache"), "the cache refreshed")
+        node.send(signal.SIGTERM)
+        assert node.wait() == 0
+        slow.close()
     seen = node.events()
     assert {event["ev"] for event in seen} == set(SCHEMA)
     for event in seen:

@@ -1,4 +1,4 @@
-"""The reference node as a real process, and clients that talk to it, some of them badly."""
+"""A node as a real process, the reference node by default, and clients that talk to it, some of them badly."""
 
 import asyncio
 import base64
@@ -8,12 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+from fanlab.topology.manifest import read_manifest
 
 FOLDER = Path(__file__).resolve().parents[2] / "nodes" / "websockets"
 DEADLINE_S = 30.0
@@ -52,6 +53,7 @@ class NodeProcess:
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     kind: str = "websockets"
+    nodes: Path = FOLDER.parent
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,19 +69,23 @@ class NodeProcess:
         return f"ws://127.0.0.1:{self.port}/ws"
 
     def spawn(self) -> Self:
-        """Start it, ready or not."""
+        """Start it, ready or not, as its manifest says."""
+        home = self.nodes / self.kind
+        manifest = read_manifest(home)
+        names = manifest.environment
         told = {
-            "FANLAB_HOST": "127.0.0.1",
-            "FANLAB_PORT": str(self.port),
-            "FANLAB_REDIS_URL": self.redis_url,
-            "FANLAB_NODE_ID": "node-1",
-            "FANLAB_JOURNAL": str(self.journal_path),
+            names.host: "127.0.0.1",
+            names.port: str(self.port),
+            names.redis_url: self.redis_url,
+            names.id: "node-1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        if names.journal is not None:
+            told[names.journal] = str(self.journal_path)
         with (self.folder / f"node-{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "server.py"],
-                cwd=FOLDER.parent / self.kind,
+                manifest.argv(),
+                cwd=home,
                 env={"PATH": os.environ["PATH"], **told, **self.env},
                 stdout=log,
                 stderr=log,
