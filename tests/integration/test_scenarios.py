@@ -102,6 +102,16 @@ def stale_cache(summary: Summary) -> None:
     assert cache["refresh_ms"]["n"] == cache["refreshed"]
 
 
+def ws_node_crash(summary: Summary) -> None:
+    assert summary["clients"]["reconnects"] == 20 + 20 + 40
+    assert [fault["predicted"] for fault in summary["loss"]["by_fault"]] == [400, 400, 800]
+    for fault in summary["loss"]["by_fault"]:
+        assert 0.85 * fault["predicted"] <= fault["measured"] <= 2 * fault["predicted"]  # connecting is left out
+    assert all(fault["heal_confirmed"] is not None for fault in summary["faults"])
+    assert summary["ledger"]["lost"] == sum(fault["measured"] for fault in summary["loss"]["by_fault"])
+    assert summary["ledger"]["duplicated"] == 0
+
+
 EXPECTED: dict[str, Callable[[Summary], None]] = {
     "quickstart": quickstart,
     "steady": _nothing_wrong,
@@ -113,7 +123,10 @@ EXPECTED: dict[str, Callable[[Summary], None]] = {
     "redis-restart": redis_restart,
     "paused-node": paused_node,
     "stale-cache": stale_cache,
+    "ws-node-crash": ws_node_crash,
 }
+INSTALLED = {"ws-node-crash": "ws_node"}  # the fixture that says where a scenario's nodes are ready to run
+BLACK_BOXES = ("--set", "topology.nodes.0.journal=false", "--set", "topology.nodes.1.journal=false")
 
 
 # A test looks at the account, not at how fast this machine is just now: a late generator is late, but loses nothing.
@@ -125,10 +138,19 @@ def test_every_bundled_scenario_has_an_expectation_here() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_scenario(name: str, tmp_path: Path) -> None:
-    out = tmp_path / "run"
+def test_scenario(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    as_expected(name, tmp_path / "run", cwd=request.getfixturevalue(INSTALLED[name]) if name in INSTALLED else None)
+
+
+def test_a_foreign_node_as_a_black_box(ws_node: Path, tmp_path: Path) -> None:
+    summary = as_expected("ws-node-crash", tmp_path / "run", *BLACK_BOXES, cwd=ws_node)
+    assert summary["hops_ms"]["node"]["n"] == 0
+
+
+def as_expected(name: str, out: Path, *words: str, cwd: Path | None = None) -> Summary:
+    """Run it, and see that it passes, that its account adds up, and that the answer is the one expected."""
     command = [sys.executable, "-m", "fanlab", "run", name, "--out", str(out), "--json", "--no-progress", *PATIENT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=150, check=False, cwd=cwd)
     assert done.returncode == 0, done.stderr + done.stdout
     summary = json.loads(done.stdout)
     assert summary == json.loads((out / "summary.json").read_text())
@@ -137,6 +159,7 @@ def test_scenario(name: str, tmp_path: Path) -> None:
     ledger = summary["ledger"]
     assert ledger["owed"] == ledger["delivered"] + ledger["lost"] + ledger["indeterminate"]
     EXPECTED[name](summary)
+    return summary
 
 
 MATRIX = """

@@ -13,12 +13,13 @@ from fanlab.scenario.loader import load
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "plan"
 BUNDLED = sorted(resources.folder("scenarios").glob("*.yaml"))
+KINDS = ("websockets", "ws-node")  # that the bundled scenarios name
 ONE = "faults=[{kind: crash, target: one, at: 1s}]"
 
 
 @pytest.fixture(autouse=True)
 def _kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader.resources, "node_folders", lambda: {"websockets": Path("nodes/websockets")})
+    monkeypatch.setattr(loader.resources, "node_folders", lambda: {kind: Path("nodes") / kind for kind in KINDS})
 
 
 def plan(name: str, *overrides: str, seed: int | None = None) -> str:

@@ -21,12 +21,13 @@ from fanlab.scenario.shape import values
 
 QUICKSTART = (resources.folder("scenarios") / "quickstart.yaml").read_text(encoding="utf-8")
 BUNDLED = sorted(resources.folder("scenarios").glob("*.yaml"))
+KINDS = ("websockets", "ws-node")  # that the bundled scenarios name
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _kinds() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loader.resources, "node_folders", lambda: {"websockets": Path("nodes/websockets")})
+        patch.setattr(loader.resources, "node_folders", lambda: {kind: Path("nodes") / kind for kind in KINDS})
         yield
 
 
