@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
+from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 
@@ -234,6 +235,7 @@ def _unavailable(reason: str) -> Reply:
 def _response(connection: ServerConnection, reply: Reply) -> Response:
     headers = Headers(
         {
+            "Date": formatdate(usegmt=True),
             "Content-Type": reply.content_type,
             "Content-Length": str(len(reply.body)),
             "Cache-Control": "no-store",

@@ -194,6 +194,10 @@ def _harmless(_: _World, fault: PlannedFault) -> Prediction:
     return Prediction(fault.id, 0.0, "a node keeps its clients apart: what others do costs nothing")
 
 
+def _not_by_the_wall_clock(_: _World, fault: PlannedFault) -> Prediction:
+    return Prediction(fault.id, 0.0, "a node that measures time by its monotonic clock notices nothing")
+
+
 def _refuses_pings(_: _World, fault: PlannedFault) -> Prediction:
     return Prediction(fault.id, None, "nothing, or all of it: that depends on whether the nodes live by PING")
 
@@ -218,6 +222,7 @@ _KINDS: dict[str, Callable[[_World, PlannedFault], Prediction]] = {
     "pause": _paused,
     "cpu-throttle": _slower,
     "memory-limit": _depends_on_need,
+    "clock-step": _not_by_the_wall_clock,
     "subscriber-churn": _harmless,
     "partition": _slower,
     "latency": _slower,

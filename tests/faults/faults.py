@@ -44,6 +44,7 @@ CASES: Final = (
     Case("pause", {**NODE, "for": "400ms"}),
     Case("cpu-throttle", {**NODE, "for": "400ms", "cores": 0.2}),
     Case("memory-limit", {**NODE, "for": "600ms", "limit": "1MB"}, 2.5),
+    Case("clock-step", {**NODE, "for": "400ms", "step": "90s", "backwards": True}),
     Case("subscriber-churn", {**NODE, "for": "600ms", "rate": "40/s"}, 2.5),
     Case("partition", {**NODE, "for": "400ms", "link": "redis"}),
     Case("partition", {**NODE, "for": "400ms", "link": "clients", "mode": "drop"}, 2.0),

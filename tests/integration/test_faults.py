@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from fanlab import clock
 from fanlab.errors import EnvironmentFailure
-from fanlab.faults.catalogue import FAULTS, LIMITS, prepare, refuse_impossible
+from fanlab.faults.catalogue import FAULTS, PREPARED, prepare, refuse_impossible
 from fanlab.faults.fault import Means
 from fanlab.faults.inject import FaultJournal, inject_all
 from fanlab.faults.timeline import PlannedFault
@@ -70,9 +71,9 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
     rundir.create()
     backend = ProcessBackend(rundir)
     await backend.open()
-    for need in LIMITS:
-        if backend.refusal(need) is None:
-            await backend.prepare_limit("node-1", need)
+    for what in PREPARED:
+        if backend.refusal(what) is None:
+            await backend.prepare("node-1", what)
     try:
         redis = await backend.start_redis({})
         node = await backend.start_node(NodeSpec(0, "node-1", "websockets", {}))
@@ -158,7 +159,7 @@ async def test_a_restarted_node_says_goodbye_and_serves_again(system: System) ->
 
 
 async def test_a_throttled_node_has_the_kernel_s_quota_and_loses_it_again(system: System) -> None:
-    need_limit(system, Need.CPU_LIMIT)
+    need(system, Need.CPU_LIMIT)
     fault = asyncio.create_task(system.inject("cpu-throttle", "node-1", cores=0.1))
     while await system.backend.cpu_limit("node-1") is None:
         await asyncio.sleep(0.005)
@@ -168,7 +169,7 @@ async def test_a_throttled_node_has_the_kernel_s_quota_and_loses_it_again(system
 
 
 async def test_a_node_that_needs_more_memory_than_it_may_have_is_killed_and_started_again(system: System) -> None:
-    need_limit(system, Need.MEMORY_LIMIT)
+    need(system, Need.MEMORY_LIMIT)
     first = system.backend.pid("node-1")
     clients = []
     fault = asyncio.create_task(system.inject("memory-limit", "node-1", 2 * clock.NS_PER_S, limit_bytes=1 << 20))
@@ -276,6 +277,26 @@ async def test_others_come_and_go_and_those_that_stay_notice_nothing(system: Sys
     await client.close()
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_a_node_s_wall_clock_steps_and_its_clients_notice_nothing(system: System, backwards: bool) -> None:
+    need(system, Need.WALL_CLOCK)
+    client = await system.subscribed()
+    fault = asyncio.create_task(
+        system.inject("clock-step", "node-1", clock.NS_PER_S, step_ns=3600 * clock.NS_PER_S, backwards=backwards)
+    )
+    seen = set()
+    while not fault.done():
+        told_s = await system.backend.wall_clock_s("node-1")
+        assert told_s is not None
+        off_s = told_s - time.time()  # noqa: TID251 - a wall clock is what is stepped
+        seen.add(round(off_s / 3600))
+        assert await system.publish("tick") == 1
+        assert await asyncio.wait_for(client.recv(), 5) == "tick"
+    assert await fault == ALL_FOUR
+    assert seen == {0, -1 if backwards else 1}
+    await client.close()
+
+
 async def test_a_run_that_is_given_up_heals_what_it_broke(system: System) -> None:
     async with Redis.from_url(system.redis_url) as redis:
         before = await redis.config_get("client-output-buffer-limit")
@@ -318,7 +339,7 @@ async def test_limits_are_prepared_for_whom_the_timeline_limits_and_nobody_else(
     async def note(_: ProcessBackend, unit: str, need: Need) -> None:
         asked.append((unit, need))
 
-    monkeypatch.setattr(ProcessBackend, "prepare_limit", note)
+    monkeypatch.setattr(ProcessBackend, "prepare", note)
     timeline = [
         PlannedFault(0, "cpu-throttle", "node-2", 0, 1),
         PlannedFault(1, "cpu-throttle", "node-2", 5, 1),
@@ -342,8 +363,8 @@ async def ping_until(done: asyncio.Task[Any], redis: "Redis") -> None:
         await asyncio.sleep(0.005)
 
 
-def need_limit(system: System, need: Need) -> None:
-    if (why := system.backend.refusal(need)) is not None:
+def need(system: System, what: Need) -> None:
+    if (why := system.backend.refusal(what)) is not None:
         pytest.skip(why)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.bandwidth import Bandwidth
+from fanlab.faults.clock_step import ClockStep
 from fanlab.faults.connection_reset import ConnectionReset
 from fanlab.faults.cpu_throttle import CpuThrottle
 from fanlab.faults.crash import Crash
@@ -34,6 +35,7 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "restart": Restart,
     "cpu-throttle": CpuThrottle,
     "memory-limit": MemoryLimit,
+    "clock-step": ClockStep,
     "subscriber-churn": SubscriberChurn,
     "partition": Partition,
     "latency": Latency,
@@ -54,6 +56,7 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
 NEEDS: Final = {
     "cpu-throttle": Need.CPU_LIMIT,
     "memory-limit": Need.MEMORY_LIMIT,
+    "clock-step": Need.WALL_CLOCK,
     "redis-restart": Need.OWN_REDIS,
     "redis-pause": Need.OWN_REDIS,
     "redis-disk-full": Need.OWN_REDIS,
@@ -67,7 +70,7 @@ LINK_OF: Final[dict[str, Callable[[PlannedFault], str]]] = {  # which of a node'
     "slow-clients": lambda _: "clients",
     "reconnect-storm": lambda _: "clients",
 }
-LIMITS: Final = (Need.CPU_LIMIT, Need.MEMORY_LIMIT)
+PREPARED: Final = (Need.CPU_LIMIT, Need.MEMORY_LIMIT, Need.WALL_CLOCK)  # of these a unit must know at its start
 
 
 def refuse_impossible(timeline: Iterable[PlannedFault], backend: Backend) -> None:
@@ -85,5 +88,5 @@ def refuse_impossible(timeline: Iterable[PlannedFault], backend: Backend) -> Non
 async def prepare(timeline: Iterable[PlannedFault], backend: Backend) -> None:
     """What must be in place before the units start that faults will act on."""
     for unit, need in sorted({(fault.target, NEEDS[fault.kind]) for fault in timeline if fault.kind in NEEDS}):
-        if need in LIMITS:
-            await backend.prepare_limit(unit, need)
+        if need in PREPARED:
+            await backend.prepare(unit, need)

@@ -196,6 +196,19 @@ class ReconnectStorm(OnLinks):
     target: Name | list[Name] = Field("all", description="A node, a list of nodes, or `one`, `minority`, `all`.")
 
 
+class ClockStep(OnNodes):
+    """A node's wall clock jumps. Its monotonic clock does not: no real step moves that."""
+
+    holds: ClassVar[frozenset[str]] = frozenset({"clock"})
+
+    kind: Literal["clock-step"]
+    step_ns: DurationNs = Field(
+        alias="step", ge=5 * NS_PER_S, description="By how much, 5s at least: HTTP tells whole seconds."
+    )
+    backwards: bool = Field(default=False, strict=True, description="Into the past.")
+    for_ns: DurationNs | None = Field(None, alias="for", description="When it is right again; by default not at all.")
+
+
 class SubscriberChurn(OnNodes):
     """Other clients come and go at a node: connect, subscribe, and leave, half of them without a goodbye.
 
@@ -275,7 +288,7 @@ class RedisDiskFull(FaultPart):
 RedisFault: TypeAlias = (
     RedisRestart | RedisPause | RedisKillPubsub | RedisClientPause | RedisOutputBuffer | RedisMaxClients | RedisDiskFull
 )
-NodesFault: TypeAlias = NodeFault | NodeRestart | CpuThrottle | MemoryLimit | SubscriberChurn
+NodesFault: TypeAlias = NodeFault | NodeRestart | CpuThrottle | MemoryLimit | ClockStep | SubscriberChurn
 LinksFault: TypeAlias = (
     Partition | Latency | Bandwidth | Slicing | HalfOpen | SlowClients | ConnectionReset | ReconnectStorm
 )

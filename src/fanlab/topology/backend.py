@@ -25,6 +25,7 @@ class Need(StrEnum):
     OWN_REDIS = "own Redis"
     CPU_LIMIT = "CPU limit"
     MEMORY_LIMIT = "memory limit"
+    WALL_CLOCK = "wall clock of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class Backend(Protocol):
     def refusal(self, need: Need) -> str | None:
         """Why a mechanism cannot be had here; None: it can. Asked before anything is started."""
 
-    async def prepare_limit(self, unit: str, need: Need) -> None:
-        """Called before a unit starts that is to be limited later: once for each of the two kinds of limit."""
+    async def prepare(self, unit: str, need: Need) -> None:
+        """Called before a unit starts that a fault is to limit, or whose clock it is to step: once for each need."""
 
     async def start_node(self, node: NodeSpec, *, redis_url: str | None = None) -> NodeEndpoint:
         """Start a node and wait until its readiness probe passes; raises NodeFailure with its last log lines.
@@ -144,6 +145,12 @@ class Backend(Protocol):
 
     async def restart(self, unit: str) -> None:
         """Start a unit that is gone again, at its old address, and wait until it is ready."""
+
+    async def step_clock(self, unit: str, offset_ns: int) -> None:
+        """Set the unit's wall clock so much before (negative) or after the machine's; 0: right again."""
+
+    async def wall_clock_s(self, unit: str) -> float | None:
+        """The wall clock as the unit's own HTTP server tells it (`Date`), in whole seconds; None: it tells none."""
 
     async def exited(self, unit: str) -> int:
         """Wait until the unit's process ends, if it runs; its exit status, negative for the signal that ended it."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
-from fanlab.topology import images, redis
+from fanlab.topology import images, redis, walltime
 from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.containerprocess import ContainerProcess
 from fanlab.topology.containerspec import PERIOD_US, ContainerSpec, Published
@@ -27,6 +27,7 @@ from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.sharedfiles import NODE_JOURNALS
+from fanlab.topology.walltime import WallTime
 
 GRACE_S: Final = 3.0  # for nodes and helpers to end in good order, with Redis still there
 LAST_GRACE_S: Final = 1.0
@@ -51,6 +52,7 @@ class _Unit:
     title: str  # what the log says of a start
     become_ready: Callable[[ContainerProcess], Awaitable[None]] | None = None  # None: a helper
     probe: Callable[[], Awaitable[bool]] | None = None
+    http: HttpProbe | None = None  # a node's
     process: ContainerProcess | None = None  # the one that runs, or the last one that did
 
 
@@ -66,6 +68,7 @@ class DockerBackend:
         self._opened: Site | None = None
         self._units: dict[str, _Unit] = {}
         self._reservations: list[Reservation] = []
+        self._clocks: dict[str, WallTime] = {}
         self._redis_url: str | None = None
 
     # Starting
@@ -123,8 +126,11 @@ class DockerBackend:
             return None
         return f"the Docker engine {self._opened.engine.version} cannot set a {need} on this kernel"
 
-    async def prepare_limit(self, unit: str, need: Need) -> None:
-        """Every container is within reach of a limit from its start."""
+    async def prepare(self, unit: str, need: Need) -> None:
+        """A container is within reach of limits from its start; a wall clock of its own is one more folder of ours."""
+        if need is Need.WALL_CLOCK:
+            self._clocks[unit] = WallTime.new()
+            await self.own(self._clocks[unit].folder)
 
     async def start_node(self, node: NodeSpec, *, redis_url: str | None = None) -> NodeEndpoint:
         """Start a node and wait until its readiness URL answers 200. `redis_url` is told instead of Redis' own.
@@ -146,11 +152,15 @@ class DockerBackend:
         )
         image = await self._site.images.tag_of(await asyncio.to_thread(images.node_recipe, folder, build))
         journals = node.journal and manifest.environment.journal is not None
+        mounts = [self._site.files.journal_of(node.id)] if journals else []
+        clock = self._clocks.get(node.id)
+        if clock is not None:
+            mounts.append(self._site.files.at_its_own_path(clock.folder))
         port = self._reserve()
         spec = replace(
-            await self._site.spec(node.id, image, build.argv, told),
+            await self._site.spec(node.id, image, build.argv, {**told, **(clock.environment if clock else {})}),
             published=Published(build.port, port.port),
-            mounts=(self._site.files.journal_of(node.id),) if journals else (),
+            mounts=tuple(mounts),
             cpus=node.cpus,
             memory_bytes=node.memory_bytes,
         )
@@ -163,8 +173,10 @@ class DockerBackend:
 
         log = self._rundir.logs / f"{node.id}.log"
         unit = await self._create(node.id, spec, log, lambda process: readiness.wait(process.exited()))
-        unit.probe = answers
+        unit.probe, unit.http = answers, probe
         await self._start(unit)
+        if clock is not None:
+            await self._check_clock(node.id, image)
         inside = f"{self.host_of(node.id)}:{build.port}"
         return NodeEndpoint(
             id=node.id,
@@ -307,6 +319,25 @@ class DockerBackend:
     async def memory_limit(self, unit: str) -> int | None:
         """The bytes that the kernel allows it now."""
         return self._process(unit).group(Need.MEMORY_LIMIT).memory()
+
+    async def step_clock(self, unit: str, offset_ns: int) -> None:
+        """Set its wall clock so much off the machine's. Raises HarnessError unless `prepare` came first."""
+        if unit not in self._clocks:
+            raise HarnessError(f"{unit} was not prepared for a {Need.WALL_CLOCK}")
+        self._clocks[unit].step(offset_ns)
+
+    async def wall_clock_s(self, unit: str) -> float | None:
+        """What its HTTP server says of the time, in whole seconds."""
+        probe = self._unit(unit).http
+        return None if probe is None else await probe.date()
+
+    async def _check_clock(self, unit: str, image: str) -> None:
+        """Raises EnvironmentFailure where the image lacks what its clock is stepped by: the loader only grumbles."""
+        if await self.execute(unit, ["sh", "-c", "ls /usr/lib/*/faketime/libfaketime.so.1"]) != 0:
+            raise EnvironmentFailure(
+                f"clock-step {unit} cannot be done: its image {image} has no {walltime.PACKAGE}",
+                hint=f"install it in the node's Dockerfile (Debian: apt-get install {walltime.PACKAGE})",
+            )
 
     async def _update(self, unit: str, what: str, **settings: int) -> None:
         """Of one that is gone, too: then it holds from its next start on."""

@@ -16,13 +16,14 @@ import psutil
 from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
-from fanlab.topology import cgroups, redis
+from fanlab.topology import cgroups, redis, walltime
 from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.cgroups import Group
 from fanlab.topology.logtail import tail
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
 from fanlab.topology.ready import HttpProbe, Readiness
+from fanlab.topology.walltime import WallTime
 from fanlab.topology.wardenclient import WardenClient
 
 NODE_GRACE_S: Final = 3.0  # for nodes and helpers to end in good order, with Redis still there
@@ -51,6 +52,7 @@ class _Unit:
     log: Path
     become_ready: Callable[[], Awaitable[None]] | None = None  # None: a helper
     probe: Callable[[], Awaitable[bool]] | None = None
+    http: HttpProbe | None = None  # a node's
     pid: int = 0
 
 
@@ -69,6 +71,7 @@ class ProcessBackend:
         self._units: dict[str, _Unit] = {}
         self._reservations: list[Reservation] = []
         self._executed = 0
+        self._clocks: dict[str, WallTime] = {}
         self._groups: dict[tuple[str, Need], Group] = {}
 
     # Starting
@@ -127,10 +130,16 @@ class ProcessBackend:
         """Why a mechanism cannot be had here; None: it can."""
         if need is Need.OWN_REDIS:
             return None if self._adopted_url is None else "it needs a Redis that fanlab started: leave --redis-url out"
+        if need is Need.WALL_CLOCK:
+            return None if walltime.installed() else f"it needs {walltime.PACKAGE} (apt-get install {walltime.PACKAGE})"
         return cgroups.refusal(need)
 
-    async def prepare_limit(self, unit: str, need: Need) -> None:
-        """Have this unit start within reach of a limit: in a cgroup, which the warden removes at the end."""
+    async def prepare(self, unit: str, need: Need) -> None:
+        """Have this unit start in a cgroup, or with a wall clock of its own; the warden removes both at the end."""
+        if need is Need.WALL_CLOCK:
+            self._clocks[unit] = WallTime.new()
+            await self.own(self._clocks[unit].folder)
+            return
         group = Group(cgroups.CONTROLLERS[need], f"fanlab-{self.warden_pid}-{unit}")
         await self.own(group.path)
         group.make()
@@ -149,7 +158,7 @@ class ProcessBackend:
         probe = HttpProbe(port.host, port.port, manifest.ready.path)
         argv = manifest.argv()
         env = self._node_environment(node, manifest, port, redis_url)
-        unit = _Unit(argv, env, folder, self._rundir.logs / f"{node.id}.log")
+        unit = _Unit(argv, env, folder, self._rundir.logs / f"{node.id}.log", http=probe)
         install = manifest.install_argv()
         readiness = Readiness(
             node.id,
@@ -251,7 +260,8 @@ class ProcessBackend:
             redis_url=redis_url or self._redis_url,
             journal=str((self._rundir.journal / f"{node.id}.jsonl").absolute()),
         )
-        return {**_passed_on(), **told}
+        clock = self._clocks[node.id].environment if node.id in self._clocks else {}
+        return {**_passed_on(), **told, **clock}
 
     # Watching
 
@@ -269,7 +279,7 @@ class ProcessBackend:
         await self.signal(unit, signal.SIGCONT)
 
     async def limit_cpu(self, unit: str, cores: float | None) -> None:
-        """At most so many cores; None: no limit. Raises EnvironmentFailure unless `prepare_limit` came first."""
+        """At most so many cores; None: no limit. Raises EnvironmentFailure unless `prepare` came first."""
         self._group(unit, Need.CPU_LIMIT).set_cores(cores)
 
     async def cpu_limit(self, unit: str) -> float | None:
@@ -277,12 +287,23 @@ class ProcessBackend:
         return self._group(unit, Need.CPU_LIMIT).cores()
 
     async def limit_memory(self, unit: str, limit_bytes: int | None) -> None:
-        """At most so many bytes; None: no limit. Raises EnvironmentFailure unless `prepare_limit` came first."""
+        """At most so many bytes; None: no limit. Raises EnvironmentFailure unless `prepare` came first."""
         self._group(unit, Need.MEMORY_LIMIT).set_memory(limit_bytes)
 
     async def memory_limit(self, unit: str) -> int | None:
         """The bytes that the kernel allows it now."""
         return self._group(unit, Need.MEMORY_LIMIT).memory()
+
+    async def step_clock(self, unit: str, offset_ns: int) -> None:
+        """Set its wall clock so much off the machine's. Raises HarnessError unless `prepare` came first."""
+        if unit not in self._clocks:
+            raise HarnessError(f"{unit} was not prepared for a {Need.WALL_CLOCK}")
+        self._clocks[unit].step(offset_ns)
+
+    async def wall_clock_s(self, unit: str) -> float | None:
+        """What its HTTP server says of the time, in whole seconds."""
+        probe = self._unit(unit).http
+        return None if probe is None else await probe.date()
 
     def _group(self, unit: str, need: Need) -> Group:
         if (unit, need) not in self._groups:

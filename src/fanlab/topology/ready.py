@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
@@ -74,7 +75,25 @@ class HttpProbe:
         shown = " ".join(body.decode("utf-8", "replace").split())[:SHOWN_CHARS]
         return Observation(Seen.STATUS, f"HTTP {status}" + (f": {shown}" if shown else ""))
 
+    async def date(self, timeout_s: float = PROBE_TIMEOUT_S) -> float | None:
+        """What the server's `Date` header says, in seconds since the epoch; None where it sends none, or no answer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, _, head = await self._ask()
+        except (TimeoutError, OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            return None
+        for line in head.decode("latin-1").split("\r\n"):
+            if line.lower().startswith("date:"):
+                with contextlib.suppress(ValueError):
+                    return parsedate_to_datetime(line[5:].strip()).timestamp()
+        return None
+
     async def _get(self) -> tuple[int, bytes]:
+        status, body, _ = await self._ask()
+        return status, body
+
+    async def _ask(self) -> tuple[int, bytes, bytes]:
+        """Status, the first bytes of the body where it is not 200, and the head."""
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=MAX_HEAD_BYTES)
         try:
             writer.write(
@@ -92,7 +111,7 @@ class HttpProbe:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-        return status, body
+        return status, body, head
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:

@@ -35,6 +35,11 @@ class SharedFiles:
         self.hand_over([file])
         return Mount(file, f"{NODE_JOURNALS}/{node}.jsonl")
 
+    def at_its_own_path(self, folder: Path) -> Mount:
+        """A folder of ours that one container is to read."""
+        self.hand_over([folder, *folder.iterdir()])
+        return Mount(folder.resolve(), str(folder))
+
     def for_helpers(self) -> tuple[Mount, ...]:
         """Under each name that a folder may be told by: with its links followed, or not."""
         folders = [self._rundir.journal, self._rundir.locust, *(folder for folder in self._owned if folder.is_dir())]
