@@ -33,7 +33,7 @@ from fanlab.topology.choose import BackendName, make_backend
 from fanlab.topology.redis import redact
 from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
-from fanlab.watch import UnplannedExit, Watch
+from fanlab.watch import ExpectedExit, UnplannedExit, Watch
 from fanlab.witnessing import Witnessing
 
 TICK_S = 0.25
@@ -135,6 +135,7 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "faults": [asdict(fault) for fault in timeline],
         "fault_failures": [],
         "unplanned_exits": [],
+        "expected_exits": [],
         "phases": {
             "publish_start_ns": None,
             "zero_ns": None,
@@ -201,8 +202,12 @@ def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
         this.notify(Warned(f"{death['unit']} has ended by itself{when} ({how}); its last words are in {log}"))
         _write_manifest(this)
 
+    def expected(end: ExpectedExit) -> None:
+        this.manifest["expected_exits"].append(end)
+        _write_manifest(this)
+
     units = [node.id for node in this.plan.nodes] + ([REDIS] if redis.pid is not None else [])
-    return Watch(this.backend, units, lambda: this.zero_ns, tell)
+    return Watch(this.backend, units, lambda: this.zero_ns, tell, expected)
 
 
 @asynccontextmanager

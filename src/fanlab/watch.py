@@ -1,4 +1,4 @@
-"""Nodes, and a Redis of ours, that end by themselves: who, when and how, for the manifest and for who watches."""
+"""Nodes, and a Redis of ours, that end, by themselves or by a fault: who, when and how, for the manifest."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,8 +21,14 @@ class UnplannedExit(TypedDict):
     status: int
 
 
+class ExpectedExit(UnplannedExit):
+    """An end that a fault was to bring, or, as a limit does, might bring: `fault` is its id."""
+
+    fault: int
+
+
 class Watch:
-    """Tells of every unit that ends though no fault ended it, for as long as the `async with` lasts."""
+    """Tells of every unit that ends, for as long as the `async with` lasts."""
 
     def __init__(
         self,
@@ -30,13 +36,15 @@ class Watch:
         units: Sequence[str],
         zero_ns: Callable[[], int | None],
         tell: Callable[[UnplannedExit], None],
+        expected: Callable[[ExpectedExit], None],
     ) -> None:
-        """`zero_ns` answers None until time 0 is known."""
+        """`zero_ns` answers None until time 0 is known. `expected` hears of what a fault ended, `tell` of others."""
         self._backend = backend
         self._units = units
         self._zero_ns = zero_ns
         self._tell = tell
-        self._kept_down: set[str] = set()
+        self._expected = expected
+        self._faults: dict[str, int] = {}  # by unit, the fault by which it may be gone
         self._tasks: list[asyncio.Task[None]] = []
 
     def stamped(self, stamp: FaultStamp) -> None:
@@ -44,9 +52,9 @@ class Watch:
         if stamp["kind"] not in _ENDS_ITS_TARGET:
             return
         if stamp["stamp"] == "requested":
-            self._kept_down.add(stamp["target"])
+            self._faults[stamp["target"]] = stamp["id"]
         elif stamp["stamp"] == "heal_confirmed":
-            self._kept_down.discard(stamp["target"])
+            self._faults.pop(stamp["target"], None)
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._watch(unit), name=f"watch {unit}") for unit in self._units]
@@ -63,9 +71,11 @@ class Watch:
                 status = await self._backend.exited(unit)
             except EnvironmentFailure:
                 return  # the warden is lost and everything with it, which the load's own lines tell
-            if unit not in self._kept_down:
-                zero_ns = self._zero_ns()
-                t_s = None if zero_ns is None else round((clock.now_ns() - zero_ns) / clock.NS_PER_S, 3)
+            zero_ns = self._zero_ns()
+            t_s = None if zero_ns is None else round((clock.now_ns() - zero_ns) / clock.NS_PER_S, 3)
+            if unit in self._faults:
+                self._expected(ExpectedExit(unit=unit, t_s=t_s, status=status, fault=self._faults[unit]))
+            else:
                 self._tell(UnplannedExit(unit=unit, t_s=t_s, status=status))
             while self._backend.state(unit) is UnitState.GONE:  # noqa: ASYNC110 - a fault may bring it back, untold
                 await asyncio.sleep(POLL_S)

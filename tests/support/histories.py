@@ -76,6 +76,7 @@ class History:
     witness_up_ms: tuple[float, float] = (-2000, 5000)
     redis_lines: list[dict[str, Any]] | None = None  # journal/redis.jsonl; None: nobody watched Redis
     exits: list[dict[str, Any]] = field(default_factory=list)  # unplanned ones
+    expected_exits: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[tuple[float, float]] = field(default_factory=list)  # whose deliveries, in ms, are in a bad frame
     ping_timeout_ms: float = 20_000
     evidence: dict[str, Any] = field(default_factory=dict)  # the scenario's
@@ -102,9 +103,11 @@ class History:
             self.event(at + took + lag, "subscribed", client, node=node, channel=channel)
         return self
 
-    def close(self, client: int, at: float, node: int = 0, *, own: bool = False, code: int = 1006) -> Self:
+    def close(
+        self, client: int, at: float, node: int = 0, *, own: bool = False, code: int = 1006, reason: str = ""
+    ) -> Self:
         """The connection ends."""
-        return self.event(at, "closed", client, node=node, code=code, reason="", own=own)
+        return self.event(at, "closed", client, node=node, code=code, reason=reason, own=own)
 
     def leave(self, client: int, at: float) -> Self:
         """The client goes of its own will."""
@@ -220,17 +223,24 @@ class History:
         self.exits.append({"unit": f"node-{node + 1}", "t_s": at / 1000, "status": status})
         return self
 
+    def ended(self, node: int, at: float, fault: int, status: int = -9) -> Self:
+        """A node is seen to have ended by a fault."""
+        self.expected_exits.append({"unit": f"node-{node + 1}", "t_s": at / 1000, "status": status, "fault": fault})
+        return self
+
     def gap(self, node: int, start: float, end: float, channel: str | None = None) -> Self:
         """The node journals a gap of its subscription."""
         return self.node_line(node, end, "gap", ch=channel or self.channels[0], **{"from": ns(start), "to": ns(end)})
 
     def fault(
-        self, kind: str, target: str, at: float, until: float | None = None, predicted: float | None = None
-    ) -> Self:
+        self, kind: str, target: str, at: float, until: float | None = None, predicted: float | None = None,
+        **settings: Any,
+    ) -> Self:  # fmt: skip
         """An injected fault that bit 1 ms after its request, and healed 1 ms after that was asked for."""
         number = len(self.faults)
         for_ns = None if until is None else round((until - at) * MS)
-        self.faults.append({"id": number, "kind": kind, "target": target, "at_ns": round(at * MS), "for_ns": for_ns})
+        planned = {"id": number, "kind": kind, "target": target, "at_ns": round(at * MS), "for_ns": for_ns}
+        self.faults.append(planned | {"settings": settings})
         self.predictions.append({"fault": number, "predicted": predicted, "basis": "by hand"})
         times = [("requested", at), ("confirmed", at + 1)]
         times += [] if until is None else [("heal_requested", until), ("heal_confirmed", until + 1)]
@@ -274,6 +284,7 @@ class History:
             "clock": {"boot_id": self.boot_id},
             "caching_nodes": [f"node-{node + 1}" for node in self.caching],
             "unplanned_exits": self.exits,
+            "expected_exits": self.expected_exits,
             "predictions": self.predictions,
             "faults": self.faults,
             "phases": {

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlab.ledger.breaks import BREAK_DTYPE
+from fanlab.ledger.breaks import BREAK_DTYPE, Kind
 from fanlab.ledger.causes import Facts, Hop
 from fanlab.ledger.connection import End, Place
 from fanlab.ledger.drops import Drops
@@ -62,7 +62,8 @@ def seen_as(count: int = 1, **given: Any) -> Whereabouts:
 def end_as(count: int = 1, **given: Any) -> End:
     """Nothing ended."""
     defaults = {
-        "fault": -1, "kind": "", "last": False, "troubled": False, "gone": False, "in_hand": False, "hung": False
+        "fault": -1, "kind": "", "last": False, "troubled": False, "gone": False, "in_hand": False, "hung": False,
+        "starved": False, "link": False, "held": -1,
     }  # fmt: skip
     return End(**columns(count, defaults, given))
 
@@ -81,18 +82,21 @@ def fault(
     *,
     confirmed: int | None = None,
     healing: int | None = None,
+    **settings: str,
 ) -> FaultAccount:
     """A fault that bit when it was requested and healed when that was asked for, unless told otherwise."""
     bit = requested if confirmed is None else confirmed
-    return FaultAccount(0, kind, target, requested, bit, healed if healing is None else healing, healed)
+    healing = healed if healing is None else healing
+    return FaultAccount(0, kind, target, requested, bit, healing, healed, settings=settings)
 
 
 def break_row(
     from_ns: int, to_ns: int, kind: int, *, node: int = 0, channel: int = 0, sure: tuple[int, int] | None = None,
-    listed: bool = False, orderly: bool = False,
+    listed: bool = False, orderly: bool = False, lost: int | None = None,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """A row of breaks.BREAK_DTYPE."""
-    return (node, channel, from_ns, to_ns, *(sure or (from_ns, to_ns)), int(kind), listed, orderly)
+    """A row of breaks.BREAK_DTYPE: the node noticed a gap at its end, unless told otherwise."""
+    lost_ns = (from_ns if kind == Kind.DEAF else to_ns) if lost is None else lost
+    return (node, channel, from_ns, to_ns, *(sure or (from_ns, to_ns)), int(kind), lost_ns, listed, orderly)
 
 
 def messages_at(sent_ns: Sequence[int], receivers: Sequence[int] | None = None) -> Messages:
@@ -117,6 +121,7 @@ def world_with(
     uncounted_witness: bool = False,
     drops: Drops | None = None,
     too_slow: Sequence[tuple[int, int]] = (),
+    without_answer: Sequence[tuple[int, int]] = (),
     own: OwnDoing | None = None,
     **more: Any,
 ) -> World:
@@ -149,6 +154,7 @@ def world_with(
         drops=drops or Drops(np.zeros((0, 6), np.int64), np.zeros((0, 2), np.int64)),
         traffic=traffic,
         too_slow=np.array(list(too_slow), np.int64).reshape(-1, 2),
+        without_answer=np.array(list(without_answer), np.int64).reshape(-1, 2),
         own=own or OwnDoing(np.full(4, -1), {}, frozenset()),
         **given,
     )

@@ -99,9 +99,9 @@ class Story:
         """A line that the node's journal has, if it keeps one."""
         self.lines.append((node, at, name, more))
 
-    def fault(self, kind: str, target: str, at: float, until: float | None = None) -> int:
+    def fault(self, kind: str, target: str, at: float, until: float | None = None, **settings: Any) -> int:
         """An injected fault; its index."""
-        self.history.fault(kind, target, at, until)
+        self.history.fault(kind, target, at, until, **settings)
         return len(self.history.faults) - 1
 
     def reconnect(self, node: int, at: float, back: float | None) -> None:
@@ -110,10 +110,10 @@ class Story:
         if back is not None:
             self.links[node].append(Link(back))
 
-    def away(self, client: int, start: float, back: float | None) -> None:
+    def away(self, client: int, start: float, back: float | None, **how: Any) -> None:
         """The client's connection ends, and it is subscribed again at `back`, on its own node."""
         node = client % NODES
-        self.history.close(client, start, node)
+        self.history.close(client, start, node, **how)
         if back is not None:
             self.history.subscribe(client, node=node, at=back - 2)
 

@@ -9,7 +9,7 @@ import pytest
 from fanlab.ledger.blame import blamed, loss_rows, traffic_of, undecided_rows, world_of
 from fanlab.ledger.breaks import Kind
 from fanlab.ledger.causes import CLOSING, SLOW, Cause, Hop
-from fanlab.ledger.connection import TOO_SLOW
+from fanlab.ledger.ends import TOO_SLOW
 from fanlab.ledger.health import HealthEvent
 from fanlab.ledger.journals import Ending, Journals, StripeInfo, Unread
 from fanlab.ledger.messages import Messages
@@ -78,6 +78,23 @@ def test_each_outage_goes_back_to_a_fault_of_its_node_or_of_redis():
     assert [one.fault for one in blamed(outages, faults[:1], PLAN)] == [0, None, None]
 
 
+def test_how_a_connection_ended_tells_which_of_two_faults_it_was():
+    faults = [fault("slow-clients", "node-1", S), fault("reconnect-storm", "node-1", S)]
+    endings = [Ending(S, 0, 1006, False), Ending(S, 1, TOO_SLOW, False), Ending(S, 2, 1006, True)]
+    stripes = [StripeInfo(Path("x"), closed=True, endings=endings[:2]), StripeInfo(Path("y"), endings=endings[2:])]
+    outages = [Outage(client, 0, S, None, None, None, None, None) for client in range(4)]
+    assert [one.fault for one in blamed(outages, faults, PLAN, stripes)] == [1, 0, 0, 1]
+
+
+def test_a_limit_that_its_node_was_killed_for_is_held_against_losses_as_a_crash():
+    limit = FaultAccount(0, "memory-limit", "node-1", S, S, ended_ns=5 * S)
+    outages = [Outage(0, 0, t, None, None, None, None, None) for t in (2 * S, 5 * S)]
+    faults = [limit, fault("reconnect-storm", "node-1", S, S)]
+    assert [one.fault for one in blamed(outages, faults, PLAN)] == [1, 0]
+    (struck,) = world(faults=[limit]).faults
+    assert (struck.kind, struck.confirmed_ns) == ("crash", 5 * S)
+
+
 def test_where_clients_may_go_is_their_groups_unless_they_stay():
     found = world()
     assert found.choice.tolist() == [-1, -1, 1, 1, 1, 2]
@@ -92,8 +109,10 @@ def test_connections_that_ended_for_slowness():
         [Ending(7, 2, TOO_SLOW, False), Ending(8, 2, TOO_SLOW + 1, True)],
     ]
     stripes = [StripeInfo(Path("x"), closed=True, endings=of_stripe) for of_stripe in endings]
-    assert world(journals=journals_of(stripes=stripes)).too_slow.tolist() == [[1, 6], [2, 7]]
-    assert world().too_slow.shape == (0, 2)
+    found = world(journals=journals_of(stripes=stripes))
+    assert found.too_slow.tolist() == [[1, 6], [2, 7]]
+    assert found.without_answer.tolist() == [[2, 8]]
+    assert world().too_slow.shape == world().without_answer.shape == (0, 2)
 
 
 @pytest.mark.parametrize(("status", "died"), [("complete", True), ("aborted", False)])

@@ -196,13 +196,46 @@ def test_a_gap_is_silence_where_the_node_timed_out_or_noticed_it_late(lines, kin
     [
         ("node-2", "pause", Kind.GAP),
         ("redis", "redis-restart", Kind.GAP),
+        ("redis", "redis-kill-pubsub", Kind.GAP),
+        ("redis", "redis-client-pause", Kind.GAP),
+        ("redis", "redis-output-buffer", Kind.SILENT),
+        ("redis", "redis-maxclients", Kind.SILENT),
         ("redis", "partition", Kind.SILENT),
         ("node-1", "pause", Kind.SILENT),
+        ("node-2", "restart", Kind.GAP),
+        ("node-2", "cpu-throttle", Kind.GAP),
+        ("node-2", "connection-reset", Kind.GAP),
+        ("node-2", "latency", Kind.GAP),
+        ("node-2", "half-open", Kind.SILENT),
+        ("node-2", "slow-clients", Kind.SILENT),
+        ("node-2", "reconnect-storm", Kind.SILENT),
     ],
 )
 def test_a_fault_of_the_node_or_of_redis_tells_why_it_timed_out(target, what, kind):
     journal = NodeJournal(gaps=[("news", FROM, TO)], redis=[RedisLine(FROM, "down", "timeout")])
     assert told(journal, faults=[fault(what, target, FROM, TO)]) == [(0, FROM, TO, kind, False)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "lost"),
+    [
+        ([], TO),
+        ([(FROM, "down")], FROM),
+        ([(FROM + 5, "down"), (FROM + 9, "down")], FROM + 5),
+        ([(FROM + 5, "up"), (FROM + 9, "down")], FROM + 9),
+        ([(TO, "down")], TO),
+        ([(FROM - 1, "down"), (TO + 1, "down")], TO),
+    ],
+)
+def test_a_gap_had_begun_when_the_node_noticed_at_the_latest(lines, lost):
+    journal = journal_of(*lines, gaps=[("news", FROM, TO)])
+    assert breaks_of({"news": 0}, {0: NodeJournal(), 1: journal}, None, (), NAMES)["lost_ns"].tolist() == [lost]
+
+
+def test_what_lines_tell_of_a_break_they_tell_from_its_beginning_on():
+    journal = journal_of((1, "subscribed"), (5, "down"), (9, "subscribed"), (20, "unsubscribed"))
+    table = breaks_of({"news": 0}, {0: NodeJournal(), 1: journal}, None, (), NAMES)
+    assert table[["from_ns", "lost_ns"]].tolist() == [(5, 5), (20, 20)]
 
 
 # What Redis listed
@@ -233,6 +266,17 @@ def test_a_connection_that_went_and_one_that_came():
 
 def test_a_connection_that_went_and_none_came():
     assert listed(ENDED) == [(FROM, NEVER, FROM + 10, LAST, Kind.DEAF)]
+
+
+def test_a_listed_connection_was_lost_when_it_was_listed_no_more_at_the_latest():
+    def lost(*spans, kills=()):
+        redis = redis_journal(*((1, *span) for span in spans), kills=[(1, t) for t in kills])
+        return breaks_of({"news": 0}, {0: NodeJournal()}, redis, (), NAMES)["lost_ns"].tolist()
+
+    assert lost(ENDED, NEXT) == lost(ENDED) == [FROM + 10]
+    assert lost(ENDED, NEXT, kills=[FROM]) == [FROM + 10]
+    assert lost(kills=[FROM + 3]) == [FROM + 3]
+    assert lost((1000, 900, TO + 1, TO + 10), NEXT) == [TO]
 
 
 def test_breaks_are_sorted_by_node_and_time_whoever_told_of_them():

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 
 from fanlab.ledger.causes import CLOSING, SLOW
-from fanlab.ledger.connection import (
-    TOO_SLOW,
-    closed_as_slow,
-    end_of,
-    no_node_up,
-    outages_of,
-    place_of,
-)
+from fanlab.ledger.connection import closed_as_slow, end_of, no_node_up, outages_of, place_of
 from fanlab.ledger.drops import Drops
+from fanlab.ledger.ends import TOO_SLOW
 from fanlab.ledger.faultlog import AFTERMATH_NS, IN_FLIGHT_NS
 from fanlab.ledger.records import NO_NODE
 from fanlab.ledger.result import FaultAccount, Outage
@@ -97,6 +91,68 @@ def test_a_cut_link_to_redis_ends_no_clients_connection():
     assert (found.in_hand[0], found.hung[0]) == (False, False)
 
 
+def test_a_fault_on_the_way_to_redis_ends_no_connection_but_may_have_held_up_what_was_on_its_way():
+    for kind, troubled in (("half-open", False), ("connection-reset", False), ("latency", True), ("bandwidth", True)):
+        found = end(fault(kind, "node-1", 0, link="redis"), closed_ns=CLOSED)
+        assert (found.fault[0], found.kind[0], found.troubled[0], found.link[0]) == (-1, "", troubled, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "starved", "link"),
+    [
+        ("crash", False, False),
+        ("pause", False, False),
+        ("cpu-throttle", True, False),
+        ("memory-limit", True, False),
+        ("partition", False, True),
+        ("half-open", False, True),
+        ("connection-reset", False, True),
+        ("reconnect-storm", False, True),
+        ("slow-clients", False, True),
+        ("latency", False, True),
+    ],
+)
+def test_of_what_sort_the_fault_at_the_end_is(kind, starved, link):
+    found = end(fault("pause", "redis", 0), fault(kind, "node-1", 0, link="clients"), closed_ns=CLOSED)
+    assert (found.fault[0], found.starved[0], found.link[0]) == (1, starved, link)
+    other = end(fault(kind, "node-2", 0, link="clients"), closed_ns=CLOSED)
+    assert (other.fault[0], other.starved[0], other.link[0]) == (-1, False, False)
+
+
+def test_a_connection_that_was_given_up_goes_back_to_what_made_it_slow():
+    faults = [fault("slow-clients", "node-1", 0), fault("reconnect-storm", "node-1", SENT, CLOSED)]
+    for ends, index in (({}, 1), ({"too_slow": [(0, CLOSED)]}, 0), ({"without_answer": [(0, CLOSED)]}, 0)):
+        found = end_of(losses_of(), world_with(faults=faults, **ends), place_at(closed_ns=CLOSED))
+        assert found.fault.tolist() == [index]
+        others = {name: [(1, CLOSED), (0, CLOSED + 1)] for name in ends}
+        assert end_of(losses_of(), world_with(faults=faults, **others), place_at(closed_ns=CLOSED)).fault.tolist() == [
+            1
+        ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "held"),
+    [
+        ("partition", {"link": "clients"}, True),
+        ("partition", {"link": "clients", "direction": "from-node"}, True),
+        ("partition", {"link": "clients", "direction": "to-node"}, False),
+        ("partition", {"link": "redis"}, False),
+        ("half-open", {"link": "clients"}, False),
+        ("slow-clients", {"link": "clients"}, False),
+    ],
+)
+def test_a_partition_holds_up_what_is_sent_while_it_lasts(kind, settings, held):
+    others = fault("pause", "redis", 0), fault("partition", "node-2", 0, link="clients")
+    for requested, healed, inside in (
+        (DONE, None, True),
+        (DONE + 1, None, False),
+        (0, SENT, True),
+        (0, SENT - 1, False),
+    ):
+        found = end(*others, fault(kind, "node-1", requested, healed, **settings))
+        assert found.held.tolist() == [2 if held and inside else -1]
+
+
 def test_without_faults_nothing_but_the_end_itself_is_known():
     found = end(closed_ns=CLOSED)
     assert (found.fault[0], found.kind[0], found.last[0]) == (-1, "", True)
@@ -132,6 +188,7 @@ def test_the_node_was_at_fault_while_it_may_have_been_on_its_way(requested, heal
         ("crash", SENT, None, CLOSED, True),
         ("crash", SENT + 1, None, CLOSED, False),
         ("stop", SENT, None, NEVER, True),
+        ("restart", SENT, None, NEVER, True),
         ("crash", S, SENT + 1, CLOSED, True),
         ("crash", S, SENT, CLOSED, False),
         ("pause", SENT, None, CLOSED, True),
@@ -199,6 +256,22 @@ def test_a_fault_that_was_never_seen_to_bite_may_have_bitten_at_any_time():
 def test_a_node_that_had_time_to_hand_it_on_before_it_died_was_hung(kind, struck, hung):
     assert end(fault(kind, "node-1", struck), closed_ns=CLOSED).hung.tolist() == [hung]
     assert end(fault(kind, "node-2", struck), closed_ns=CLOSED).hung.tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("requested", "healed", "hung"),
+    [
+        (CLOSED, None, False),
+        (CLOSED + 1, None, True),
+        (0, SENT - AFTERMATH_NS, False),
+        (0, SENT - AFTERMATH_NS - 1, True),
+    ],
+)
+def test_a_node_is_not_hung_where_the_way_to_its_clients_failed(requested, healed, hung):
+    crash = fault("crash", "node-1", SENT + S)
+    link = fault("latency", "node-1", requested, healed, link="clients")
+    assert end(link, crash, closed_ns=CLOSED).hung.tolist() == [hung]
+    assert end(fault("latency", "node-1", SENT, link="redis"), crash, closed_ns=CLOSED).hung.tolist() == [True]
 
 
 def test_a_node_that_died_just_after_it_and_whose_client_saw_that_late_was_not_hung():
@@ -279,6 +352,11 @@ def test_every_node_that_the_client_may_go_to_was_down(faults, choice, node, non
         (fault("pause", "node-1", 0, T), True),
         (fault("pause", "node-1", 0, T - 1), False),
         (fault("partition", "node-1", 0), False),
+        (fault("partition", "node-1", 0, link="clients"), False),
+        (fault("restart", "node-1", 0), True),
+        (fault("cpu-throttle", "node-1", 0), False),
+        (fault("memory-limit", "node-1", 0), False),
+        (fault("reconnect-storm", "node-1", 0), False),
     ],
 )
 def test_a_node_is_down_from_the_request_of_its_fault_until_it_was_seen_healed(one, none_up):

@@ -136,6 +136,11 @@ def test_a_fault_of_redis_at_another_time_tells_nothing(one):
     assert silence(faults=[one]) == [Kind.SILENT]
 
 
+def test_that_redis_lets_nobody_in_tells_not_why_a_node_had_nothing():
+    assert silence(faults=[fault("redis-maxclients", "redis", 0)]) == [Kind.SILENT]
+    assert Kind.SILENT not in silence(faults=[fault("redis-output-buffer", "redis", 0)])
+
+
 def test_silence_before_a_gap_is_silence_in_it_too_and_in_no_other():
     gap, other = (break_row(at, at + 2 * S, Kind.GAP, listed=True) for at in (AHEAD + 1, AHEAD + 50 * S))
     world = world_with(breaks=[gap, other])
@@ -173,7 +178,7 @@ def test_the_fault_at_the_break(kind, requested, healed, index, target):
 
 @pytest.mark.parametrize(("requested", "index"), [(FROM + 5, 0), (FROM + 6, -1)])
 def test_a_node_that_redis_listed_no_more_was_cut_off_between_two_polls(requested, index):
-    row = break_row(FROM, TO, Kind.DEAF, sure=(FROM + 5, TO), listed=True)
+    row = break_row(FROM, TO, Kind.DEAF, sure=(FROM + 5, TO), listed=True, lost=FROM + 5)
     assert cut(row, faults=[fault("pause", "redis", requested)]).fault.tolist() == [index]
 
 
@@ -183,6 +188,126 @@ def test_a_fault_of_redis_stands_above_one_of_the_node():
     assert cut(break_row(FROM, TO, Kind.GAP), faults=[node, redis]).fault.tolist() == [1]
     assert cut(break_row(FROM, TO, Kind.GAP), faults=[node]).fault.tolist() == [0]
     assert cut(break_row(FROM, TO, Kind.GAP), faults=[fault("pause", "node-2", FROM, TO)]).fault.tolist() == [-1]
+
+
+CUTS = [("redis-kill-pubsub", "redis"), ("redis-restart", "redis"), ("connection-reset", "node-1"), ("stop", "node-1")]
+SLOWS = [("pause", "node-1"), ("cpu-throttle", "node-1"), ("bandwidth", "node-1")]
+SETTINGS = [("redis-output-buffer", "redis"), ("redis-maxclients", "redis")]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("kind", [Kind.GAP, Kind.DEAF])
+def test_what_cuts_stands_above_what_slows_and_that_above_settings(kind, listed):
+    row = break_row(FROM, TO, kind, listed=listed, lost=SENT + S)
+    order = [CUTS, SLOWS, SETTINGS[:1], SETTINGS[1:]]
+    for at, higher in enumerate(order):
+        for lower in (one for tier in order[at + 1 :] for one in tier):
+            for one in higher:
+                faults = [fault(*one, FROM, TO), fault(*lower, DONE + 1, TO)]
+                assert cut(row, faults=faults).fault.tolist() == [0], (one, lower)
+                assert cut(row, faults=faults[1:]).fault.tolist() == [0], lower
+    assert cut(row, faults=[fault("slow-clients", "node-1", FROM, TO)]).fault.tolist() == [-1]
+    assert cut(row, faults=[fault("partition", "node-1", FROM, SENT - 1, link="clients")]).fault.tolist() == [-1]
+
+
+def test_what_made_redis_close_a_connection_is_a_small_buffer_or_who_lagged():
+    row = break_row(FROM, TO, Kind.KILLED)
+    small = fault("redis-output-buffer", "redis", FROM, TO)
+    lagging = [fault(*one, SENT, TO) for one in (*SLOWS, ("partition", "node-1"))]
+    for one in lagging:
+        assert cut(row, faults=[one, small]).fault.tolist() == [1]
+        assert cut(row, faults=[one, fault("redis-restart", "redis", SENT + 1, TO)]).fault.tolist() == [0]
+    assert cut(row, faults=[fault("redis-restart", "redis", SENT + 1, TO)]).fault.tolist() == [0]
+
+
+def test_what_made_a_link_silent_is_a_fault_of_that_link():
+    row = break_row(FROM, TO, Kind.SILENT)
+    slow, reset = (fault(kind, "node-1", FROM, TO) for kind in ("latency", "connection-reset"))
+    others = [fault("redis-restart", "redis", SENT, TO), fault("pause", "node-1", SENT, TO)]
+    assert cut(row, faults=[*others, slow, reset]).fault.tolist() == [3]
+    assert cut(row, faults=[*others, slow]).fault.tolist() == [2]
+    assert cut(row, faults=others).fault.tolist() == [0]
+    assert cut(row, faults=others[1:]).fault.tolist() == [0]
+
+
+def test_what_is_under_way_stands_above_what_is_just_over():
+    row = break_row(FROM, TO, Kind.GAP)
+    over, slow = fault("redis-kill-pubsub", "redis", 0, FROM - 1), fault("latency", "node-1", S, TO)
+    assert cut(row, faults=[over]).fault.tolist() == [0]
+    assert cut(row, faults=[over, slow]).fault.tolist() == [1]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_came_after_a_break_was_noticed_did_not_begin_it(listed):
+    row = break_row(FROM, TO, Kind.GAP, lost=SENT, listed=listed)
+    kills = [fault("redis-kill-pubsub", "redis", at, at + 1) for at in (FROM, SENT, SENT + 1)]
+    assert cut(row, faults=kills).fault.tolist() == [1]
+    assert cut(row, faults=kills[2:]).fault.tolist() == [-1]
+
+
+# Kept out
+
+
+LOST = SENT - 5 * S
+
+
+def kept(door, *others, kind=Kind.GAP, lost=LOST, listed=False, sent=SENT):
+    """The index of the fault of a loss in a break that began by itself while Redis let nobody in."""
+    row = break_row(FROM, TO, kind, lost=lost, listed=listed)
+    loss = {"sent_ns": sent, "done_ns": sent + 10}
+    return cut(row, loss=loss, faults=[door, *others]).fault.tolist()[0]
+
+
+def door(requested, healed=None):
+    return fault("redis-maxclients", "redis", requested, healed)
+
+
+@pytest.mark.parametrize(
+    ("one", "index"),
+    [
+        (door(SENT + 10), 0),
+        (door(SENT + 11), -1),
+        (door(FROM), 0),
+        (door(S, LOST + 1), -1),  # long over
+        (door(S, SENT - AFTERMATH_NS), 0),
+        (door(S, SENT - AFTERMATH_NS - 1), -1),
+    ],
+)
+def test_what_was_lost_while_redis_let_nobody_in_goes_back_to_that(one, index):
+    cause = fault("redis-kill-pubsub", "redis", LOST, LOST)
+    assert kept(one) in {index, 0}
+    assert kept(one, cause) == (0 if index == 0 else 1)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_the_cut_itself_took_goes_back_to_the_cut(listed):
+    cause, begun = fault("redis-kill-pubsub", "redis", LOST, LOST), FROM if listed else LOST
+    assert kept(door(S), cause, listed=listed, sent=begun) == 1
+    assert kept(door(S), cause, listed=listed, sent=begun + 1) == 0
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_door_that_was_open_again_before_the_break_kept_nobody_out(listed):
+    begun = FROM if listed else SENT - S
+    cause = fault("redis-kill-pubsub", "redis", begun, begun)
+    for opened, index in ((begun, 1), (begun + 1, 0)):
+        assert kept(door(S, opened), cause, listed=listed, lost=SENT - S, sent=begun + S) == index
+
+
+@pytest.mark.parametrize(("kind", "index"), [(Kind.GAP, 0), (Kind.KILLED, 0), (Kind.SILENT, 1), (Kind.DEAF, 1)])
+def test_a_node_that_does_not_try_or_never_comes_back_is_not_kept_out(kind, index):
+    cause = fault("redis-output-buffer", "redis", LOST, LOST)
+    assert kept(door(S), cause, kind=kind) == index
+
+
+@pytest.mark.parametrize(
+    ("requested", "healing", "index"),
+    [(SENT, TO, 1), (SENT + 1, TO, 0), (LOST, SENT, 1), (LOST, SENT - 1, 0)],
+)
+def test_while_redis_is_not_there_nobody_is_kept_out_by_its_settings(requested, healing, index):
+    pause = fault("redis-pause", "redis", requested, TO + S, healing=healing)
+    begun = fault("redis-kill-pubsub", "redis", LOST, LOST)
+    assert kept(door(S), pause, begun) == (0 if index == 0 else 2)
 
 
 def test_where_no_break_took_it_none_has_a_fault():
@@ -201,6 +326,25 @@ def test_a_cut_link_of_the_nodes_own_takes_what_was_published_meanwhile(requeste
     found = cut(faults=faults)
     assert (found.kind[0], found.fault[0]) == ((Kind.SILENT, 2) if parted else (NO_BREAK, -1))
     assert (found.listed[0], found.surely[0]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "parted"),
+    [
+        ("partition", {"link": "redis"}, True),
+        ("partition", {"link": "redis", "direction": "to-node"}, True),
+        ("partition", {"link": "redis", "direction": "from-node"}, False),
+        ("partition", {"link": "clients"}, False),
+        ("half-open", {"link": "redis"}, False),
+        ("connection-reset", {"link": "redis"}, False),
+        ("latency", {"link": "redis"}, False),
+    ],
+)
+def test_only_a_partition_that_messages_have_to_pass_takes_them(kind, settings, parted):
+    found = cut(faults=[fault(kind, "node-1", FROM, TO, **settings)])
+    assert (found.kind[0], found.fault[0], found.parted[0]) == (
+        (Kind.SILENT, 0, True) if parted else (NO_BREAK, -1, False)
+    )
 
 
 def test_a_cut_link_stands_above_a_gap_and_below_a_full_buffer():
@@ -251,6 +395,14 @@ def test_a_node_returned_if_it_had_something_later_or_its_fault_was_not_yet_heal
     faults = [fault("pause", "node-2", 0), fault("pause", "node-1", S, healed)]
     found = cut(seen={"after_ns": after}, faults=faults)
     assert (found.silence_fault[0], found.returned[0]) == (1, returned)
+
+
+def test_since_the_node_last_had_something_what_cuts_stands_above_what_slows():
+    faults = [fault("redis-kill-pubsub", "redis", S, 2 * S), fault("pause", "node-1", 3 * S, SENT)]
+    assert cut(faults=faults).silence_fault.tolist() == [0]
+    assert cut(faults=faults[1:]).silence_fault.tolist() == [0]
+    assert cut(faults=[fault("slow-clients", "node-1", S)]).silence_fault.tolist() == [-1]
+    assert cut(faults=[fault("redis-maxclients", "redis", S)]).silence_fault.tolist() == [0]
 
 
 def test_without_a_fault_no_node_has_returned():

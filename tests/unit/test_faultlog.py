@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanlab.ledger.faultlog import AFTERMATH_NS, fault_accounts, fault_of_outage, window_ns
+from fanlab.ledger.faultlog import fault_accounts, window_ns
 from fanlab.ledger.result import FaultAccount
 from fanlab.ledger.windows import NEVER
 
@@ -25,6 +25,35 @@ def test_faults_are_those_of_the_manifest_with_their_stamps_and_predictions():
         FaultAccount(0, "pause", "node-1", 10, 11, 12, 13, heals=True, predicted=2.5),
         FaultAccount(1, "crash", "node-2", heals=False),
     ]
+
+
+def test_a_fault_has_its_settings():
+    planned = {"id": 0, "kind": "partition", "target": "node-1", "for_ns": 5, "settings": {"link": "clients"}}
+    (found,) = fault_accounts({"faults": [planned]}, [])
+    assert found.settings == {"link": "clients"}
+
+
+EXIT = {"unit": "node-1", "t_s": 1.25, "status": -9, "fault": 0}
+
+
+@pytest.mark.parametrize(
+    ("exits", "zero_ns", "ended"),
+    [
+        ([EXIT], 7, 1_250_000_007),
+        ([EXIT], 0, 1_250_000_000),
+        ([{**EXIT, "t_s": 0.0}], 7, 7),
+        ([{**EXIT, "t_s": None}], 7, None),
+        ([EXIT], None, None),
+        ([{**EXIT, "fault": 9}], 7, None),
+        ([], 7, None),
+    ],
+)
+def test_when_a_fault_ended_its_target(exits, zero_ns, ended):
+    planned = [{"id": id_, "kind": "memory-limit", "target": "node-1", "for_ns": 5} for id_ in (0, 1)]
+    manifest = {"faults": planned, "expected_exits": exits, "phases": {"zero_ns": zero_ns}}
+    assert [one.ended_ns for one in fault_accounts(manifest, [])] == [ended, None]
+    without_phases = manifest | {"phases": None}
+    assert [one.ended_ns for one in fault_accounts(without_phases, [])] == [None, None]
 
 
 def test_a_fault_that_heals_at_once_heals():
@@ -52,29 +81,8 @@ def test_a_stamp_of_another_sort_tells_of_nothing():
     assert fault_accounts({}, [stamp("measured", 10)]) == []
 
 
-def fault(target, requested, healed=None):
-    return FaultAccount(0, "pause", target, requested, requested, healed, healed)
-
-
 def test_a_fault_holds_from_its_request_until_it_was_seen_healed():
     assert window_ns(FaultAccount(0, "pause", "node-1", 10, 11, 12, 13)) == (10, 13)
     assert window_ns(FaultAccount(0, "pause", "node-1", 10, 11, 12)) == (10, NEVER)
     assert window_ns(FaultAccount(0, "pause", "node-1", 10, 11, 12, 0)) == (10, 0)
     assert window_ns(FaultAccount(0, "pause", "node-1")) is None
-
-
-@pytest.mark.parametrize(
-    ("start", "of"), [(9, None), (10, 0), (20 + AFTERMATH_NS, 0), (21 + AFTERMATH_NS, None)]
-)  # fmt: skip
-@pytest.mark.parametrize("target", ["node-1", "redis"])
-def test_an_outage_goes_back_to_a_fault_that_was_under_way_or_just_over(target, start, of):
-    assert fault_of_outage([fault(target, 10, 20)], "node-1", start) == of
-    assert fault_of_outage([fault("node-2", None), fault("node-2", 10, 20)], "node-1", start) is None
-
-
-def test_an_outage_goes_back_to_its_nodes_last_fault_before_any_of_redis():
-    faults = [fault("redis", 30), fault("node-1", 20), fault("node-1", 10), fault("node-1", None), fault("redis", 5)]
-    assert fault_of_outage(faults, "node-1", 40) == 1
-    assert fault_of_outage(faults, "node-1", 15) == 2
-    assert fault_of_outage(faults, "node-1", 7) == 4
-    assert fault_of_outage(faults, "node-2", 40) == 0

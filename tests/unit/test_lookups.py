@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fanlab.ledger.lookups import around, fault_at, first_of_each, last_of_each, latest, node_fault
+from fanlab.ledger.lookups import around, either_fault, fault_at, first_of_each, last_of_each, latest, node_fault
 from fanlab.ledger.result import FaultAccount
 
 NAMES = ("node-1", "node-2")
@@ -88,3 +88,13 @@ def test_faults_of_several_nodes_each_at_its_own_times():
 def test_a_node_called_as_redis_is_has_no_faults_of_its_own():
     now = np.array([5])
     assert node_fault([fault("redis", 0)], ("redis",), np.array([0]), now, now, aftermath_ns=0).tolist() == [-1]
+
+
+def test_of_faults_of_redis_and_of_each_node_the_one_that_began_last():
+    faults = [fault("redis", 10, 40), fault("node-1", 20, 40), fault("node-2", 10, 40), fault("node-1", None)]
+    node, t_ns = np.array([0, 1, 2, 0, 0, 1]), np.array([30, 30, 30, 15, 50, 5])
+    assert either_fault(faults, NAMES, node, t_ns, t_ns, aftermath_ns=0).tolist() == [1, 0, 0, 0, -1, -1]
+    assert either_fault(faults[::-1], NAMES, node, t_ns, t_ns, aftermath_ns=0).tolist() == [2, 3, 3, 3, -1, -1]
+    assert either_fault(faults, NAMES, node, t_ns, t_ns, aftermath_ns=10).tolist()[4] == 1
+    assert either_fault(faults[1:2], NAMES, node, t_ns - 5, t_ns, aftermath_ns=0).tolist() == [0, -1, -1, -1, -1, -1]
+    assert either_fault([], NAMES, node, t_ns, t_ns, aftermath_ns=0).tolist() == [-1] * 6

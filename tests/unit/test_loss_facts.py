@@ -62,12 +62,36 @@ def test_the_publish_failed():
 )
 def test_redis_was_at_fault(requested, healed, away):
     faults = [fault("pause", "node-2", 0), fault("redis-restart", "redis", requested, healed)]
-    found = facts(faults=faults)
-    assert (found.redis_away[0], found.redis_fault[0]) == (away, 1 if away else -1)
-    alone = facts(faults=faults[1:])
-    assert (alone.redis_away[0], alone.redis_fault[0]) == (away, 0 if away else -1)
-    by_itself = facts(faults=faults, injected=1)
-    assert (by_itself.redis_away[0], by_itself.redis_fault[0]) == (away, -1)
+
+    def told(**how):
+        found = facts(**how)
+        return (found.redis_away[0], found.redis_fault[0], found.publish_fault[0])
+
+    assert told(faults=faults) == (away, *((1, 1) if away else (-1, -1)))
+    assert told(faults=faults[1:]) == (away, *((0, 0) if away else (-1, -1)))
+    assert told(faults=faults, injected=1) == (away, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "away", "of_redis", "of_publish"),
+    [
+        ("redis-restart", True, 0, 0),
+        ("redis-pause", True, 0, 0),
+        ("redis-client-pause", True, 0, 0),
+        ("redis-kill-pubsub", False, 0, -1),
+        ("redis-output-buffer", False, 0, -1),
+        ("redis-maxclients", False, -1, 0),
+    ],
+)
+def test_which_faults_of_redis_stop_publishing_and_which_cost_subscriptions(kind, away, of_redis, of_publish):
+    found = facts(faults=[fault(kind, "redis", S, SENT)])
+    assert (found.redis_away[0], found.redis_fault[0], found.publish_fault[0]) == (away, of_redis, of_publish)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_redis_that_is_not_there_stands_above_one_that_lets_nobody_in(first):
+    faults = [fault("redis-pause", "redis", S, SENT), fault("redis-maxclients", "redis", 2 * S, SENT)]
+    assert facts(faults=faults[::-1] if first else faults).publish_fault.tolist() == [first]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +241,8 @@ REDIS_DOWN = [fault("redis-restart", "redis", S, SENT)]
     [
         ({}, True),
         ({"faults": [fault("redis-restart", "redis", S, SENT - 1)]}, False),
+        ({"faults": [fault("redis-maxclients", "redis", S, SENT)]}, False),
+        ({"faults": [fault("redis-output-buffer", "redis", S, SENT)]}, True),
         ({"faults": []}, False),
         ({"journals": [0]}, False),
         ({"journals": [1]}, True),
@@ -254,7 +280,9 @@ def test_redis_did_not_count_the_node_and_it_returned():
         ("pause", {}, True, False),
         ("crash", {}, False, True),
         ("stop", {}, False, True),
+        ("restart", {}, False, True),
         ("slow", {}, False, False),
+        ("cpu-throttle", {}, False, False),
         ("pause", {"loss": {"next_sent_ns": CLOSED}}, False, False),
         ("crash", {"loss": {"next_sent_ns": CLOSED}}, False, False),
         ("pause", {"heard": {0: {0: DONE}}, "journals": [0]}, True, False),
@@ -264,6 +292,92 @@ def test_redis_did_not_count_the_node_and_it_returned():
 def test_its_node_was_frozen_or_died(kind, more, frozen, died):
     found = facts(faults=[fault(kind, "node-1", DONE)], closed=CLOSED, **more)
     assert (found.node_frozen[0], found.node_died[0], found.end_fault[0]) == (frozen, died, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "starved"),
+    [
+        ("cpu-throttle", {}, True),
+        ("memory-limit", {}, True),
+        ("pause", {}, False),
+        ("crash", {}, False),
+        ("cpu-throttle", {"loss": {"next_sent_ns": CLOSED}}, False),
+        ("cpu-throttle", {"heard": {0: {0: DONE}}, "journals": [0]}, True),
+    ],
+)
+def test_its_node_had_too_little_to_keep_up(kind, more, starved):
+    assert facts(faults=[fault(kind, "node-1", DONE)], closed=CLOSED, **more).node_starved.tolist() == [starved]
+
+
+def link(kind, requested, healed=None, **settings):
+    return fault(kind, "node-1", requested, healed, link="clients", **settings)
+
+
+@pytest.mark.parametrize(
+    ("more", "held", "ended", "index"),
+    [
+        ({"faults": [link("partition", SENT)]}, True, True, 0),
+        ({"faults": [link("partition", DONE + 1)]}, False, True, 0),
+        ({"faults": [link("partition", S, SENT - 1)]}, False, False, -1),
+        ({"faults": [link("partition", SENT)], "closed": NEVER}, True, False, 0),
+        ({"faults": [link("connection-reset", CLOSED)]}, False, False, 0),
+        ({"faults": [link("connection-reset", DONE)]}, False, True, 0),
+        ({"faults": [link("connection-reset", DONE)], "loss": {"next_sent_ns": CLOSED}}, False, False, 0),
+        ({"faults": [link("slow-clients", DONE)]}, False, True, 0),
+        ({"faults": [link("partition", SENT)], "messages": messages(0)}, False, False, 0),
+        ({"faults": [link("partition", SENT)], "closed": SENT}, False, False, 0),
+        ({"faults": [link("partition", SENT)], "journals": [0], "heard": {0: {0: DONE}}}, True, True, 0),
+        ({"faults": [link("partition", SENT), link("connection-reset", CLOSED)]}, True, True, 0),
+        ({"faults": [link("partition", SENT)], "injected": 0}, True, True, -1),
+    ],
+)
+def test_the_way_to_the_client_was_cut(more, held, ended, index):
+    found = facts(**({"closed": CLOSED} | more))
+    assert (found.link_held[0], found.link_ended[0], found.link_fault[0]) == (held, ended, index)
+
+
+@pytest.mark.parametrize(
+    ("faults", "index"),
+    [
+        ([link("slow-clients", SENT)], 0),
+        ([link("slow-clients", DONE + 1)], -1),
+        ([link("slow-clients", S, SENT - AFTERMATH_NS)], 0),
+        ([link("slow-clients", S, SENT - AFTERMATH_NS - 1)], -1),
+        ([link("connection-reset", SENT)], -1),
+        ([fault("pause", "node-1", SENT)], 0),
+        ([fault("cpu-throttle", "node-1", SENT)], 0),
+        ([fault("crash", "node-1", SENT)], -1),
+        ([fault("cpu-throttle", "node-2", SENT)], -1),
+        ([fault("redis-pause", "redis", S, SENT)], 0),
+        ([fault("redis-kill-pubsub", "redis", S, SENT)], -1),
+        ([fault("partition", "node-1", S, SENT, link="redis")], 0),
+        ([fault("latency", "node-1", S, SENT, link="redis")], 0),
+        ([link("slow-clients", S), fault("redis-pause", "redis", 2 * S, SENT)], 0),
+        ([link("slow-clients", S), fault("pause", "node-1", 2 * S, SENT)], 1),
+    ],
+)
+def test_what_made_clients_too_slow_or_let_much_come_at_once(faults, index):
+    assert facts(faults=faults).slow_fault.tolist() == [index]
+    assert facts(faults=faults, injected=0).slow_fault.tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("more", "likely"),
+    [
+        ({}, True),
+        ({"faults": [link("slow-clients", S, SENT - AFTERMATH_NS)]}, True),
+        ({"faults": [link("slow-clients", S, SENT - AFTERMATH_NS - 1)]}, False),
+        ({"faults": [link("slow-clients", DONE + 1)]}, False),
+        ({"faults": [link("connection-reset", S)]}, False),
+        ({"faults": [fault("latency", "node-1", S, link="redis")]}, False),
+        ({"journals": [0]}, False),
+        ({"journals": [1]}, True),
+        ({"messages": messages(0)}, False),
+        ({"closed": SENT}, False),
+    ],
+)
+def test_a_black_box_likely_dropped_what_came_to_a_slow_client(more, likely):
+    assert facts(**({"faults": [link("slow-clients", S)]} | more)).drop_likely.tolist() == [likely]
 
 
 @pytest.mark.parametrize(("struck", "frozen"), [(DONE + IN_HAND_NS, True), (DONE + IN_HAND_NS + 1, False)])
@@ -330,9 +444,15 @@ HUNG = {
         ({"breaks": UNSURE}, Hop.REDIS_NODE),
         ({"breaks": UNSURE, "journals": [0]}, Hop.UNKNOWN),
         ({"breaks": UNSURE, "journals": [1]}, Hop.REDIS_NODE),
-        ({"breaks": [(*UNSURE[0][:7], False, False)]}, Hop.UNKNOWN),
+        ({"breaks": [(*UNSURE[0][:8], False, False)]}, Hop.UNKNOWN),
         ({"breaks": UNSURE, "count": 1}, Hop.UNKNOWN),
         ({"breaks": UNSURE, "own": own(unread=[Unread(0, NEVER, None)])}, Hop.UNKNOWN),
+        ({"breaks": UNSURE, "faults": [link("partition", SENT)]}, Hop.UNKNOWN),
+        ({"breaks": UNSURE, "faults": [link("slow-clients", SENT)], "closed": CLOSED}, Hop.UNKNOWN),
+        ({"breaks": UNSURE, "faults": [link("slow-clients", SENT)]}, Hop.REDIS_NODE),
+        ({"faults": [fault("partition", "node-1", SENT)]}, Hop.REDIS_NODE),
+        ({"faults": [fault("partition", "node-1", SENT)], "count": 1}, Hop.UNKNOWN),
+        ({"faults": [fault("partition", "node-1", SENT), link("partition", SENT)]}, Hop.UNKNOWN),
         (HUNG, Hop.REDIS_NODE),
         ({**HUNG, "journals": [0]}, Hop.REDIS_NODE),
         ({**HUNG, "journals": [0], "heard": {0: {0: DONE}}}, Hop.NODE_SOCKET),

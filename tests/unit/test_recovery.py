@@ -48,6 +48,16 @@ def test_when_a_fault_bit(confirmed, started, bit):
     assert bite_ns(crash(confirmed_ns=at(confirmed)), [outage]) == at(bit)
 
 
+@pytest.mark.parametrize(
+    ("ended", "started", "bit"),
+    [(4.0, 4.1, 4.0), (4.0, 3.99, 3.99), (4.0, 2.5, 3.8), (None, 2.5, 2.01), (None, 2.005, 2.005)],
+    ids=["told first", "noticed first", "noticed long before", "killed nobody", "killed nobody, noticed first"],
+)
+def test_a_limit_bit_when_the_kernel_killed_for_it(ended, started, bit):
+    limit = crash(kind="memory-limit", confirmed_ns=at(2.01), ended_ns=None if ended is None else at(ended))
+    assert bite_ns(limit, [replace(outages()[0], start_ns=at(started))]) == at(bit)
+
+
 def test_a_fault_whose_request_left_no_record_bit_when_it_was_confirmed_from_the_first_ns_of_the_clock_on():
     assert bite_ns(crash(requested_ns=None, confirmed_ns=0), []) == 0
 

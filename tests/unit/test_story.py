@@ -72,6 +72,29 @@ def slow():
     return history.deliver(1, 1, 101.5).deliver(1, 3, 301.5)
 
 
+def out_of_memory():
+    """A limit at 200 ms for which the kernel kills the node at 300 ms, as `crash` has it."""
+    history = crash()
+    history.faults[0] |= {"kind": "memory-limit", "at_ns": 200_000_000}
+    history.stamps = [line | {"kind": "memory-limit"} for line in history.stamps]
+    for line, at in zip(history.stamps, (200, 201), strict=False):
+        line["t"] = ns(at)
+    return history.ended(0, 301, fault=0)
+
+
+def cut_link():
+    """The way from the node to its client is cut from 150 ms on, and the client gives up at 400 ms."""
+    history = bare().fault("partition", "node-1", 150, 600, link="clients", mode="drop", direction="both")
+    for seq, at in ((1, 100), (2, 200)):
+        history.publish(seq, at).fan_out(0, seq, at + 0.5)
+    return history.deliver(0, 1, 101).close(0, 400, reason="no answer to a ping within 0.2 s")
+
+
+def full_redis():
+    """As `gap`, but Redis lets nobody in when the node wants to come back."""
+    return gap().fault("redis-maxclients", "redis", 280, 400)
+
+
 def bare(**how):
     """One client on one node that keeps no journal."""
     return History(clients=1, nodes=1, **how).subscribe(0)
@@ -84,6 +107,9 @@ CASES = {
     "lost-in-a-dying-node": (crash, "0", 2),
     "lost-in-a-gap": (gap, "0", 2),
     "lost-to-a-full-buffer": (slow, "1", 2),
+    "lost-for-want-of-memory": (out_of_memory, "0", 2),
+    "lost-on-a-cut-link": (cut_link, "0", 2),
+    "lost-to-a-full-redis": (full_redis, "0", 2),
     "lost-as-the-publish-failed": (
         lambda: bare().fault("redis-restart", "redis", 90, 200).publish(1, 100, status=Status.FAILED), "0", 1
     ),
@@ -118,7 +144,7 @@ CASES = {
 def test_the_story_is_the_golden_one(name, tmp_path):
     make, who, seq = CASES[name]
     rundir = make().write(tmp_path)
-    if make is gap:
+    if make in {gap, full_redis}:
         write_lines(rundir.journal / "redis.jsonl", REDIS_LINES)
     (story,) = stories(rundir, who, seq)
     told, path = render(story), GOLDEN / f"{name}.txt"
@@ -148,6 +174,40 @@ def test_the_json_says_the_same(tmp_path):
     assert told["latency_ms"] is None
     (story,) = stories(crash().write(tmp_path / "again"), "2", 3)
     assert story.to_json()["latency_ms"] == pytest.approx(0.8)
+
+
+def chain_by(kind, *, target="node-1", cause, **settings):
+    """How the loss of a message that was published at 200 ms goes back to a fault of 150 to 400 ms."""
+    history = bare().fault(kind, target, 150, 400, **settings).publish(1, 100).deliver(0, 1, 101).publish(2, 200)
+    if cause == "slow":
+        return history.fan_out(0, 2, 200.5, n=0).drop(0, 2, 200.5, "slow", who=[0])
+    if cause in {"closing", "write_failed"}:
+        return history.fan_out(0, 2, 200.5, n=0).drop(0, 2, 200.5, cause, who=[0]).close(0, 202)
+    return history.fan_out(0, 2, 200.5).close(0, 300, reason="no answer to a ping within 0.1 s")
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "between"),
+    [
+        ("slow-clients", "slow", "node-1 could not get rid of what came for the client"),
+        ("reconnect-storm", "closing", "node-1 was losing the client's connection"),
+        ("connection-reset", "write_failed", "node-1 could not write to the client"),
+        ("half-open", "", "node-1 and the client did not reach each other"),
+        ("cpu-throttle", "", "node-1 had too little CPU to go on"),
+        ("memory-limit", "", "node-1 had too little memory to go on"),
+    ],
+)
+def test_what_lies_between_a_fault_and_a_loss(kind, cause, between, tmp_path):
+    (story,) = stories(chain_by(kind, cause=cause, link="clients").write(tmp_path), "0", 2)
+    assert story.outcome == "lost"
+    assert story.chain[:2] == (f"{kind} node-1 @150ms", between)
+    assert len(story.chain) == 3
+
+
+def test_a_cut_off_from_redis_is_told_as_such(tmp_path):
+    history = bare().fault("partition", "node-1", 150, 400, link="redis").publish(1, 200)
+    (story,) = stories(history.write(tmp_path), "0", 1)
+    assert story.chain == ("partition node-1 @150ms", "node-1 and Redis did not reach each other", "partition")
 
 
 def two_streams():

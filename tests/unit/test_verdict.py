@@ -727,6 +727,15 @@ def test_what_the_system_itself_is_to_mend_may_stay_broken():
     assert judge(make_account(faults=[never]), make_manifest(faults=[planned]), []).verdict == "invalid"
 
 
+def test_a_node_that_was_killed_for_want_of_memory_may_leave_a_torn_record():
+    limit = crash(kind="memory-limit")
+    for ended_ns, torn in ((at(3), 0), (None, 1)):
+        account = make_account(evidence=replace(SOUND, torn=1), faults=[replace(limit, ended_ns=ended_ns)])
+        manifest = make_manifest()
+        manifest["faults"][0]["kind"] = "memory-limit"
+        assert sum("torn" in reason for reason in judge(account, manifest, [GOOD_GATE]).reasons) == torn
+
+
 def test_one_torn_record_per_kill_is_explained():
     account = make_account(evidence=replace(SOUND, torn=1))
     assert judge(account, make_manifest(), []).verdict == "pass"

@@ -1,12 +1,14 @@
-"""Who ended by itself: told once each, with the time and the status; what a fault ended is no news."""
+"""Who ended: told once each, with the time and the status; what a fault ended with that fault, which is no news."""
 
 import asyncio
 from typing import Any
 
+import pytest
+
 from fanlab.errors import EnvironmentFailure
 from fanlab.ledger.events import FaultStamp
 from fanlab.topology.backend import UnitState
-from fanlab.watch import UnplannedExit, Watch
+from fanlab.watch import ExpectedExit, UnplannedExit, Watch
 
 
 class Units:
@@ -28,8 +30,8 @@ class Units:
         self.ends[unit] = asyncio.get_running_loop().create_future()
 
 
-def stamp(name: str, target: str, kind: str = "crash") -> FaultStamp:
-    return FaultStamp(id=0, kind=kind, target=target, stamp=name, t=0)  # type: ignore[typeddict-item]
+def stamp(name: str, target: str, kind: str = "crash", id_: int = 0) -> FaultStamp:
+    return FaultStamp(id=id_, kind=kind, target=target, stamp=name, t=0)  # type: ignore[typeddict-item]
 
 
 async def settled() -> None:
@@ -37,8 +39,10 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def watch(units: Any, told: list[UnplannedExit], zero_ns: int | None = 0) -> Watch:
-    return Watch(units, list(units.ends), lambda: zero_ns, told.append)
+def watch(
+    units: Any, told: list[UnplannedExit], zero_ns: int | None = 0, expected: list[ExpectedExit] | None = None
+) -> Watch:
+    return Watch(units, list(units.ends), lambda: zero_ns, told.append, ([] if expected is None else expected).append)
 
 
 async def test_a_unit_that_ends_by_itself_is_told_once_with_time_and_status() -> None:
@@ -74,6 +78,21 @@ async def test_what_a_fault_ended_is_no_news_until_it_is_back(monkeypatch: Any) 
         units.end("node-1", 1)
         await settled()
     assert [death["status"] for death in told] == [1]
+
+
+@pytest.mark.parametrize("kind", ["crash", "stop", "restart", "memory-limit"])
+async def test_what_a_fault_ended_is_told_with_that_fault(kind: str) -> None:
+    units, told, expected = Units("node-1", "node-2"), [], []
+    async with watch(units, told, expected=expected) as watching:
+        watching.stamped(stamp("requested", "node-1", kind, id_=4))
+        watching.stamped(stamp("requested", "node-2", kind, id_=5))
+        units.end("node-2", -9)
+        await settled()
+    assert told == []
+    (end,) = expected
+    assert (end["unit"], end["status"], end["fault"]) == ("node-2", -9, 5)
+    assert end["t_s"] is not None
+    assert end["t_s"] > 0
 
 
 async def test_a_fault_that_does_not_end_its_target_excuses_no_death() -> None:

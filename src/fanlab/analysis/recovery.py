@@ -2,7 +2,7 @@
 
 The clock of a fault starts when it bit: at its confirmed stamp, or at the first connection that it broke if a client
 noticed before the probe did (SIGTERM closes connections first and ends the process later), yet never before it was
-requested. A fault that was never confirmed has no recovery.
+requested. A limit bites when the kernel kills for it. A fault that was never confirmed has no recovery.
 
 A client that a fault hit more than once counts once: from its first outage to its return from the last.
 
@@ -20,6 +20,7 @@ from typing import TypedDict
 from fanlab.analysis.names import Names
 from fanlab.analysis.series import Recovery
 from fanlab.clock import NS_PER_MS
+from fanlab.ledger.harm import as_it_struck
 from fanlab.ledger.result import Account, FaultAccount, Outage
 
 _NEVER = math.inf
@@ -65,10 +66,11 @@ class Return:
 
 def bite_ns(fault: FaultAccount, outages: Iterable[Outage]) -> int | None:
     """When `fault` bit, given the outages that are its doing; None if it was never confirmed."""
-    if fault.confirmed_ns is None:
+    struck = as_it_struck(fault)
+    if struck.confirmed_ns is None:
         return None
-    seen = min((outage.start_ns for outage in outages), default=fault.confirmed_ns)
-    return max(min(fault.confirmed_ns, seen), fault.requested_ns or 0)
+    seen = min((outage.start_ns for outage in outages), default=struck.confirmed_ns)
+    return max(min(struck.confirmed_ns, seen), struck.requested_ns or 0)
 
 
 def returns(account: Account) -> list[list[Return]]:

@@ -24,6 +24,7 @@ from fanlab.analysis.expected import messages_due
 from fanlab.analysis.lossparts import parts_of_the_losses
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.causes import Cause
+from fanlab.ledger.harm import as_it_struck
 from fanlab.ledger.odd import Odd
 from fanlab.ledger.result import Account, FaultAccount, Tally
 from fanlab.scenario.gates import describe, parse_gate
@@ -217,7 +218,8 @@ def journals_damaged(case: Case) -> Iterator[str]:
     if evidence.corrupt:
         yield f"{evidence.corrupt} journal frames are corrupt: check the disk, then run again"
     # A node killed in mid-write may leave one torn line each time; fanlab's own processes are not targets.
-    kills = sum(fault.kind == "crash" and fault.requested_ns is not None for fault in case.account.faults)
+    struck = map(as_it_struck, case.account.faults)
+    kills = sum(fault.kind == "crash" and fault.requested_ns is not None for fault in struck)
     if evidence.torn > kills:
         yield f"{evidence.torn} journal records are torn and the faults explain {kills}: was the disk full?"
     if case.complete and evidence.unclosed:

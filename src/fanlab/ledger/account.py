@@ -78,7 +78,7 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     windows = _windows(manifest, plan, journals, measure_end_ns)
     channels = _numbered(plan.channels)
     pairs = spread(windows.windows, [channels[stream.channel] for stream in plan.streams])
-    outages = blamed(windows.outages, faults, plan)
+    outages = blamed(windows.outages, faults, plan, journals.stripes)
     nodes = {index: node_times(journal, messages) for index, journal in journals.nodes.items()}
     context = Context(
         pairs=pairs,

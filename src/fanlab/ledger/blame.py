@@ -1,6 +1,6 @@
 """From what is missing to LOSS_DTYPE rows with causes: gathers what `causes` decides on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,12 @@ from fanlab.clock import NS_PER_S
 from fanlab.ledger.breaks import breaks_of
 from fanlab.ledger.causes import explain
 from fanlab.ledger.coarse import coarse
-from fanlab.ledger.connection import TOO_SLOW
 from fanlab.ledger.drops import Drops
+from fanlab.ledger.ends import TOO_SLOW, among, fault_of_outage
 from fanlab.ledger.facts import facts_of
-from fanlab.ledger.faultlog import fault_of_outage
+from fanlab.ledger.harm import as_it_struck
 from fanlab.ledger.histogram import Ints
-from fanlab.ledger.journals import Journals
+from fanlab.ledger.journals import Journals, StripeInfo
 from fanlab.ledger.lookups import first_of_each
 from fanlab.ledger.lost import Losses, World
 from fanlab.ledger.messages import Messages
@@ -31,12 +31,19 @@ from fanlab.ledger.windows import NEVER, Windows
 from fanlab.scenario.plan import Plan
 
 
-def blamed(outages: Sequence[Outage], faults: Sequence[FaultAccount], plan: Plan) -> list[Outage]:
-    """The outages, each with the fault that it goes back to."""
-    names = {node.index: node.id for node in plan.nodes}
+def blamed(
+    outages: Sequence[Outage], faults: Sequence[FaultAccount], plan: Plan, stripes: Sequence[StripeInfo] = ()
+) -> list[Outage]:
+    """The outages, each with the fault that it goes back to. `stripes` tell how the connections ended."""
+    node, client, start_ns = (
+        np.array([getattr(outage, name) for outage in outages], np.int64) for name in ("node", "client", "start_ns")
+    )
+    given_up = among(np.concatenate((_too_slow(stripes), _without_answer(stripes))), client, start_ns)
+    struck = [as_it_struck(fault) for fault in faults]
+    found = fault_of_outage(struck, [one.id for one in plan.nodes], node, start_ns, given_up)
     return [
-        replace(outage, fault=fault_of_outage(faults, names.get(outage.node, ""), outage.start_ns))
-        for outage in outages
+        replace(outage, fault=None if fault < 0 else fault)
+        for outage, fault in zip(outages, found.tolist(), strict=True)
     ]
 
 
@@ -62,8 +69,7 @@ def world_of(
             choice[of_group] = group.index
         ping_timeout_ns[of_group] = configs[group.index].get("ping_timeout_ns", NEVER)
     names = tuple(node.id for node in plan.nodes)
-    everything = [*faults, *_deaths(manifest, plan, windows)]
-    too_slow = [(one.client, one.t) for info in journals.stripes for one in info.endings if one.code == TOO_SLOW]
+    everything = [*map(as_it_struck, faults), *_deaths(manifest, plan, windows)]
     return World(
         subs=windows.subs,
         outages=outages,
@@ -77,7 +83,8 @@ def world_of(
         ),
         drops=_drops(journals),
         traffic=traffic,
-        too_slow=np.array(too_slow, np.int64).reshape(-1, 2),
+        too_slow=_too_slow(journals.stripes),
+        without_answer=_without_answer(journals.stripes),
         own=own_doing(journals.stripes, ping_timeout_ns, complete=manifest.get("status") == "complete"),
         lateness_ns=lateness_ns,
         partial=partial,
@@ -114,6 +121,18 @@ def traffic_of(
         redis=journals.redis,
         uncounted_witness=asked_for and journals.witness is None,
     )
+
+
+def _too_slow(stripes: Sequence[StripeInfo]) -> NDArray[np.int64]:
+    return _rows((one.client, one.t) for info in stripes for one in info.endings if one.code == TOO_SLOW)
+
+
+def _without_answer(stripes: Sequence[StripeInfo]) -> NDArray[np.int64]:
+    return _rows((one.client, one.t) for info in stripes for one in info.endings if one.silent)
+
+
+def _rows(pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    return np.array(list(pairs), np.int64).reshape(-1, 2)
 
 
 def _deaths(manifest: Mapping[str, Any], plan: Plan, windows: Windows) -> Iterator[FaultAccount]:

@@ -23,17 +23,26 @@ from numpy.typing import NDArray
 
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.faultlog import IN_FLIGHT_NS, REDIS, window_ns
+from fanlab.ledger.harm import Harm, harm_of, kinds_that
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.lookups import around
-from fanlab.ledger.nodejournal import NodeJournal
+from fanlab.ledger.nodejournal import NodeJournal, RedisLine
 from fanlab.ledger.received import Bools
 from fanlab.ledger.redisjournal import RedisJournal
 from fanlab.ledger.result import FaultAccount
 from fanlab.ledger.windows import NEVER
 
-PARTITION: Final = "partition"  # the kind of a fault that cuts a node's link to Redis
 POLL_NS: Final = 100 * NS_PER_MS  # Redis' log and list are read this late at most
-ENDS_NODES: Final = ("crash", "stop")
+ENDS_NODES: Final = kinds_that(Harm.ENDS)
+_BREAKS: Final = (  # what may have cost a node its connection to Redis
+    Harm.ENDS
+    | Harm.FREEZES
+    | Harm.STARVES
+    | Harm.CUTS_REDIS
+    | Harm.DRAGS_REDIS
+    | Harm.STOPS_PUBLISHING
+    | Harm.DROPS_SUBSCRIBERS
+)
 
 
 class Kind(IntEnum):
@@ -46,10 +55,10 @@ class Kind(IntEnum):
 
 
 # One break of one channel on one node, in ns. A message that the node did not have, published in [from, to], was lost
-# to it; surely so in [sure_from, sure_to].
+# to it; surely so in [sure_from, sure_to]. By `lost_ns` at the latest it had begun.
 BREAK_DTYPE = np.dtype([
-    ("node", "<i8"), ("channel", "<i8"), ("from_ns", "<i8"), ("to_ns", "<i8"),
-    ("sure_from", "<i8"), ("sure_to", "<i8"), ("kind", "u1"), ("listed", "?"), ("orderly", "?"),
+    ("node", "<i8"), ("channel", "<i8"), ("from_ns", "<i8"), ("to_ns", "<i8"), ("sure_from", "<i8"),
+    ("sure_to", "<i8"), ("kind", "u1"), ("lost_ns", "<i8"), ("listed", "?"), ("orderly", "?"),
 ])  # fmt: skip
 
 
@@ -61,6 +70,7 @@ class _Break(NamedTuple):
     sure_from: int
     sure_to: int
     kind: Kind
+    lost_ns: int
     listed: bool  # by Redis' list; False: by the node's journal
     orderly: bool = False  # the node left the channel itself: all that Redis counted it for before has come
 
@@ -73,11 +83,11 @@ class _Known:
     node_names: Sequence[str]
     kills: Mapping[int, Sequence[int]]  # by node: when Redis closed its connection for its buffer
 
-    def fault(self, target: str, kinds: Sequence[str] | None, from_ns: int, to_ns: int) -> bool:
-        """Whether such a fault (None: any but a partition) was under way at any time in [from_ns, to_ns]."""
+    def doing(self, target: str, harm: Harm, from_ns: int, to_ns: int) -> bool:
+        """Whether a fault that does such harm was under way at any time in [from_ns, to_ns]."""
         return any(
             fault.target == target
-            and (fault.kind in kinds if kinds is not None else fault.kind != PARTITION)
+            and bool(harm_of(fault) & harm)
             and (window := window_ns(fault)) is not None
             and window[0] <= to_ns
             and window[1] >= from_ns
@@ -90,7 +100,7 @@ class _Known:
 
     def died(self, node: int, from_ns: int, to_ns: int) -> bool:
         """Whether the node's process ended in [from_ns, to_ns], by a fault or by itself."""
-        return self.fault(self.node_names[node], ENDS_NODES, from_ns, to_ns)
+        return self.doing(self.node_names[node], Harm.ENDS, from_ns, to_ns)
 
 
 def breaks_of(
@@ -119,8 +129,10 @@ def breaks_of(
 def _journaled(node: int, journal: NodeJournal, channels: Mapping[str, int], known: _Known) -> Iterator[_Break]:
     for name, from_ns, to_ns in journal.gaps:
         if name in channels:
-            kind = _kind(node, journal, from_ns, to_ns, known)
-            yield _Break(node, channels[name], from_ns, to_ns, from_ns, to_ns, kind, listed=False)
+            noticed = [line for line in journal.redis if line.state == "down" and from_ns <= line.t <= to_ns]
+            kind = _kind(node, noticed, from_ns, to_ns, known)
+            lost_ns = noticed[0].t if noticed else to_ns
+            yield _Break(node, channels[name], *(from_ns, to_ns) * 2, kind, lost_ns, listed=False)
     lines: list[tuple[int, str, str | None]] = [(t, "start", None) for t in journal.starts]
     lines += [(line.t, "down", None) for line in journal.redis if line.state == "down"]
     lines += [(line.t, line.state, line.channel) for line in journal.subscriptions]
@@ -134,7 +146,7 @@ def _journaled(node: int, journal: NodeJournal, channels: Mapping[str, int], kno
             if not any(start <= to_ns and from_ns <= end for start, end in told):
                 if kind is Kind.GAP and known.killed(node, from_ns, to_ns):
                     kind = Kind.KILLED  # noqa: PLW2901 - the same break, better known
-                yield _Break(node, channel, from_ns, to_ns, from_ns, to_ns, kind, listed=False, orderly=orderly)
+                yield _Break(node, channel, *(from_ns, to_ns) * 2, kind, from_ns, listed=False, orderly=orderly)
 
 
 def _unsubscribed(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int, Kind, bool]]:
@@ -159,16 +171,15 @@ def _unsubscribed(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int, 
         yield since, NEVER, Kind.DEAF, orderly
 
 
-def _kind(node: int, journal: NodeJournal, from_ns: int, to_ns: int, known: _Known) -> Kind:
-    """Of a gap in a node's journal."""
+def _kind(node: int, noticed: Sequence[RedisLine], from_ns: int, to_ns: int, known: _Known) -> Kind:
+    """Of a gap in a node's journal; `noticed` are its lines of that time on the loss of its connection."""
     if known.killed(node, from_ns, to_ns):
         return Kind.KILLED
     name = known.node_names[node]
-    if known.fault(name, (PARTITION,), from_ns, to_ns):
+    if known.doing(name, Harm.HUSHES_REDIS, from_ns, to_ns):
         return Kind.SILENT
-    if known.fault(name, None, from_ns, to_ns) or known.fault(REDIS, None, from_ns, to_ns):
+    if known.doing(name, _BREAKS, from_ns, to_ns) or known.doing(REDIS, _BREAKS, from_ns, to_ns):
         return Kind.GAP
-    noticed = [line for line in journal.redis if line.state == "down" and from_ns <= line.t <= to_ns]
     if any(line.why == "timeout" for line in noticed):
         return Kind.SILENT
     late = any(line.why is None and line.t - from_ns > IN_FLIGHT_NS for line in noticed[:1])
@@ -183,7 +194,7 @@ def _listed(node: int, redis: RedisJournal, known: _Known) -> Iterator[_Break]:
     for index, (sure_from, maybe_from, until, maybe_until) in enumerate(spans.tolist()):
         others = np.delete(spans, index, axis=0)
         if ((others[:, 0] < maybe_from) & (others[:, 2] > sure_from)).any():
-            yield _Break(node, 0, maybe_from, sure_from, 0, -1, Kind.SILENT, listed=True)
+            yield _Break(node, 0, maybe_from, sure_from, 0, -1, Kind.SILENT, sure_from, listed=True)
         if maybe_until >= last_ns or ((others[:, 0] <= until) & (others[:, 2] > maybe_until)).any():
             continue  # it was never seen to go, or not the last one
         if known.died(node, until, maybe_until + POLL_NS):
@@ -194,13 +205,14 @@ def _listed(node: int, redis: RedisJournal, known: _Known) -> Iterator[_Break]:
         if known.killed(node, until, maybe_until):
             kind = Kind.KILLED
             kills -= {t_ns for t_ns in kills if until - POLL_NS <= t_ns <= maybe_until + POLL_NS}
-        elif known.fault(known.node_names[node], (PARTITION,), until, maybe_until):
+        elif known.doing(known.node_names[node], Harm.HUSHES_REDIS, until, maybe_until):
             kind = Kind.SILENT
-        yield _Break(node, 0, until, int(following[0]), maybe_until, int(following[1]), kind, listed=True)
+        ends = int(following[0]), maybe_until, int(following[1])
+        yield _Break(node, 0, until, *ends, kind, maybe_until, listed=True)
     for t_ns in kills:  # its list was not read in time to see the connection
         later = spans[spans[:, 0] > t_ns]
         to_ns = int(later[:, 0].min()) if len(later) else NEVER
-        yield _Break(node, 0, t_ns - POLL_NS, to_ns, 0, -1, Kind.KILLED, listed=True)
+        yield _Break(node, 0, t_ns - POLL_NS, to_ns, 0, -1, Kind.KILLED, t_ns, listed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,13 +100,20 @@ class Facts:
     uncounted: Bools  # Redis' reply proves that the node was not subscribed
     returned: Bools  # Redis was at fault since the node last had something of this channel, and later it had again
 
+    link_held: Bools  # nothing passed between the node and the client when it was sent
+    link_ended: Bools  # the connection ended by a fault of the way to the client, and nothing came before that
     node_frozen: Bools  # the node was paused, and nothing came before the connection ended
+    node_starved: Bools  # the node was kept from running fast enough, and nothing came before the connection ended
     node_died: Bools  # the connection ended with the node, and nothing came on it after this
     closed_slow: Bools  # the connection ended for the client's slowness, and nothing came before that
+    drop_likely: Bools  # the way to the client was slow by a fault, and its node does not say what it drops
 
+    publish_fault: Ints  # of Redis, that stopped publishing
     redis_fault: Ints  # of Redis, at work at the publish
     outage_fault: Ints
-    end_fault: Ints  # of the node, at the end of the connection
+    end_fault: Ints  # of the node, or of its links to clients, at the end of the connection
+    slow_fault: Ints  # that lets a client's buffer fill
+    link_fault: Ints  # of the node's links to clients
     break_fault: Ints  # at the break of the subscription
     silence_fault: Ints  # of Redis or the node, since the node last had something of this channel
 
@@ -124,9 +131,9 @@ class Rule:
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(Cause.REDIS_DOWN, Hop.PUBLISHER_REDIS, "the publish failed while Redis was at fault",
-         lambda f: f.failed & f.redis_away, "redis_fault"),
+         lambda f: f.failed & f.redis_away, "publish_fault"),
     Rule(Cause.PUBLISH_FAILED, Hop.PUBLISHER_REDIS, "the publish failed",
-         lambda f: f.failed),
+         lambda f: f.failed, "publish_fault"),
 
     Rule(Cause.GENERATOR_FAULT, Hop.CLIENT, "the client's engine had stood still until it gave the connection up",
          lambda f: ~f.live & f.own_end),
@@ -145,14 +152,14 @@ RULES: Final[tuple[Rule, ...]] = (
 
     # From here on the client was live.
     Rule(Cause.SLOW_CLIENT_DROP, None, "the node had it and dropped it: the client's buffer was full",
-         lambda f: f.dropped_slow),
+         lambda f: f.dropped_slow, "slow_fault"),
     Rule(Cause.WRITE_ERROR, None, "the node had it and could not write it to the client",
          lambda f: f.dropped_write, "end_fault"),
     Rule(Cause.NOT_OPEN, None, "the node had it and skipped the client: its connection was ending",
-         lambda f: f.dropped_closing & ~f.node_died & ~f.node_frozen),
+         lambda f: f.dropped_closing & ~f.node_died & ~f.node_frozen, "end_fault"),
     Rule(Cause.OUTPUT_BUFFER_KILL, None, "Redis had closed the node's connection for its output buffer",
          lambda f: f.buffer_killed, "break_fault"),
-    Rule(Cause.PARTITION, None, "the node's link to Redis was silent, and Redis held it open",
+    Rule(Cause.PARTITION, None, "the node's link to Redis was silent, and not both of them knew",
          lambda f: f.cut_off, "break_fault"),
     Rule(Cause.RESUBSCRIBE_GAP, None, "the node had lost its subscription at Redis",
          lambda f: f.in_gap, "break_fault"),
@@ -162,8 +169,12 @@ RULES: Final[tuple[Rule, ...]] = (
          lambda f: f.surely_unread),
     Rule(Cause.GENERATOR_FAULT, Hop.UNKNOWN, "what the client's engine journaled at that time cannot be read",
          lambda f: f.unread),
+    Rule(Cause.PARTITION, None, "nothing passed between the node and the client when it was sent",
+         lambda f: f.link_held, "link_fault"),
     Rule(Cause.NODE_DOWN, None, "the node was paused, and the connection ended before it could say anything",
          lambda f: f.node_frozen, "end_fault"),
+    Rule(Cause.NODE_DOWN, None, "the node had too little CPU or memory, and its client gave it up with this on its way",
+         lambda f: f.node_starved, "end_fault"),
     Rule(Cause.NODE_CRASH_IN_FLIGHT, None, "the node died before the client got it, or before the client saw it die",
          lambda f: f.node_died, "end_fault"),
     Rule(Cause.GENERATOR_FAULT, None, "the client's engine stood still, and gave the connection up with this on it",
@@ -173,9 +184,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(Cause.NO_SUBSCRIBER, None, "Redis did not count the node, though the client was subscribed there",
          lambda f: f.uncounted, "silence_fault"),
     Rule(Cause.SLOW_CLIENT_DROP, None, "the node gave the client up as too slow, and nothing came after this",
-         lambda f: f.closed_slow),
+         lambda f: f.closed_slow, "end_fault"),
+    Rule(Cause.PARTITION, None, "the way from the node to the client failed, and the connection ended with this on it",
+         lambda f: f.link_ended, "link_fault"),
     Rule(Cause.RESUBSCRIBE_GAP, None, "Redis was at fault, and nobody knows of the node's subscription",
          lambda f: f.gap_likely, "redis_fault"),
+    Rule(Cause.SLOW_CLIENT_DROP, None, "the way to the client was slow, and its node does not say what it dropped",
+         lambda f: f.drop_likely, "slow_fault"),
 )  # fmt: skip
 OTHERWISE: Final = Rule(Cause.UNEXPLAINED, None, "nothing that is known explains it", lambda f: ~f.failed)
 

@@ -1,14 +1,16 @@
 """Where each loss's client was when the message was published, and how the connection that it was on ended. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlab.ledger.breaks import ENDS_NODES, PARTITION
+from fanlab.ledger.breaks import ENDS_NODES
+from fanlab.ledger.ends import among, fault_of_end
 from fanlab.ledger.faultlog import AFTERMATH_NS, IN_FLIGHT_NS
+from fanlab.ledger.harm import OF_CLIENTS, Harm, doing, harm_of, hushed
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.lookups import fault_at, latest, node_fault
 from fanlab.ledger.lost import Losses, World
@@ -18,8 +20,8 @@ from fanlab.ledger.result import FaultAccount
 from fanlab.ledger.whereabouts import IN_HAND_NS
 from fanlab.ledger.windows import NEVER
 
-TOO_SLOW: Final = 1013  # the close code of a client that reads too slowly; see nodes/PROTOCOL.md
 PAUSE: Final = "pause"
+_CUT_OFF: Final = Harm.CUTS_REDIS | Harm.HUSHES_REDIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,14 @@ class End:
     fault: Ints
     kind: NDArray[np.str_]  # of that fault
     last: Bools  # nothing that was sent before the connection ended came after this message
-    troubled: (
-        Bools  # the node was at fault when the message was sent, or so soon after that it may have been on its way
-    )
+    # The node was at fault when the message was sent, or so soon after that it may have been on its way
+    troubled: Bools
     gone: Bools  # from when it was sent on the node was surely dead, or paused until the connection was over
     in_hand: Bools  # the node may have been handing it from client to client when that fault struck
     hung: Bools  # the node had time to hand it on before it died, and handed nothing on
+    starved: Bools  # that fault kept the node from running fast enough
+    link: Bools  # that fault is one of the way from the node to its clients
+    held: Ints  # a fault that let nothing pass on that way when the message was sent; -1
 
     @property
     def caught(self) -> Bools:
@@ -79,24 +83,31 @@ class End:
 
 def end_of(losses: Losses, world: World, place: Place) -> End:
     """Look up the faults of the nodes; those that only cut them off from Redis end no client's connection."""
-    faults = [one if one.kind != PARTITION else replace(one, requested_ns=None) for one in world.faults]
-    closed_ns, sent_ns = place.closed_ns, losses.sent_ns
+    faults = doing(world.faults, ~_CUT_OFF)
+    closed_ns, sent_ns, done_ns = place.closed_ns, losses.sent_ns, losses.done_ns
 
-    def at_work(from_ns: Ints, to_ns: Ints) -> Ints:
-        return node_fault(faults, world.node_names, place.node, from_ns, to_ns, aftermath_ns=AFTERMATH_NS)
+    def at_work(of: Sequence[FaultAccount], from_ns: Ints, to_ns: Ints, aftermath_ns: int = AFTERMATH_NS) -> Ints:
+        return node_fault(of, world.node_names, place.node, from_ns, to_ns, aftermath_ns=aftermath_ns)
 
-    fault = at_work(closed_ns, closed_ns)
+    given_up = among(world.too_slow, losses.client, closed_ns) | among(world.without_answer, losses.client, closed_ns)
+    fault = fault_of_end(faults, world.node_names, place.node, closed_ns, given_up)
     kind = np.where(fault >= 0, np.array([one.kind for one in faults] or [""])[fault], "")
+    harm = np.array([harm_of(one).value for one in faults] or [0])[fault]
+    on_the_way = at_work(doing(faults, OF_CLIENTS), sent_ns, closed_ns) >= 0
     struck_ns = np.array([one.requested_ns or 0 for one in faults] or [0])[fault]
     bitten_ns = np.array([one.confirmed_ns or NEVER for one in faults] or [0])[fault]
+    hung = (fault >= 0) & (sent_ns + IN_HAND_NS < np.minimum(struck_ns, closed_ns)) & np.isin(kind, ENDS_NODES)
     return End(
         fault=fault,
         kind=kind,
         last=place.live & (losses.next_sent_ns > closed_ns),
-        troubled=at_work(sent_ns, losses.done_ns + IN_FLIGHT_NS) >= 0,
+        troubled=at_work(faults, sent_ns, done_ns + IN_FLIGHT_NS) >= 0,
         gone=_gone(faults, world.node_names, place, sent_ns),
-        in_hand=(fault >= 0) & (losses.done_ns + IN_HAND_NS >= struck_ns) & (sent_ns <= bitten_ns),
-        hung=(fault >= 0) & (sent_ns + IN_HAND_NS < np.minimum(struck_ns, closed_ns)) & np.isin(kind, ENDS_NODES),
+        in_hand=(fault >= 0) & (done_ns + IN_HAND_NS >= struck_ns) & (sent_ns <= bitten_ns),
+        hung=hung & ~on_the_way,
+        starved=(fault >= 0) & (harm & Harm.STARVES.value > 0),
+        link=(fault >= 0) & (harm & OF_CLIENTS.value > 0),
+        held=at_work(hushed(faults, Harm.HUSHES_CLIENTS), sent_ns, done_ns, 0),
     )
 
 
@@ -128,7 +139,7 @@ def outages_of(losses: Losses, world: World) -> tuple[Bools, Ints, Ints]:
 def no_node_up(world: World, client: Ints, node: Ints, t_ns: Ints) -> Bools:
     """Whether every node that each client may go to was down at t_ns."""
     none_up = np.zeros(len(client), np.bool_)
-    faults = [fault for fault in world.faults if fault.kind != PARTITION]
+    faults = doing(world.faults, Harm.ENDS | Harm.FREEZES)
     if not faults:
         return none_up
     up = np.ones((len(world.node_names), len(client)), np.bool_)
@@ -145,12 +156,6 @@ def no_node_up(world: World, client: Ints, node: Ints, t_ns: Ints) -> Bools:
 def closed_as_slow(losses: Losses, world: World, place: Place) -> Bools:
     """Whether the connection ended for its client's slowness: by its close code, or as the node had dropped for it."""
     ended = place.closed_ns < NEVER
-    told = np.isin(place.closed_ns, world.too_slow[:, 1])
-    if told.any():
-        pairs = set(map(tuple, world.too_slow.tolist()))
-        rows = np.flatnonzero(told)
-        told[rows] = [
-            pair in pairs for pair in zip(losses.client[rows].tolist(), place.closed_ns[rows].tolist(), strict=True)
-        ]
+    told = among(world.too_slow, losses.client, place.closed_ns)
     dropped = world.drops.slow_since(place.node, losses.client, place.asked_ns, losses.done_ns, place.closed_ns)
     return ended & (told | dropped)

@@ -9,8 +9,9 @@ from fanlab.ledger.connection import PAUSE, End, Place, closed_as_slow, end_of, 
 from fanlab.ledger.cutoff import NO_BREAK, Cut, cut_of
 from fanlab.ledger.drops import NO_DROP
 from fanlab.ledger.faultlog import AFTERMATH_NS, REDIS
+from fanlab.ledger.harm import SLOWS, Harm, doing
 from fanlab.ledger.histogram import Ints
-from fanlab.ledger.lookups import fault_at
+from fanlab.ledger.lookups import either_fault, fault_at, node_fault
 from fanlab.ledger.lost import Losses, World
 from fanlab.ledger.received import Bools
 from fanlab.ledger.records import Status
@@ -30,9 +31,15 @@ def facts_of(losses: Losses, world: World) -> Facts:
     dropped = world.drops.reasons(place.node, losses.stream, losses.seq, losses.client, place.live)
     outage_over, outage_from_ns, outage_fault = outages_of(losses, world)
     own_end = world.own.ended(losses.client, np.where(place.live, place.closed_ns, outage_from_ns))
-    redis = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
-    strictly = fault_at(world.faults, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
-    in_dark = ~np.isin(place.node, list(world.traffic.heard)) & ~watched_at(world.traffic.redis, losses.sent_ns)
+    stops, door = (
+        fault_at(doing(world.faults, harm), REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
+        for harm in (Harm.STOPS_PUBLISHING, Harm.SHUTS_THE_DOOR)
+    )
+    breaking = doing(world.faults, ~Harm.SHUTS_THE_DOOR)
+    redis = fault_at(breaking, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS)
+    strictly = fault_at(breaking, REDIS, losses.sent_ns, losses.done_ns, aftermath_ns=0)
+    black = ~np.isin(place.node, list(world.traffic.heard))
+    in_dark = black & ~watched_at(world.traffic.redis, losses.sent_ns)
     due_ns = losses.sent_ns, np.minimum(losses.sent_ns + world.lateness_ns, place.closed_ns)
     untold = place.live & ~seen.missed & (dropped == NO_DROP)
     doubtful, _ = world.own.unread_at(losses.client, *due_ns, untold)
@@ -41,7 +48,7 @@ def facts_of(losses: Losses, world: World) -> Facts:
         node=place.node,
         hop=_hop(losses, world, place, seen=seen, end=end, cut=cut, doubtful=doubtful),
         failed=losses.status == Status.FAILED,
-        redis_away=(redis >= 0) | silent_at(world.traffic.redis, losses.sent_ns),
+        redis_away=(stops >= 0) | silent_at(world.traffic.redis, losses.sent_ns),
         away=place.away,
         joining=place.joining,
         live=place.live,
@@ -61,15 +68,41 @@ def facts_of(losses: Losses, world: World) -> Facts:
         gap_likely=place.live & ~seen.had & ~seen.all_counted & (strictly >= 0) & in_dark,
         uncounted=place.live & seen.uncounted,
         returned=cut.returned,
+        link_held=place.live & ~seen.missed & (end.held >= 0),
+        link_ended=place.live & ~seen.missed & end.caught & end.link,
         node_frozen=end.caught & (end.kind == PAUSE) & (~seen.had | end.in_hand),
+        node_starved=end.caught & end.starved,
         node_died=end.caught & np.isin(end.kind, ENDS_NODES),
         closed_slow=end.last & ~seen.missed & closed_as_slow(losses, world, place),
+        drop_likely=place.live & black & ~seen.missed & _dragged(losses, world, place.node),
+        publish_fault=world.injected_only(np.where(stops >= 0, stops, door)),
         redis_fault=world.injected_only(redis),
         outage_fault=outage_fault,
         end_fault=np.where(end.fault < world.injected, end.fault, world.injected_only(redis)),
+        slow_fault=world.injected_only(_slowing(losses, world, place.node)),
+        link_fault=world.injected_only(np.where(end.held >= 0, end.held, end.fault)),
         break_fault=world.injected_only(cut.fault),
         silence_fault=world.injected_only(cut.silence_fault),
     )
+
+
+def _dragged(losses: Losses, world: World, node: Ints) -> Bools:
+    """Whether a fault made the way from the node to its clients slow when each message was sent, or just before."""
+    faults, when = doing(world.faults, Harm.DRAGS_CLIENTS), (losses.sent_ns, losses.done_ns)
+    dragged: Bools = node_fault(faults, world.node_names, node, *when, aftermath_ns=AFTERMATH_NS) >= 0
+    return dragged
+
+
+def _slowing(losses: Losses, world: World, node: Ints) -> Ints:
+    """The fault that made the clients of the node, or their links, too slow; else one that let much come at once."""
+    found = np.full(len(node), -1)
+    bursts = Harm.HUSHES_REDIS | Harm.DRAGS_REDIS | Harm.STOPS_PUBLISHING
+    for harm in (bursts, SLOWS):
+        hit = either_fault(
+            doing(world.faults, harm), world.node_names, node, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS
+        )
+        found = np.where(hit >= 0, hit, found)
+    return found
 
 
 def _hop(
@@ -80,7 +113,8 @@ def _hop(
     missed = seen.missed | (cut.surely & ~seen.had)
     # by its clients: several were owed it, none had it as far as can be read, and the node was cut off, or hung
     hung = end.hung & end.caught
-    missed |= seen.alike & ~seen.had & ~doubtful & np.where(journals, hung, cut.listed | hung)
+    cut_off = (cut.listed | cut.parted) & ~((end.held >= 0) | (end.last & end.link))
+    missed |= seen.alike & ~seen.had & ~doubtful & np.where(journals, hung, cut_off | hung)
     open_ = place.live & ~journals & ~seen.had & ~missed & (cut.kind == NO_BREAK)
     had = seen.had.copy()
     had[open_] = carried(world.traffic, place.node[open_], losses.message[open_], seen.after_ns[open_])

@@ -1,6 +1,6 @@
 """Injected faults as the account keeps them, and the windows in which they held."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,13 +19,22 @@ def fault_accounts(manifest: Mapping[str, Any], stamps: Iterable[Mapping[str, An
     """The faults of the manifest, by id, with their stamps and predictions; also stamped ones that it does not name."""
     found: dict[int, FaultAccount] = {
         fault["id"]: FaultAccount(
-            id=fault["id"], kind=fault["kind"], target=fault["target"], heals=fault.get("for_ns") is not None
+            id=fault["id"],
+            kind=fault["kind"],
+            target=fault["target"],
+            heals=fault.get("for_ns") is not None,
+            settings=fault.get("settings") or {},
         )
         for fault in manifest.get("faults") or ()
     }
     for prediction in manifest.get("predictions") or ():
         if prediction["fault"] in found:
             found[prediction["fault"]] = replace(found[prediction["fault"]], predicted=prediction["predicted"])
+    zero_ns = (manifest.get("phases") or {}).get("zero_ns")
+    for end in manifest.get("expected_exits") or ():
+        if end["fault"] in found and None not in (zero_ns, end["t_s"]):
+            ended_ns = zero_ns + round(end["t_s"] * NS_PER_S)
+            found[end["fault"]] = replace(found[end["fault"]], ended_ns=ended_ns)
     for stamp in stamps:
         if stamp.get("stamp") in _STAMPS and {"id", "kind", "target", "t"} <= stamp.keys():
             fault = found.get(stamp["id"]) or FaultAccount(stamp["id"], stamp["kind"], stamp["target"])
@@ -38,21 +47,3 @@ def window_ns(fault: FaultAccount) -> tuple[int, int] | None:
     if fault.requested_ns is None:
         return None
     return fault.requested_ns, NEVER if fault.heal_confirmed_ns is None else fault.heal_confirmed_ns
-
-
-def fault_of_outage(faults: Sequence[FaultAccount], node: str, start_ns: int) -> int | None:
-    """The index of the fault that an outage goes back to: the last one on its node, else on Redis, under way then.
-
-    A fault that has healed up to AFTERMATH_NS before counts too: what a paused node had not noticed, it notices then.
-    """
-    for target in (node, REDIS):
-        hit = [
-            (window[0], index)
-            for index, fault in enumerate(faults)
-            if fault.target == target
-            and (window := window_ns(fault)) is not None
-            and window[0] <= start_ns <= window[1] + AFTERMATH_NS
-        ]
-        if hit:
-            return max(hit)[1]
-    return None

@@ -80,3 +80,19 @@ def node_fault(
             of_node = node == node_names.index(name)
             found[of_node] = fault_at(faults, name, from_ns[of_node], to_ns[of_node], aftermath_ns=aftermath_ns)
     return found
+
+
+def either_fault(
+    faults: Sequence[FaultAccount],
+    node_names: Sequence[str],
+    node: Ints,
+    from_ns: Ints,
+    to_ns: Ints,
+    *,
+    aftermath_ns: int,
+) -> Ints:
+    """As `fault_at`, for the faults on each node and those of Redis; of two that began at one time, Redis' own."""
+    of_redis = fault_at(faults, REDIS, from_ns, to_ns, aftermath_ns=aftermath_ns)
+    of_node = node_fault(faults, node_names, node, from_ns, to_ns, aftermath_ns=aftermath_ns)
+    began_ns = np.array([*(one.requested_ns or 0 for one in faults), -1])  # the last one is that of no fault
+    return np.where(began_ns[of_redis] >= began_ns[of_node], of_redis, of_node)

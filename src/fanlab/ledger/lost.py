@@ -35,7 +35,7 @@ class World:
 
     subs: NDArray[Any]  # windows.SUB_DTYPE, sorted by (client, channel, time)
     outages: Sequence[Outage]  # with their faults; sorted by (client, start)
-    faults: Sequence[FaultAccount]  # the injected ones, then what died by itself, as crashes
+    faults: Sequence[FaultAccount]  # the injected ones as they struck, then what died by itself, as crashes
     injected: int  # how many of `faults` were injected: the others are told as -1
     node_names: tuple[str, ...]
     choice: Ints  # by client: which of `choices` it has when its node dies; -1: only the node it was on
@@ -44,6 +44,7 @@ class World:
     drops: Drops
     traffic: Traffic
     too_slow: NDArray[np.int64]  # rows (client, t): its connection ended then with TOO_SLOW
+    without_answer: NDArray[np.int64]  # rows (client, t): it gave its connection up then, for want of a sign of life
     own: OwnDoing
     lateness_ns: int  # the most that a delivery was late in this run
     partial: bool

@@ -1,5 +1,6 @@
 """The account: what `ledger.account` makes of a run directory, and all that analysis and report build on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,8 @@ class FaultAccount:
     heals: bool = True  # False: the scenario leaves it broken
     predicted: float | None = None  # lost (message, client) pairs foretold by the plan
     measured: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)  # what else the scenario says of it
+    ended_ns: int | None = None  # when its target's process was seen to have ended by it
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ import numpy as np
 
 from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.closeup import mark_of
+from fanlab.ledger.harm import OF_CLIENTS, harm_of
 from fanlab.ledger.odd import CopyCause, Odd
 from fanlab.ledger.records import Status
+from fanlab.ledger.result import FaultAccount
 from fanlab.report import text, words
 from fanlab.report.case import Case, Others
 from fanlab.report.moments import Moment
@@ -20,8 +22,18 @@ _AWAY: Final = frozenset({Cause.CLIENT_RECONNECTING, Cause.NEVER_RETURNED, Cause
 _BETWEEN: Final = {  # what a fault did to the node
     Cause.NODE_CRASH_IN_FLIGHT: "died",
     Cause.RESUBSCRIBE_GAP: "was without its subscription",
+    Cause.NO_SUBSCRIBER: "was without a subscription",
     Cause.OUTPUT_BUFFER_KILL: "was cut off by Redis",
     Cause.PARTITION: "and Redis did not reach each other",
+    Cause.SLOW_CLIENT_DROP: "could not get rid of what came for the client",
+    Cause.NOT_OPEN: "was losing the client's connection",
+    Cause.WRITE_ERROR: "could not write to the client",
+}
+_BETWEEN_BY: Final = {  # the same, where the fault does it in a way of its own
+    (Cause.NODE_CRASH_IN_FLIGHT, "memory-limit"): "was killed for want of memory",
+    (Cause.RESUBSCRIBE_GAP, "redis-maxclients"): "could not get in to subscribe again",
+    (Cause.NODE_DOWN, "cpu-throttle"): "had too little CPU to go on",
+    (Cause.NODE_DOWN, "memory-limit"): "had too little memory to go on",
 }
 _ODD_WORDS: Final[dict[Odd, str]] = {
     Odd.REORDERED: "REORDERED: it came after a later message of its own stream.",
@@ -66,9 +78,17 @@ def chain_of(case: Case, told: Sequence[Moment]) -> tuple[str, ...]:
         ended = [m for m in told if m.who == who and m.what.startswith("loses") and m.t_ns <= case.done_ns]
         if ended:
             steps.append(f"the client lost its connection to {case.node_id} at {case.at(ended[-1].t_ns)}")
-    elif case.cause in _BETWEEN:
-        steps.append(f"{case.node_id} {_BETWEEN[case.cause]}")
+            return (*steps, text.label(case.cause.label))
+    between = _between(case.cause, case.fault)
+    if between is not None:
+        steps.append(f"{case.node_id} {between}")
     return (*steps, text.label(case.cause.label))
+
+
+def _between(cause: Cause, fault: FaultAccount | None) -> str | None:
+    if fault is not None and cause is Cause.PARTITION and harm_of(fault) & OF_CLIENTS:
+        return "and the client did not reach each other"
+    return _BETWEEN_BY.get((cause, "" if fault is None else fault.kind), _BETWEEN.get(cause))
 
 
 def _loss(case: Case, chain: Sequence[str]) -> Iterator[str]:

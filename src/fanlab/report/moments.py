@@ -16,6 +16,7 @@ _MOST: Final = 24  # moments of one teller
 _STAMPS: Final = (
     ("requested_ns", "asked for"),
     ("confirmed_ns", "took hold: a probe saw it"),
+    ("ended_ns", "the process has ended"),
     ("heal_requested_ns", "its end asked for"),
     ("heal_confirmed_ns", "over: a probe saw it healed"),
 )

@@ -22,7 +22,7 @@ CAUSES: Final[dict[str, str]] = {
     "node_down": "the node was down, or frozen",
     "resubscribe_gap": "the node had lost its subscription",
     "output_buffer_kill": "Redis closed the node's connection",
-    "partition": "Redis and node did not reach each other",
+    "partition": "a link was cut, or silent",
     "node_crash_in_flight": "the node died with it on the way",
     "slow_client_drop": "the client's buffer was full",
     "not_open": "the client's connection was ending",
