@@ -9,9 +9,10 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlab.crosscheck.answers import SETS, TERMS, Crosscheck, Message
+from fanlab.crosscheck.answers import CACHE_TERMS, SETS, TERMS, Crosscheck, Message
 from fanlab.crosscheck.gather import NoRunError
 from fanlab.errors import EnvironmentFailure, MeasurementError
+from fanlab.ledger.cached import CacheTally
 from fanlab.ledger.odd import Odd
 from fanlab.ledger.result import Account
 from fanlab.rundir import RunDir
@@ -32,6 +33,7 @@ class Compared:
     phase: str
     ledger: int
     sql: int
+    cache: str | None = None  # the node whose cache it is of
 
     @property
     def agrees(self) -> bool:
@@ -91,13 +93,14 @@ def second_opinion(rundir: RunDir) -> Iterator[Crosscheck]:
 
 
 def compare(account: Account, second: Crosscheck) -> Agreement:
-    """Hold every count of both phases, and every message of the measure phase's sets, against one another."""
+    """Hold every count of both phases, every message of the measure phase's sets, and the caches' counts together."""
     found = second.counts()
     counts = tuple(
         Compared(term, phase, getattr(tally, term), found[phase][term])
         for phase, tally in zip(_PHASES, (account.measure, account.warm_up), strict=True)
         for term in TERMS
     )
+    counts += tuple(_caches(account, second.caches()))
     differing: dict[str, int] = {}
     differences: list[Difference] = []
     for term in SETS:
@@ -108,6 +111,15 @@ def compare(account: Account, second: Crosscheck) -> Agreement:
                 client, stream, seq, received_ns = message
                 differences.append(Difference(term, only, client, stream, seq, received_ns or None))
     return Agreement(counts, differing, tuple(differences))
+
+
+def _caches(account: Account, found: Mapping[str, Mapping[str, int]]) -> Iterator[Compared]:
+    """The counts of each node's cache; a cache that only one of the two knows of has nothing but zeros in the other."""
+    tallies = {} if account.caches is None else {name: node.tally for name, node in account.caches.nodes.items()}
+    for name in dict.fromkeys((*tallies, *found)):
+        ours, theirs = tallies.get(name, CacheTally()), found.get(name, {})
+        for term in CACHE_TERMS:
+            yield Compared(term, "measure", getattr(ours, term), theirs.get(term, 0), name)
 
 
 def members(account: Account, term: str) -> Iterator[Message]:

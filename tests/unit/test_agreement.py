@@ -11,10 +11,11 @@ from rich.console import Console
 
 from fanlab.agreement import Agreement, compare, second_opinion, unmatched
 from fanlab.analysis.names import names_of
+from fanlab.crosscheck.answers import CACHE_TERMS
 from fanlab.errors import MeasurementError
 from fanlab.ledger.account import account
 from fanlab.ledger.odd import Odd
-from fanlab.ledger.records import Status
+from fanlab.ledger.records import ReadStatus, Status
 from fanlab.ledger.result import UNDECIDED_DTYPE, Account
 from fanlab.report import agreement
 from fanlab.rundir import RunDir
@@ -167,3 +168,64 @@ def test_the_table_and_the_json_name_what_differs(rundir):
         "term": "lost", "only": "SQL", "client": 1, "publisher": "publisher-1", "channel": "news", "seq": 4,
         "received_s": None,
     }  # fmt: skip
+
+
+# The nodes' caches
+
+
+@pytest.fixture
+def cached(tmp_path) -> RunDir:
+    """Two nodes with caches: one missed an update, and answered late and old; the other was never read."""
+    history = History(nodes=2, objects=2, caching=(0, 1)).subscribe(0)
+    for seq in range(1, 7):
+        history.publish(seq, 100 * seq).deliver(0, seq, 100 * seq + 2)
+        for node in (0, 1):
+            if (node, seq) != (0, 5):
+                history.take(node, seq, 100 * seq + 1)
+    history.read(0, 0, 550, 3).read(0, 0, 1400, 3, sweep=True).read(0, 1, 560, status=ReadStatus.MISSING)
+    return history.write(tmp_path / "run")
+
+
+def test_they_agree_on_caches(cached):
+    found = agreed(cached)
+    assert found.agrees
+    assert [(one.cache, one.term, one.sql) for one in found.counts if one.cache is not None and one.sql] == [
+        ("node-1", "owed", 6), ("node-1", "refreshed", 5), ("node-1", "missed", 1), ("node-1", "wrong_for_good", 1),
+        ("node-1", "reads", 2), ("node-1", "reads_missing", 1), ("node-1", "stale_reads", 1),
+        ("node-1", "stale_reads_lost", 1), ("node-2", "owed", 6), ("node-2", "refreshed", 6),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("term", CACHE_TERMS)
+@pytest.mark.parametrize("node", ["node-1", "node-2"])
+def test_a_count_of_a_cache(cached, node, term):
+    found = account(cached)
+    tally = found.caches.nodes[node].tally
+    tally = replace(tally, **{term: getattr(tally, term) + 1})
+    found.caches.nodes[node] = replace(found.caches.nodes[node], tally=tally)
+    told_of = agreed(cached, found)
+    assert not told_of.agrees
+    assert [(one.cache, one.term, one.ledger - one.sql) for one in told_of.counts if not one.agrees] == [
+        (node, term, 1)
+    ]
+    text = rendered(told_of, cached)
+    assert f"{term.replace('_', ' ')} (cache of {node})" in text
+    assert text.count("(cache of") == 1
+    (line,) = [one for one in agreement.to_json(told_of, names_of(cached.read_manifest()), ZERO_NS)["counts"]
+               if one["ledger"] != one["sql"]]  # fmt: skip
+    assert (line["cache"], line["term"]) == (node, term)
+
+
+def test_caches_that_only_one_of_them_knows_of(cached):
+    told_of = agreed(cached, replace(account(cached), caches=None))
+    assert {one.cache for one in told_of.counts if not one.agrees} == {"node-1", "node-2"}
+    manifest = cached.read_manifest()
+    manifest["caching_nodes"] = ["node-1"]
+    found = account(cached)
+    cached.manifest.write_text(json.dumps(manifest))
+    assert {one.cache for one in agreed(cached, found).counts if not one.agrees} == {"node-2"}
+    assert "agree on every count" in rendered(agreed(cached), cached)
+
+
+def test_without_objects_there_are_no_caches(rundir):
+    assert [one for one in agreed(rundir).counts if one.cache is not None] == []

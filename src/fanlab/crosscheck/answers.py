@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self
 
 from fanlab.crosscheck.gather import gather
 
-RULES: Final = ("messages", "windows", "damage", "deliveries", "outcomes", "order", "terms")
+RULES: Final = ("messages", "windows", "damage", "deliveries", "outcomes", "order", "terms", "caches")
 TERMS: Final = (
     "published",
     "owed",
@@ -23,6 +23,10 @@ TERMS: Final = (
     "corrupted",
 )
 SETS: Final = TERMS[3:]
+CACHE_TERMS: Final = (
+    *("owed", "refreshed", "missed", "indeterminate", "wrong_for_good", "empty_at_end"),
+    *("reads", "reads_failed", "reads_missing", "stale_reads", "stale_reads_lost", "stale_reads_withheld"),
+)
 CACHE_KIB: Final = 128 * 1024  # what sqlite keeps of its tables in memory; the rest is in a file without a name
 
 Message = tuple[int, int, int, int]  # client, stream, seq, and when it was received: 0 where it was not
@@ -70,6 +74,16 @@ class Crosscheck:
         found = {phase: dict.fromkeys(TERMS, 0) for phase in ("measure", "warm_up")}
         for term, measured, count in self._db.execute("SELECT term, measured, count FROM term"):
             found["measure" if measured else "warm_up"][term] = count
+        return found
+
+    def caches(self) -> dict[str, dict[str, int]]:
+        """By the name of each node that has a cache, each of CACHE_TERMS; empty where no publisher has objects."""
+        caching = "SELECT node, name FROM caching JOIN node USING (node) WHERE EXISTS (SELECT 1 FROM cached)"
+        names = dict(self._db.execute(f"{caching} ORDER BY node").fetchall())
+        found = {name: dict.fromkeys(CACHE_TERMS, 0) for name in names.values()}
+        for node, term, count in self._db.execute("SELECT node, term, count FROM cache_term"):
+            if node in names:
+                found[names[node]][term] = count
         return found
 
     def members(self, term: str) -> Iterator[Message]:

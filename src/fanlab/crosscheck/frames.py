@@ -19,6 +19,7 @@ LONGEST: Final = 64 * 1024 * 1024
 DELIVERY: Final = struct.Struct("<qqIIHHI")  # received, intended, seq, client, stream, node, µs from intended to sent
 INTENT: Final = struct.Struct("<qIHxx")  # intended, seq, stream
 OUTCOME: Final = struct.Struct("<qqIHBxixxxx")  # sent, done, seq, stream, status, receivers
+READ: Final = struct.Struct("<qqqIIHHBBxx")  # intended, asked, answered, seq, object, stream, node, status, sweep
 WITNESS_RECORD: Final = struct.Struct("<qqIHxx")  # received, intended, seq, stream
 HEARTBEAT: Final = struct.Struct("<q")
 

@@ -3,16 +3,31 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from fanlab.crosscheck.frames import DELIVERY, HEARTBEAT, INTENT, OUTCOME, WITNESS_RECORD, Row, Stripe, objects, records
+from fanlab.crosscheck.frames import (
+    DELIVERY,
+    HEARTBEAT,
+    INTENT,
+    OUTCOME,
+    READ,
+    WITNESS_RECORD,
+    Row,
+    Stripe,
+    objects,
+    records,
+)
 from fanlab.crosscheck.tokens import guesses
 
 NEVER: Final = 1 << 62  # later than any time of a run
 WITNESS: Final = "witness.stripe"  # what Redis sent: no client's and no publisher's word
 NO_NODE: Final = 0xFFFF
 KEPT: Final = 64  # bytes of a damaged copy, at most
+MARK: Final = 19  # characters of a token that a node's journal quotes
+ENDS: Final = frozenset({"crash", "stop"})  # faults that end a node
+STAMP: Final = frozenset({"id", "target", "stamp", "t"})
 LIFE: Final = frozenset({"connecting", "failed", "open", "subscribing", "subscribed", "closed", "left"})
 
 _INSERT: Final = {
@@ -22,6 +37,7 @@ _INSERT: Final = {
         DELIVERY,
         "INSERT INTO delivery (recv, intended, seq, client, stream, node, lag_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
     ),
+    "R": (READ, "INSERT INTO read VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
 }
 
 
@@ -51,6 +67,7 @@ def gather(folder: Path, db: sqlite3.Connection) -> None:
     except (KeyError, TypeError) as error:
         raise NoRunError(f"{folder / 'manifest.json'} lacks what a run has: {type(error).__name__}: {error}") from error
     db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?)", row)
+    _caches(folder, manifest, db)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -74,6 +91,46 @@ def _plan(plan: Mapping[str, Any], db: sqlite3.Connection) -> None:
         db.executemany("INSERT INTO client VALUES (?, ?)", clients)
 
 
+def _caches(folder: Path, manifest: Mapping[str, Any], db: sqlite3.Connection) -> None:
+    """What nodes say of their caches and of themselves, and who ended them."""
+    kept = [int(each.get("objects") or 0) for each in manifest["scenario"].get("publishers") or ()]
+    streams = [(one["index"], kept[one["config"]]) for one in manifest["plan"]["streams"]] if kept else []
+    db.executemany("INSERT INTO cached VALUES (?, ?)", (one for one in streams if one[1]))
+    names = {one["id"]: one["index"] for one in manifest["plan"]["nodes"]}
+    caching = ((names[name],) for name in manifest.get("caching_nodes") or () if name in names)
+    db.executemany("INSERT INTO caching VALUES (?)", caching)
+    for name, node in names.items():
+        for line in _lines(folder / "journal" / f"{name}.jsonl"):
+            with suppress(KeyError, TypeError, ValueError):  # a line that is none says nothing
+                _of_cache(node, line, manifest.get("run_tag"), db)
+    stamps = [line for line in _lines(folder / "faults.jsonl") if line.get("kind") in ENDS and line.keys() >= STAMP]
+    healed = {line["id"] for line in stamps if line["stamp"] == "heal_confirmed"}
+    ends = [(line["target"], line["t"], line["id"] in healed) for line in stamps if line["stamp"] == "confirmed"]
+    ends = [one for one in ends if one[0] in names]
+    for death in manifest.get("unplanned_exits") or ():
+        if death["t_s"] is not None and death["unit"] in names:
+            t = manifest["phases"]["zero_ns"] + round(death["t_s"] * 1e9)
+            back = "SELECT EXISTS (SELECT 1 FROM asked_of WHERE node = ? AND t > ?)"
+            ends.append((death["unit"], t, db.execute(back, (names[death["unit"]], t)).fetchone()[0]))
+    db.executemany("INSERT INTO life_of VALUES (?, ?, 1, ?)", ((names[name], t, back) for name, t, back in ends))
+
+
+def _of_cache(node: int, line: Mapping[str, Any], run_tag: int | None, db: sqlite3.Connection) -> None:
+    """A line of a node's journal. Raises KeyError, TypeError, ValueError for one that is none."""
+    mark = line.get("mark")
+    if line.get("ev") == "start":
+        db.execute("INSERT INTO life_of VALUES (?, ?, 0, 0)", (node, int(line["t"])))
+    elif line.get("ev") == "cache" and isinstance(mark, str) and len(mark) >= MARK and mark.startswith("fl1"):
+        run, stream, seq = int(mark[3:7], 16), int(mark[7:11], 16), int(mark[11:MARK], 16)
+        if run_tag in (None, run):
+            db.execute("INSERT INTO take VALUES (NULL, ?, ?, ?, ?)", (node, int(line["t"]), stream, seq))
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a file; none where there is no such file."""
+    return objects(path.read_bytes()) if path.is_file() else iter(())
+
+
 def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection, run_tag: int | None) -> bool:
     """Whether it was closed in order."""
     heartbeat, last_before = 0, _last_delivery(db)
@@ -85,6 +142,8 @@ def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection, run_tag: int | 
             lines = list(objects(payload))
             insert = "INSERT INTO event (stripe, t, client, name, channel, own) VALUES (?, ?, ?, ?, ?, ?)"
             db.executemany(insert, _events(number, lines))
+            asked = ((line["t"], line.get("node")) for line in lines if line.get("ev") == "subscribing")
+            db.executemany("INSERT INTO asked_of VALUES (?, ?)", asked)
             for line in lines:
                 if line.get("ev") == "damaged":
                     _damaged(number, line, db, run_tag)

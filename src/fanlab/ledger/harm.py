@@ -45,6 +45,8 @@ _ALONE: Final = {
     "pause": Harm.FREEZES,
     "cpu-throttle": Harm.STARVES,
     MEMORY_LIMIT: Harm.STARVES,
+    "clock-step": Harm.STARVES,
+    "subscriber-churn": Harm.STARVES,
     "slow-clients": Harm.DRAGS_CLIENTS,
     "reconnect-storm": Harm.CUTS_CLIENTS,
     "redis-restart": Harm.STOPS_PUBLISHING | Harm.DROPS_SUBSCRIBERS,
@@ -53,6 +55,7 @@ _ALONE: Final = {
     "redis-kill-pubsub": Harm.DROPS_SUBSCRIBERS,
     "redis-output-buffer": Harm.SHRINKS_BUFFERS,
     "redis-maxclients": Harm.SHUTS_THE_DOOR,
+    "redis-disk-full": Harm.DROPS_SUBSCRIBERS | Harm.SHUTS_THE_DOOR,  # whoever lives by PING, which it refuses
 }
 _ON_A_LINK: Final = {  # to its clients, to Redis
     "partition": (Harm.HUSHES_CLIENTS, Harm.HUSHES_REDIS),

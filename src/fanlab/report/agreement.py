@@ -9,19 +9,21 @@ from rich.text import Text
 from fanlab.agreement import Agreement, Compared, Difference
 from fanlab.analysis.names import Names
 from fanlab.clock import NS_PER_S
+from fanlab.report import text
 
 _BUG = "one of them has a bug: please report it, with the run directory"
 
 
 def table(found: Agreement, names: Names, zero_ns: int) -> RenderableType:
-    """Each count of the measure phase, those of the warm-up that differ, and the first messages that do."""
+    """Each count of the measure phase, those of warm-up and caches that differ, and the first messages that do."""
     grid = Table("term", box=None, pad_edge=False)
     for title in ("ledger", "SQL"):
         grid.add_column(title, justify="right")
     grid.add_column("agree")
     for one in found.counts:
-        differing = found.differing.get(one.term, 0) if one.phase == "measure" else 0
-        if one.phase == "measure" or not one.agrees:
+        of_clients = one.phase == "measure" and one.cache is None
+        differing = found.differing.get(one.term, 0) if of_clients else 0
+        if of_clients or not one.agrees:
             grid.add_row(Text(_term(one)), Text(str(one.ledger)), Text(str(one.sql)), _mark(one, differing))
     parts: list[RenderableType] = [grid, Text("")]
     parts += [Text(_describe(one, names, zero_ns)) for one in found.differences]
@@ -38,7 +40,9 @@ def to_json(found: Agreement, names: Names, zero_ns: int) -> dict[str, Any]:
     return {
         "agrees": found.agrees,
         "counts": [
-            {"phase": one.phase, "term": one.term, "ledger": one.ledger, "sql": one.sql} for one in found.counts
+            {"phase": one.phase, "term": one.term, "ledger": one.ledger, "sql": one.sql}
+            | ({} if one.cache is None else {"cache": one.cache})
+            for one in found.counts
         ],
         "differing": dict(found.differing),
         "differences": [
@@ -57,6 +61,8 @@ def to_json(found: Agreement, names: Names, zero_ns: int) -> dict[str, Any]:
 
 
 def _term(one: Compared) -> str:
+    if one.cache is not None:
+        return f"{text.label(one.term)} (cache of {text.clean(one.cache, 40)})"
     return one.term if one.phase == "measure" else f"{one.term} (warm-up)"
 
 

@@ -27,6 +27,18 @@ CREATE TABLE delivery (
 -- What Redis sent to fanlab's own subscriber, in Redis' own order.
 CREATE TABLE heard (id INTEGER PRIMARY KEY, recv INTEGER, intended INTEGER, seq INTEGER, stream INTEGER);
 
+-- Caches: who has one, of which publishers' objects, what readers were answered, what nodes say that theirs took, and when
+-- each began or ended; `mended`: it was seen back.
+CREATE TABLE caching (node INTEGER PRIMARY KEY);
+CREATE TABLE cached (stream INTEGER PRIMARY KEY, objects INTEGER);
+CREATE TABLE read (
+  id INTEGER PRIMARY KEY, intended INTEGER, asked INTEGER, answered INTEGER, seq INTEGER, object INTEGER, stream INTEGER,
+  node INTEGER, status INTEGER, sweep INTEGER
+);
+CREATE TABLE take (id INTEGER PRIMARY KEY, node INTEGER, t INTEGER, stream INTEGER, seq INTEGER);
+CREATE TABLE asked_of (t INTEGER, node INTEGER);  -- a client asked it for a channel
+CREATE TABLE life_of (node INTEGER, t INTEGER, ends INTEGER, mended INTEGER);
+
 -- Copies with other bytes than those published. `stream` and `seq` as the token has them, or NULL if it is damaged itself.
 CREATE TABLE damage (
   id INTEGER PRIMARY KEY, stripe INTEGER, t INTEGER, client INTEGER, node INTEGER, stream INTEGER, seq INTEGER
