@@ -101,7 +101,7 @@ def render(dryrun: DryRun) -> str:
 
 def _gates(scenario: Scenario) -> list[str]:
     """Those written, and those that hold without being written."""
-    written = list(scenario.gates)
+    written = [_one_line(gate) for gate in scenario.gates]
     return [gate if number < len(written) else f"{gate}  (implied)" for number, gate in enumerate(in_force(written))]
 
 
@@ -142,7 +142,7 @@ def _processes(scenario: Scenario, plan: Plan) -> list[str]:
 
 
 def _settings(env: dict[str, str]) -> str:
-    return "".join(f", {name}={_one_line(value)}" for name, value in env.items())
+    return "".join(f", {_one_line(name)}={_one_line(value)}" for name, value in env.items())
 
 
 def _group(dryrun: DryRun, spec: GroupSpec) -> list[str]:
@@ -211,7 +211,7 @@ def _losses(dryrun: DryRun) -> list[str]:
 def _origin(loaded: Loaded, value: Value) -> list[str]:
     text = _one_line(value.text)
     shown = text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
-    return [value.path, shown, str(loaded.origins[value.path])]
+    return [_one_line(value.path), shown, str(loaded.origins[value.path])]
 
 
 def _one_line(text: str) -> str:

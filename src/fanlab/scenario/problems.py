@@ -134,6 +134,8 @@ def _sentence(kind: str, context: Mapping[str, Any], node: Node, at: Shape) -> s
         return f"has no value; it takes {_wanted(at)}"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "too_long" and isinstance(at, Leaf | Texts):
+        kind = f"string_{kind}"
     if kind in _SENTENCES:
         return _SENTENCES[kind](context)
     if kind == "string_pattern_mismatch":
