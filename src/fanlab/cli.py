@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import io
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ import click
 from fanlab import __version__
 from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
 from fanlab.exits import Exit
+from fanlab.redaction import Secrets, hide_urls, hide_word, secrets_of_settings, secrets_of_words
 from fanlab.terminal import console, echo_json, interruptible, nobody_reads, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
@@ -259,10 +261,15 @@ def up(file: str, overrides: Sequence[str], seed: int | None, redis_url: str | N
     """Start FILE's system, leave it running, and print its addresses. `fanlab down` ends it."""
     from fanlab import manual
     from fanlab.scenario.plan import make_plan
+    from fanlab.scenario.redacted import secrets_of
 
     scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
-    state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
-    click.echo(f"redis   {state.redis_url}")
+    try:
+        state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url))
+    except FanlabError as error:
+        error.reword(Secrets(secrets_of(scenario)).hide)
+        raise
+    click.echo(f"redis   {hide_urls(state.redis_url)}")
     for node in state.nodes:
         click.echo(f"{node.id:7} {node.ws_url}   {node.http_url}")
     click.echo('try: fanlab publish news "hello" · fanlab channels · fanlab numsub news · fanlab down')
@@ -340,11 +347,14 @@ def main() -> None:
     try:
         code = cli.main(prog_name="fanlab", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(_hidden(told.getvalue()), err=True, nl=False)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
         code = Exit.INTERRUPTED
     except FanlabError as error:
+        error.reword(_hidden)
         click.echo(str(error) if isinstance(error, ScenarioError) else f"fanlab: {error}", err=True)
         code = error.exit_code
     except BrokenPipeError:  # `fanlab list | head`: the reader has left, which is no error of ours
@@ -353,7 +363,13 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
         import traceback
 
-        traceback.print_exc()
-        click.echo(f"fanlab: that is a bug in fanlab; please report it with: {shlex.join(sys.argv)}", err=True)
+        click.echo(_hidden(traceback.format_exc()), err=True, nl=False)
+        words = shlex.join(map(hide_word, sys.argv))
+        click.echo(f"fanlab: that is a bug in fanlab; please report it with: {_hidden(words)}", err=True)
         code = Exit.BUG
     sys.exit(code)
+
+
+def _hidden(text: str) -> str:
+    """A text without the secrets of the command line and of the environment."""
+    return Secrets([*secrets_of_words(sys.argv), *secrets_of_settings(os.environ)]).hide(text)

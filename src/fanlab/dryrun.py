@@ -7,10 +7,12 @@ from typing import Any
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.planned import Expected, expected
 from fanlab.predict import Prediction, predict
+from fanlab.redaction import Secrets
 from fanlab.scenario.gates import in_force
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Reader, Scenario
 from fanlab.scenario.plan import GroupSpec, Plan, make_plan
+from fanlab.scenario.redacted import redacted, secrets_of
 from fanlab.scenario.shape import Value, values, with_unit
 from fanlab.units import format_duration
 
@@ -39,7 +41,8 @@ class DryRun:
 
 
 def make_dryrun(loaded: Loaded) -> DryRun:
-    """Work everything out."""
+    """Work everything out, of the scenario without its secrets."""
+    loaded = redacted(loaded, Secrets(secrets_of(loaded.scenario)))
     scenario = loaded.scenario
     plan = make_plan(scenario)
     faults = resolve(scenario, plan)

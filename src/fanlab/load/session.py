@@ -61,6 +61,7 @@ class LoadSession:
         redis_url: str,
         run_tag: int,
         workers: int = 1,
+        secrets: Sequence[str] = (),
         on_failure: Callable[[FanlabError], None] | None = None,
     ) -> None:
         self._backend = backend
@@ -75,6 +76,7 @@ class LoadSession:
             run_tag=run_tag,
             journal=rundir.journal.resolve(),
             stats=rundir.path.resolve() / "locust",
+            secrets=secrets,
         )
         self._folder: Path | None = None
         self._server: asyncio.Server | None = None

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from fanlab import resources
 from fanlab.errors import Problem, ScenarioError
+from fanlab.redaction import hide_word
 from fanlab.scenario.check import check
 from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table, parse, plain, size
 from fanlab.scenario.findings import Keys, nearest
@@ -223,7 +224,7 @@ class _Loader:
         sets: list[_Override] = []
         for text in overrides:
             path, equals, value = text.partition("=")
-            shown = f"--set {_clip(text)}"
+            shown = f"--set {_clip(hide_word(text))}"
             if not equals or not path.strip():
                 self._add(Problem(shown, 0, 0, "", "write it as path=value, as in clients.readers.count=5"))
                 continue
