@@ -18,7 +18,7 @@ from fanlab.run import Request
 from fanlab.run import run as run_scenario
 from fanlab.rundir import RunDir
 from fanlab.scenario.loader import Loaded
-from fanlab.terminal import console, echo_json, interruptible, nobody_reads
+from fanlab.terminal import console, echo_json, interruptible, nobody_reads, printable
 from fanlab.trace import trace as trace_run
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _run_once(request: Request, view: View, *, trace: bool, quiet: bool) -> _End
     except FanlabError as error:
         if not _has_evidence(request.rundir):
             raise
-        click.echo(f"fanlab: {error}", err=True)
+        click.echo(printable(f"fanlab: {error}"), err=True)
         ended = error.exit_code
     if ended is not None and not _has_evidence(request.rundir):
         click.echo("interrupted before anything was published: there is nothing to report", err=True)
@@ -115,7 +115,8 @@ def make_report(path: Path, *, quiet: bool) -> dict[str, Any]:
 
 
 def _cell(loaded: Loaded) -> str:
-    return ", ".join(f"{path}={hide_setting(path, value, Secrets())}" for path, value in loaded.cell.items())
+    shown = ", ".join(f"{path}={hide_setting(path, value, Secrets())}" for path, value in loaded.cell.items())
+    return " ".join(printable(shown).split())
 
 
 def _as_set(path: str, value: Any) -> tuple[str, str]:

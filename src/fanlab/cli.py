@@ -3,7 +3,6 @@
 import asyncio
 import difflib
 import io
-import json
 import os
 import shlex
 import sys
@@ -17,7 +16,7 @@ from fanlab import __version__
 from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
 from fanlab.exits import Exit
 from fanlab.redaction import Secrets, hide_urls, hide_word, secrets_of_settings, secrets_of_words
-from fanlab.terminal import console, echo_json, interruptible, nobody_reads, sigterm_as_ctrl_c
+from fanlab.terminal import console, echo_json, interruptible, json_text, nobody_reads, printable, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     from fanlab.scenario.loader import Loaded
@@ -181,7 +180,7 @@ def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -
             problems.extend(error.problems)
         else:
             runs = "1 run" if len(cells) == 1 else f"{len(cells)} runs"
-            click.echo(f"{file}: good, {runs}")
+            click.echo(printable(f"{file}: good, {runs}"))
     if problems:
         raise ScenarioError(problems)
 
@@ -197,22 +196,23 @@ def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool) -
     dryruns = [make_dryrun(loaded) for loaded in _load(file, overrides=overrides, seed=seed)]
     if as_json:
         documents = [to_json(dryrun) for dryrun in dryruns]
-        click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False))
+        click.echo(json_text(documents[0] if len(documents) == 1 else documents))
     else:
-        click.echo("\n".join(map(render, dryruns)), nl=False)
+        click.echo(printable("\n".join(map(render, dryruns))), nl=False)
 
 
 @cli.command(name="list")
 def list_() -> None:
     """The bundled scenarios with their questions, and the kinds of nodes."""
     from rich.table import Table
+    from rich.text import Text
 
     from fanlab import resources
     from fanlab.scenario.loader import load
 
     table = Table("scenario", "question", box=None, pad_edge=False)
     for path in sorted(resources.folder("scenarios").glob("*.yaml")):
-        table.add_row(path.stem, load(path)[0].scenario.question)
+        table.add_row(path.stem, Text(load(path)[0].scenario.question))
     console().print(table)
     click.echo(f"\nnodes: {resources.on_offer(resources.node_folders())}")
 
@@ -222,7 +222,7 @@ def schema() -> None:
     """The JSON Schema of scenario files, for editors."""
     from fanlab.scenario.schema import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    click.echo(json_text(json_schema()))
 
 
 @cli.command()
@@ -299,7 +299,7 @@ def channels() -> None:
     from fanlab import manual
 
     for channel in manual.channels():
-        click.echo(channel)
+        click.echo(printable(channel))
 
 
 @cli.command()
@@ -309,7 +309,7 @@ def numsub(names: Sequence[str]) -> None:
     from fanlab import manual
 
     for channel, count in manual.numsub(names).items():
-        click.echo(f"{channel} {count}")
+        click.echo(f"{printable(channel)} {count}")
 
 
 def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
@@ -371,5 +371,6 @@ def main() -> None:
 
 
 def _hidden(text: str) -> str:
-    """A text without the secrets of the command line and of the environment."""
-    return Secrets([*secrets_of_words(sys.argv), *secrets_of_settings(os.environ)]).hide(text)
+    """A text without the secrets of the command line and of the environment, and without what a terminal would obey."""
+    secrets = Secrets([*secrets_of_words(sys.argv), *secrets_of_settings(os.environ)])
+    return printable(secrets.hide(text))

@@ -85,8 +85,8 @@ def render(dryrun: DryRun) -> str:
     lines = [f"{scenario.name}: {_one_line(scenario.question)}"]
     if scenario.expect:
         lines.append(f"expected: {_one_line(scenario.expect)}")
-    cell = "".join(f", {path}={value}" for path, value in loaded.cell.items())
-    lines.append(f"{loaded.source}, seed {scenario.seed}{cell}, sha256 {loaded.sha256[:12]}")
+    cell = "".join(f", {_one_line(path)}={_one_line(str(value))}" for path, value in loaded.cell.items())
+    lines.append(f"{_one_line(loaded.source)}, seed {scenario.seed}{cell}, sha256 {loaded.sha256[:12]}")
     for title, section in (
         ("Processes", _processes(scenario, dryrun.plan)),
         ("Clients", _table([_group(dryrun, spec) for spec in dryrun.plan.groups])),

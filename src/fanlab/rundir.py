@@ -92,7 +92,8 @@ def write_json(path: Path, data: Mapping[str, Any], *, private: bool = False) ->
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.touch(0o600 if private else 0o666)
-        temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        told = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        temporary.write_bytes(told.encode(errors="backslashreplace"))  # an argument may be no UTF-8: a JSON escape
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
