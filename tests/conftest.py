@@ -211,7 +211,12 @@ class PageWatch:
             if message.type in ("error", "warning"):
                 self.errors.append(f"console {message.type}: {message.text}")
 
+        def dialog(opened: Any) -> None:
+            self.errors.append(f"dialog: {opened.message}")
+            opened.dismiss()
+
         page.on("console", console)
+        page.on("dialog", dialog)
         page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url} {request.failure}"))

@@ -13,13 +13,13 @@ from fanlab.errors import FanlabError
 from fanlab.exits import Exit
 from fanlab.places import new_place
 from fanlab.progress import View, view_for
+from fanlab.redaction import Secrets, hide_setting
 from fanlab.run import Request
 from fanlab.run import run as run_scenario
 from fanlab.rundir import RunDir
 from fanlab.scenario.loader import Loaded
-from fanlab.terminal import console, echo_json, interruptible, nobody_reads
+from fanlab.terminal import console, echo_json, interruptible, nobody_reads, printable
 from fanlab.topology.choose import BackendName
-from fanlab.topology.redis import redact
 from fanlab.trace import trace as trace_run
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def run_all(
     for number, (loaded, rundir) in enumerate(zip(loadeds, rundirs, strict=True), start=1):
         if loaded.cell:
             told.print(f"run {number} of {len(loadeds)}: {_cell(loaded)}", markup=False, highlight=False)
-        words = [word.replace(redis_url, redact(redis_url)) if redis_url else word for word in sys.argv[1:]]
-        command = ["fanlab", *words, *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
+        command = ["fanlab", *sys.argv[1:], *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
         request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers, backend=backend)
         ends.append(_run_once(request, view_for(told, wanted=not no_progress), trace=trace, quiet=as_json))
         if ends[-1].code is Exit.INTERRUPTED:
@@ -86,7 +85,7 @@ def _run_once(request: Request, view: View, *, trace: bool, quiet: bool) -> _End
     except FanlabError as error:
         if not _has_evidence(request.rundir):
             raise
-        click.echo(f"fanlab: {error}", err=True)
+        click.echo(printable(f"fanlab: {error}"), err=True)
         ended = error.exit_code
     if ended is not None and not _has_evidence(request.rundir):
         click.echo("interrupted before anything was published: there is nothing to report", err=True)
@@ -118,7 +117,8 @@ def make_report(path: Path, *, quiet: bool) -> dict[str, Any]:
 
 
 def _cell(loaded: Loaded) -> str:
-    return ", ".join(f"{path}={value}" for path, value in loaded.cell.items())
+    shown = ", ".join(f"{path}={hide_setting(path, value, Secrets())}" for path, value in loaded.cell.items())
+    return " ".join(printable(shown).split())
 
 
 def _as_set(path: str, value: Any) -> tuple[str, str]:

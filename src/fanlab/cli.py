@@ -2,7 +2,7 @@
 
 import asyncio
 import difflib
-import json
+import io
 import os
 import shlex
 import sys
@@ -15,7 +15,8 @@ import click
 from fanlab import __version__
 from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
 from fanlab.exits import Exit
-from fanlab.terminal import console, echo_json, interruptible, nobody_reads, sigterm_as_ctrl_c
+from fanlab.redaction import Secrets, hide_urls, hide_word, secrets_of_settings, secrets_of_words
+from fanlab.terminal import console, echo_json, interruptible, json_text, nobody_reads, printable, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     from fanlab.scenario.loader import Loaded
@@ -179,7 +180,7 @@ def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -
             problems.extend(error.problems)
         else:
             runs = "1 run" if len(cells) == 1 else f"{len(cells)} runs"
-            click.echo(f"{file}: good, {runs}")
+            click.echo(printable(f"{file}: good, {runs}"))
     if problems:
         raise ScenarioError(problems)
 
@@ -195,22 +196,23 @@ def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool) -
     dryruns = [make_dryrun(loaded) for loaded in _load(file, overrides=overrides, seed=seed)]
     if as_json:
         documents = [to_json(dryrun) for dryrun in dryruns]
-        click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False))
+        click.echo(json_text(documents[0] if len(documents) == 1 else documents))
     else:
-        click.echo("\n".join(map(render, dryruns)), nl=False)
+        click.echo(printable("\n".join(map(render, dryruns))), nl=False)
 
 
 @cli.command(name="list")
 def list_() -> None:
     """The bundled scenarios with their questions, and the kinds of nodes."""
     from rich.table import Table
+    from rich.text import Text
 
     from fanlab import resources
     from fanlab.scenario.loader import load
 
     table = Table("scenario", "question", box=None, pad_edge=False)
     for path in sorted(resources.folder("scenarios").glob("*.yaml")):
-        table.add_row(path.stem, load(path)[0].scenario.question)
+        table.add_row(path.stem, Text(load(path)[0].scenario.question))
     console().print(table)
     click.echo(f"\nnodes: {resources.on_offer(resources.node_folders())}")
 
@@ -220,7 +222,7 @@ def schema() -> None:
     """The JSON Schema of scenario files, for editors."""
     from fanlab.scenario.schema import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    click.echo(json_text(json_schema()))
 
 
 @cli.command()
@@ -262,10 +264,15 @@ def up(
     """Start FILE's system, leave it running, and print its addresses. `fanlab down` ends it."""
     from fanlab import manual
     from fanlab.scenario.plan import make_plan
+    from fanlab.scenario.redacted import secrets_of
 
     scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
-    state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url, backend=backend))
-    click.echo(f"redis   {state.redis_url}")
+    try:
+        state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url, backend=backend))
+    except FanlabError as error:
+        error.reword(Secrets(secrets_of(scenario)).hide)
+        raise
+    click.echo(f"redis   {hide_urls(state.redis_url)}")
     for node in state.nodes:
         click.echo(f"{node.id:7} {node.ws_url}   {node.http_url}")
     click.echo('try: fanlab publish news "hello" · fanlab channels · fanlab numsub news · fanlab down')
@@ -295,7 +302,7 @@ def channels() -> None:
     from fanlab import manual
 
     for channel in manual.channels():
-        click.echo(channel)
+        click.echo(printable(channel))
 
 
 @cli.command()
@@ -305,7 +312,7 @@ def numsub(names: Sequence[str]) -> None:
     from fanlab import manual
 
     for channel, count in manual.numsub(names).items():
-        click.echo(f"{channel} {count}")
+        click.echo(f"{printable(channel)} {count}")
 
 
 def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
@@ -343,11 +350,14 @@ def main() -> None:
     try:
         code = cli.main(prog_name="fanlab", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(_hidden(told.getvalue()), err=True, nl=False)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
         code = Exit.INTERRUPTED
     except FanlabError as error:
+        error.reword(_hidden)
         click.echo(str(error) if isinstance(error, ScenarioError) else f"fanlab: {error}", err=True)
         code = error.exit_code
     except BrokenPipeError:  # `fanlab list | head`: the reader has left, which is no error of ours
@@ -356,7 +366,14 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
         import traceback
 
-        traceback.print_exc()
-        click.echo(f"fanlab: that is a bug in fanlab; please report it with: {shlex.join(sys.argv)}", err=True)
+        click.echo(_hidden(traceback.format_exc()), err=True, nl=False)
+        words = shlex.join(map(hide_word, sys.argv))
+        click.echo(f"fanlab: that is a bug in fanlab; please report it with: {_hidden(words)}", err=True)
         code = Exit.BUG
     sys.exit(code)
+
+
+def _hidden(text: str) -> str:
+    """A text without the secrets of the command line and of the environment, and without what a terminal would obey."""
+    secrets = Secrets([*secrets_of_words(sys.argv), *secrets_of_settings(os.environ)])
+    return printable(secrets.hide(text))

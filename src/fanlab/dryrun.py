@@ -7,10 +7,12 @@ from typing import Any
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.planned import Expected, expected
 from fanlab.predict import Prediction, predict
+from fanlab.redaction import Secrets
 from fanlab.scenario.gates import in_force
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Reader, Scenario
 from fanlab.scenario.plan import GroupSpec, Plan, make_plan
+from fanlab.scenario.redacted import redacted, secrets_of
 from fanlab.scenario.shape import Value, values, with_unit
 from fanlab.units import format_bytes, format_duration
 
@@ -39,7 +41,8 @@ class DryRun:
 
 
 def make_dryrun(loaded: Loaded) -> DryRun:
-    """Work everything out."""
+    """Work everything out, of the scenario without its secrets."""
+    loaded = redacted(loaded, Secrets(secrets_of(loaded.scenario)))
     scenario = loaded.scenario
     plan = make_plan(scenario)
     faults = resolve(scenario, plan)
@@ -82,8 +85,8 @@ def render(dryrun: DryRun) -> str:
     lines = [f"{scenario.name}: {_one_line(scenario.question)}"]
     if scenario.expect:
         lines.append(f"expected: {_one_line(scenario.expect)}")
-    cell = "".join(f", {path}={value}" for path, value in loaded.cell.items())
-    lines.append(f"{loaded.source}, seed {scenario.seed}{cell}, sha256 {loaded.sha256[:12]}")
+    cell = "".join(f", {_one_line(path)}={_one_line(str(value))}" for path, value in loaded.cell.items())
+    lines.append(f"{_one_line(loaded.source)}, seed {scenario.seed}{cell}, sha256 {loaded.sha256[:12]}")
     for title, section in (
         ("Processes", _processes(scenario, dryrun.plan)),
         ("Clients", _table([_group(dryrun, spec) for spec in dryrun.plan.groups])),
@@ -101,7 +104,7 @@ def render(dryrun: DryRun) -> str:
 
 def _gates(scenario: Scenario) -> list[str]:
     """Those written, and those that hold without being written."""
-    written = list(scenario.gates)
+    written = [_one_line(gate) for gate in scenario.gates]
     return [gate if number < len(written) else f"{gate}  (implied)" for number, gate in enumerate(in_force(written))]
 
 
@@ -147,7 +150,7 @@ def _limits(cpus: float | None, memory_bytes: int | None) -> str:
 
 
 def _settings(env: dict[str, str]) -> str:
-    return "".join(f", {name}={_one_line(value)}" for name, value in env.items())
+    return "".join(f", {_one_line(name)}={_one_line(value)}" for name, value in env.items())
 
 
 def _group(dryrun: DryRun, spec: GroupSpec) -> list[str]:
@@ -216,7 +219,7 @@ def _losses(dryrun: DryRun) -> list[str]:
 def _origin(loaded: Loaded, value: Value) -> list[str]:
     text = _one_line(value.text)
     shown = text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
-    return [value.path, shown, str(loaded.origins[value.path])]
+    return [_one_line(value.path), shown, str(loaded.origins[value.path])]
 
 
 def _one_line(text: str) -> str:

@@ -8,8 +8,8 @@ FanlabError
 └── HarnessError         fanlab itself                                exit 70
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from fanlab.exits import Exit
 
@@ -26,6 +26,12 @@ class FanlabError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+    def reword(self, by: Callable[[str], str]) -> None:
+        """Put all that it says in other words: what is secret only whoever knows the run can tell."""
+        self.message = by(self.message)
+        self.hint = self.hint and by(self.hint)
+        self.args = (self.message,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,11 @@ class ScenarioError(FanlabError):
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
 
+    def reword(self, by: Callable[[str], str]) -> None:
+        """See FanlabError."""
+        super().reword(by)
+        self.problems = tuple(replace(problem, what=by(problem.what)) for problem in self.problems)
+
 
 class MeasurementError(FanlabError):
     """The run's evidence is missing or contradicts itself: there is no result to report."""
@@ -74,6 +85,11 @@ class NodeFailure(EnvironmentFailure):
     def __init__(self, message: str, *, log_tail: Sequence[str] = (), hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.log_tail = tuple(log_tail)
+
+    def reword(self, by: Callable[[str], str]) -> None:
+        """See FanlabError."""
+        super().reword(by)
+        self.log_tail = tuple(map(by, self.log_tail))
 
     def __str__(self) -> str:
         tail = "".join(f"\n  | {line}" for line in self.log_tail)

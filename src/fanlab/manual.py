@@ -96,7 +96,7 @@ async def up(
                 nodes=tuple(started.outside(task.result()) for task in starting),
             )
             # Before the warden lets go: from there on nothing but this file knows of it.
-            write_json(_state_file(folder), {"schema_version": _SCHEMA_VERSION, **asdict(state)})
+            write_json(_state_file(folder), {"schema_version": _SCHEMA_VERSION, **asdict(state)}, private=True)
             await started.detach()
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors

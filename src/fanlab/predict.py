@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from fanlab.faults.timeline import PlannedFault, resolve
-from fanlab.planned import due_on
+from fanlab.planned import due_on, stretches
 from fanlab.scenario.model import Reconnect, Scenario
 from fanlab.scenario.plan import GroupSpec, Plan
 from fanlab.topology.backend import REDIS
@@ -18,6 +18,9 @@ from fanlab.units import format_duration
 _BUFFER_BYTES = 8_000_000  # Redis closes a subscriber that stays over this (client-output-buffer-limit pubsub)
 _DOWN = ("crash", "stop", "restart", "pause")
 _BEFORE_ALL = -(2**63)
+_AT_ONCE = 300_000  # steps of working it out, some µs each, after which whoever asked would have to wait
+_SEPARATE_ATTEMPTS = 100  # of a client to come back; past them attempts nearer than a share of the phase count as one
+_LATER_ATTEMPTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,11 @@ class _World:
     plan: Plan
     faults: Sequence[PlannedFault]
     cohorts: list[_Cohort] = field(default_factory=list)
+    on: dict[str, list[PlannedFault]] = field(default_factory=dict)  # by target
+
+    def __post_init__(self) -> None:
+        for fault in self.faults:
+            self.on.setdefault(fault.target, []).append(fault)
 
     def down(self, node: int, at_ns: int) -> bool:
         """Whether a node is down, or frozen, at a time."""
@@ -55,8 +63,16 @@ class _World:
             and fault.kind in _DOWN
             and fault.at_ns <= at_ns
             and (fault.for_ns is None or at_ns < fault.at_ns + fault.for_ns)
-            for fault in self.faults
+            for fault in self.on.get(self.plan.nodes[node].id, ())
         )
+
+    def steps(self) -> int:
+        """About how many steps it takes to work out what every fault costs."""
+        most = max(map(len, self.on.values()), default=0)
+        rates = sum(stretches(each.rate) for each in self.scenario.publishers)
+        clients, measure_ns = self.scenario.clients, self.scenario.phases.measure_ns
+        returning = sum(_attempts(group.reconnect, measure_ns) for group in clients) * most
+        return len(self.faults) * (returning + rates * len(clients) + len(self.cohorts) // 10)
 
 
 def predict(scenario: Scenario, plan: Plan) -> list[Prediction]:
@@ -69,7 +85,19 @@ def predict(scenario: Scenario, plan: Plan) -> list[Prediction]:
         world.cohorts += [
             _Cohort(spec.index, node, since_ns, count) for node, count in zip(spec.nodes, counts, strict=True) if count
         ]
+    if world.steps() > _AT_ONCE:
+        why = "so many faults, groups and publishers are not worked out"
+        return [Prediction(fault.id, None, why) for fault in world.faults]
     return [_KINDS[fault.kind](world, fault) for fault in world.faults]
+
+
+def _attempts(reconnect: Reconnect, within_ns: int) -> int:
+    """How often a client tries to come back within a time, at most."""
+    attempts, spent_ns = 1, 0
+    while spent_ns < within_ns and attempts < _SEPARATE_ATTEMPTS + _LATER_ATTEMPTS:
+        spent_ns += backoff_mean_ns(reconnect, attempts - 1)
+        attempts += 1
+    return attempts
 
 
 def backoff_mean_ns(reconnect: Reconnect, attempt: int) -> int:
@@ -108,7 +136,8 @@ def _way_back(world: _World, cohort: _Cohort, left: int) -> tuple[_Cohort, str]:
     spec, reconnect = world.plan.groups[cohort.group], world.scenario.clients[cohort.group].reconnect
     end_ns, now_ns, attempt = world.scenario.phases.measure_ns, cohort.since_ns, 0
     while now_ns < end_ns:
-        now_ns += max(1, backoff_mean_ns(reconnect, attempt))
+        least_ns = end_ns // _LATER_ATTEMPTS if attempt >= _SEPARATE_ATTEMPTS else 1
+        now_ns += max(1, least_ns, backoff_mean_ns(reconnect, attempt))
         attempt += 1
         target = _target(world, spec, left, attempt, now_ns)
         if now_ns < end_ns and not world.down(target, now_ns):

@@ -16,6 +16,7 @@ from rich.text import Text
 from fanlab import clock
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.session import LoadSnapshot
+from fanlab.report.text import clean_block
 
 LINE_EVERY_S = 2.0
 _STAMP_WORDS = {
@@ -190,7 +191,7 @@ def _line(event: Event) -> Text:
         style = "red" if event.stamp["stamp"] == "confirmed" else "green" if "heal" in event.stamp["stamp"] else ""
         return Text.assemble(f"{event.t_s:7.2f} s  ", (f"{name} {_STAMP_WORDS[event.stamp['stamp']]}", style))
     if isinstance(event, Warned):
-        return Text(f"warning: {event.message}", style="yellow")
+        return Text(f"warning: {clean_block(event.message)}", style="yellow")
     load = event.load
     when = " " * 9 if event.t_s is None else f"{event.t_s:7.2f} s"
     missing = max(0, load.owed - load.deliveries)

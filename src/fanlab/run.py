@@ -5,13 +5,15 @@ come, and leaves a run directory. What the evidence means is worked out afterwar
 """
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from secrets import randbelow
 from typing import Any
 
 from fanlab import __version__, clock, provenance
+from fanlab.errors import FanlabError
 from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.fault import Means
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
@@ -21,15 +23,18 @@ from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
-from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
+from fanlab.progress import Event, FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
+from fanlab.redaction import Secrets, hide_in_files, hide_word, secrets_of_settings, secrets_of_words, texts_in
 from fanlab.rediswatch import RedisWatch
 from fanlab.rundir import RunDir, write_json
 from fanlab.sampler import Sampler
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan, make_plan
+from fanlab.scenario.redacted import redacted, secrets_of
 from fanlab.topology.backend import REDIS, Backend, Limits, NodeEndpoint, RedisEndpoint
 from fanlab.topology.choose import BackendName, make_backend
+from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.redis import redact
 from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
@@ -40,11 +45,15 @@ TICK_S = 0.25
 CONNECT_DEADLINE_S = 30.0
 LEAD_NS = 300 * clock.NS_PER_MS  # between telling everyone the epoch and the first message
 _RUN_TAGS = 1 << 16
+_STATES = ("starting", "running", "complete", "aborted", "failed", "quiet", "deadline")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to run, where to (a run directory that has been created), and with what means."""
+    """What to run, where to (a run directory that has been created), and with what means.
+
+    `command` is the command line as it was given: what is secret in it is masked here, as in all that a run writes.
+    """
 
     loaded: Loaded
     rundir: RunDir
@@ -59,15 +68,24 @@ class _Run:
     """What the phases share."""
 
     request: Request
-    notify: Listener
+    listener: Listener
     scenario: Scenario
     plan: Plan
     timeline: tuple[PlannedFault, ...]
     backend: Backend
     manifest: dict[str, Any]
     run_tag: int
+    secrets: Secrets
     zero_ns: int | None = None
     failures: list[FaultFailure] = field(default_factory=list)
+
+    def notify(self, event: Event) -> None:
+        """Tell whoever listens, and no secrets."""
+        self.listener(Warned(self.secrets.hide(event.message)) if isinstance(event, Warned) else event)
+
+    def learn(self, values: Iterable[str]) -> None:
+        """There are more secrets. What is a name in this run stays one: it cannot be hidden in what names it."""
+        self.secrets = self.secrets.besides(values).but((*texts_in(self.manifest), *_STATES))
 
 
 async def run(request: Request, notify: Listener) -> None:
@@ -105,32 +123,37 @@ async def run(request: Request, notify: Listener) -> None:
         _write_manifest(this, status="aborted")
         raise
     except BaseException as error:
+        if isinstance(error, FanlabError):
+            error.reword(this.secrets.hide)
         _write_manifest(this, status="failed", error=str(error))
         raise
     finally:
         await this.backend.close()
+        _hide_in_logs(this)
 
 
-def _prepare(request: Request, notify: Listener) -> _Run:
+def _prepare(request: Request, listener: Listener) -> _Run:
     scenario = request.loaded.scenario
+    secrets = Secrets(_secrets(request))
+    shown = redacted(request.loaded, secrets)
     plan = make_plan(scenario)
     timeline = resolve(scenario, plan)
-    run_tag = secrets.randbelow(_RUN_TAGS)  # tells this run's messages from a neighbour's; nothing depends on its value
+    run_tag = randbelow(_RUN_TAGS)  # tells this run's messages from a neighbour's; nothing depends on its value
     manifest = {
         "schema_version": 1,
         "fanlab_version": __version__,
         "status": "starting",
         "started_utc": clock.utc_stamp(),
-        "command": list(request.command),
-        "scenario": scenario.model_dump(mode="json"),
-        "scenario_source": request.loaded.source,
+        "command": [secrets.hide(hide_word(word)) for word in request.command],
+        "scenario": shown.scenario.model_dump(mode="json"),
+        "scenario_source": secrets.hide(shown.source),
         "scenario_sha256": request.loaded.sha256,
-        "matrix_cell": dict(request.loaded.cell),
+        "matrix_cell": shown.cell,
         "seed": scenario.seed,
         "backend": request.backend,
         "workers": request.workers,
         "run_tag": run_tag,
-        "plan": asdict(plan),
+        "plan": asdict(make_plan(shown.scenario)),
         "predictions": [asdict(prediction) for prediction in predict(scenario, plan)],
         "faults": [asdict(fault) for fault in timeline],
         "fault_failures": [],
@@ -153,13 +176,22 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "clock": provenance.clock_facts(),
     }
     backend = make_backend(request.backend, request.rundir, redis_url=request.redis_url)
-    return _Run(request, notify, scenario, plan, timeline, backend, manifest, run_tag)
+    this = _Run(request, listener, scenario, plan, timeline, backend, manifest, run_tag, secrets)
+    this.learn(())
+    return this
+
+
+def _secrets(request: Request) -> Iterator[str]:
+    yield from secrets_of(request.loaded.scenario)
+    yield from secrets_of_words([*request.command, request.redis_url or ""])
+    yield from secrets_of_settings(os.environ)
 
 
 async def _start_redis(this: _Run) -> RedisEndpoint:
     """Redis comes before all others. A node.yaml that cannot be used is told before anything is started."""
     for kind in sorted({node.kind for node in this.plan.nodes}):
         this.backend.check_kind(kind)
+        this.learn(read_manifest(node_folder(kind)).secrets())
     refuse_impossible(this.timeline, this.backend)
     containers = ", in containers; their images are made the first time" if this.request.backend == "docker" else ""
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes{containers}"))
@@ -270,6 +302,7 @@ async def _load(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint])
         redis_url=redis.inside_url,
         run_tag=this.run_tag,
         workers=this.request.workers,
+        secrets=sorted(this.secrets.values),
     )
     try:
         await load.start()
@@ -409,4 +442,12 @@ def _sampling(this: _Run, redis: RedisEndpoint) -> Sampler:
 
 def _write_manifest(this: _Run, **changes: str) -> None:
     this.manifest |= changes
-    write_json(this.request.rundir.manifest, this.manifest)
+    write_json(this.request.rundir.manifest, this.secrets.hide_in(this.manifest))
+
+
+def _hide_in_logs(this: _Run) -> None:
+    """What nodes have printed of secrets; nobody writes to their logs and journals any more."""
+    try:
+        hide_in_files(this.request.rundir.path, this.secrets)
+    except OSError as error:
+        this.notify(Warned(f"secrets could not be masked in {error.filename}: {error.strerror}"))

@@ -97,11 +97,13 @@ class RunDir:
         return read_json(self.manifest, hint="name a run directory, as reports/runs/<scenario>/latest")
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write in one step: a reader sees the old file or the new one, never half of one."""
+def write_json(path: Path, data: Mapping[str, Any], *, private: bool = False) -> None:
+    """Write in one step: a reader sees the old file or the new one, never half of one. `private`: nobody else may."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.touch(0o600 if private else 0o666)
+        told = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        temporary.write_bytes(told.encode(errors="backslashreplace"))  # an argument may be no UTF-8: a JSON escape
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

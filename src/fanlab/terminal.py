@@ -39,10 +39,25 @@ def nobody_reads(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def printable(text: str) -> str:
+    """A text, of several lines, without what a terminal would obey or show in another order; its lines stay."""
+    from fanlab.report.text import clean_block
+
+    return clean_block(text.expandtabs()) + ("\n" if text.endswith("\n") else "")
+
+
+def json_text(document: Any) -> str:
+    """JSON whose texts, when a terminal shows them, are nothing but texts."""
+    told = json.dumps(document, indent=2, ensure_ascii=False)
+    if told.replace("\n", "").isprintable():
+        return told
+    return "".join(each if each == "\n" or each.isprintable() else json.dumps(each)[1:-1] for each in told)
+
+
 def echo_json(document: Any) -> None:
     """Print JSON, and nothing but JSON, on stdout."""
     try:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json_text(document))
     except BrokenPipeError:
         nobody_reads(sys.stdout)
 

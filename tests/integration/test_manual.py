@@ -113,6 +113,7 @@ def test_there_and_back(place):
     assert manual.read_state() == state
     assert [node.id for node in state.nodes] == ["node-1", "node-2"]
     assert place.stat().st_mode & 0o777 == 0o700
+    assert (place / "up.json").stat().st_mode & 0o777 == 0o600, "it may hold a Redis URL with its password"
     assert (place / "system" / "nodes" / "node-1.log").exists()
 
     assert manual.channels() == ["news"]

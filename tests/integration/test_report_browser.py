@@ -5,6 +5,8 @@ import pytest
 from fanlab.report import html
 from fanlab.report.charts import draw_all
 from support.hostile import hostile_report
+from support.hostile_checks import check_charts, check_in_browser, check_page, page_of
+from support.hostile_names import RUN, names
 from support.sample_report import sample_report, sample_series
 
 pytestmark = pytest.mark.browser
@@ -95,6 +97,31 @@ def test_hostile_names_do_nothing(chromium_page, page_watch, report, charts):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert page_watch.errors == []
     assert page_watch.requests == [report.as_uri()]
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+def test_generated_names_do_nothing_in_the_page_nor_in_its_charts(chromium_page, page_watch, tmp_path, batch):
+    """A hundred of the five hundred of `make fuzz`."""
+    some = names(500)[50 * batch : 50 * batch + 50]
+    page = page_of(some, tmp_path)
+    check_page(page)
+    check_charts(tmp_path)
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    for path in [tmp_path / "report.html", *tmp_path.glob("*.svg")]:
+        check_in_browser(chromium_page, page_watch, path)
+
+
+@pytest.mark.parametrize(
+    "planted", [f"<script>{RUN}</script>", f"<img src=x onerror={RUN}>", "<img src=http://127.0.0.1:9/x>"]
+)
+def test_a_name_that_is_not_escaped_is_found(chromium_page, page_watch, tmp_path, planted):
+    """Planted, without the policy that would stop it: every check must see it."""
+    path = tmp_path / "report.html"
+    path.write_text(f"<!doctype html><title>x</title><body><p>{planted}</p>", encoding="utf-8")
+    with pytest.raises(AssertionError):
+        check_page(path.read_text(encoding="utf-8"))
+    with pytest.raises(AssertionError):
+        check_in_browser(chromium_page, page_watch, path)
 
 
 def test_the_policy_would_stop_a_script_that_got_in(chromium_page, page_watch, report):

@@ -31,6 +31,10 @@ def group(**changes: Any) -> list[dict[str, Any]]:
     return [{"group": "g", "count": 6, "channels": ["news"], **changes}]
 
 
+def groups(count: int) -> list[dict[str, Any]]:
+    return [{"group": f"g{number}", "count": 1, "channels": ["news"]} for number in range(count)]
+
+
 def publisher(**changes: Any) -> list[dict[str, Any]]:
     return [{"name": "p", "channel": "news", "rate": "10/s", **changes}]
 
@@ -83,6 +87,8 @@ def test_the_least_payload_is_the_marker() -> None:
         ({"clients": group(count=100_000)}, []),
         ({"clients": group(count=100_001)}, ["clients"]),
         ({"clients": []}, ["clients"]),
+        ({"clients": groups(500)}, []),
+        ({"clients": groups(501)}, ["clients"]),
         ({"topology": {"nodes": [{"count": 600}, {"count": 500}]}}, ["topology.nodes"]),
         ({"topology": {"nodes": [{"count": 1}, {"kind": "other"}]}}, ["topology.nodes.1.kind"]),
         ({"publishers": publisher(rate="4545k/s")}, []),
@@ -147,6 +153,14 @@ def crash(target: Any, at: str, **more: Any) -> dict[str, Any]:
 )
 def test_faults(faults: list[dict[str, Any]], keys: list[str]) -> None:
     assert found(faults=faults) == keys
+
+
+@pytest.mark.parametrize(("nodes", "keys"), [(20, []), (21, ["faults"])])
+def test_faults_on_many_nodes_are_as_many_faults(nodes: int, keys: list[str]) -> None:
+    faults = [crash("all", f"{index * 2}ms", **{"for": "1ms"}) for index in range(100)]
+    assert found(faults=faults, topology={"nodes": {"count": nodes}}) == keys
+    named = [fault | {"target": [f"node-{n + 1}" for n in range(nodes)]} for fault in faults]
+    assert found(faults=named, topology={"nodes": {"count": nodes}}) == keys
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanlab.errors import ScenarioError
-from fanlab.scenario.document import MAX_DEPTH, MAX_NODES, Listing, Table, core_value, parse, plain
+from fanlab.scenario.document import MAX_DEPTH, MAX_NODES, MAX_REPORTS, Listing, Table, core_value, parse, plain
 
 
 def read(text: str) -> Any:
@@ -96,6 +96,18 @@ def test_aliases_and_merges() -> None:
     assert found["a"] == {"x": 1, "y": 9}
     assert found["b"] == {"x": 1, "y": 3, "z": 4}
     assert found["c"] == {"x": 1, "y": 2}
+
+
+def test_past_so_many_duplicates_nobody_reads_on() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse("a: 1\n" * 5000, "f")
+    assert len(caught.value.problems) == MAX_REPORTS + 1
+
+
+def test_what_is_missing_at_the_end_is_missing_within_the_file() -> None:
+    for text, place in (("a: [1", "f:1:6"), ("a: [1\n", "f:2:1"), ("a: {b", "f:1:6"), ("a: 'b", "f:1:6")):
+        with pytest.raises(ScenarioError, match=place):
+            parse(text, "f")
 
 
 def test_duplicate_keys_are_reported_together_and_the_first_holds() -> None:

@@ -54,6 +54,9 @@ def test_a_terminal_sees_no_escape_of_the_authors() -> None:
     text = plan("quickstart", 'question="a\\e[31mb\\nc"', 'topology.nodes.env={A: "x\\e]0;y\\n"}')
     assert all(line.isprintable() for line in text.splitlines())
     assert text.startswith("quickstart: a[31mb c\n")
+    text = plan("quickstart", 'topology.nodes.env={"A\\tB\\e[2J": "x"}', 'gates=["ledger.lost <\\t5"]')
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "A B[2J=x" in text
 
 
 def test_unhealed_and_unknown_are_said() -> None:

@@ -162,3 +162,29 @@ def test_what_is_due_is_cut_to_the_measure_phase() -> None:
     assert due_on(made, ("news",), 9 * S, 99 * S) == pytest.approx(50)
     assert due_on(made, ("news",), 11 * S, 12 * S) == 0
     assert due_on(made, ("jobs",), 0, S) == 0
+
+
+def test_clients_that_hardly_wait_are_foretold_in_few_steps() -> None:
+    hasty = group(reconnect={"initial": "1ns", "factor": 1, "max": "1ns"})
+    at_once, waiting = losses([crash("all", "2s", "4s")], clients=hasty), losses([crash("node-2", "2s")], clients=hasty)
+    assert at_once == pytest.approx([10 * 50 * 4] * 3, rel=0.02)  # the grid on which their attempts are looked at
+    assert waiting == pytest.approx([0], abs=1)
+
+
+def test_what_would_take_long_to_foretell_is_not() -> None:
+    faults = [crash("all", f"{turn * 20}ms", "15ms") for turn in range(100)]
+    topology = {"nodes": {"count": 20}}
+    made = scenario(faults=faults, topology=topology, clients=[group(group=f"g{n}")[0] for n in range(50)])
+    found = predict(made, make_plan(made))
+    assert len(found) == 2000
+    assert {prediction.predicted for prediction in found} == {None}
+    assert found[0].basis == "so many faults, groups and publishers are not worked out"
+
+
+def test_very_many_late_groups_are_each_taken_for_one_client_at_a_steady_rate() -> None:
+    late = [group(group=f"g{n}", join="4s", spawn_rate="30/s")[0] for n in range(80)]
+    rates = [{"name": f"p{n}", "channel": "news", "rate": "5/s"} for n in range(80)]
+    made = scenario(clients=late, publishers=rates)
+    for each in expected(made, make_plan(made)):
+        assert each.measure == 50
+        assert each.deliveries == pytest.approx(80 * 30 * 5 * (6 - 15 / 30), rel=1e-3)

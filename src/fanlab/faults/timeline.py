@@ -54,7 +54,8 @@ def resolve(scenario: Scenario, plan: Plan) -> tuple[PlannedFault, ...]:
 def _targets(fault: OnNodes, draw: tuple[int, ...], seed: int, nodes: list[str]) -> list[str]:
     """The nodes that a fault hits, in node order. A minority is fewer than half, yet at least one."""
     if isinstance(fault.target, list):
-        return [node for node in nodes if node in fault.target]
+        wanted = set(fault.target)
+        return [node for node in nodes if node in wanted]
     if fault.target == "all":
         return nodes
     if fault.target in ("one", "minority"):

@@ -28,6 +28,7 @@ from fanlab.load.stamped import StampedLoop, StampedTransport
 from fanlab.load.stamps import StampClock
 from fanlab.load.subscriber import Close, Connect, Outcome, Send, State, Subscriber, Wait
 from fanlab.load.wire import Message
+from fanlab.redaction import Secrets, hide_urls
 
 HANDSHAKE_S = 5.0
 CONNECT_S = 10.0  # TCP and handshake together: picows ends its own handshake wait before this one
@@ -157,6 +158,7 @@ class ClientsEngine:
         self.clock = loop.clock if isinstance(loop, StampedLoop) else StampClock()
         self.probes = Probes(config, self.reader, loop, self.clock)
         self._stripe = stripe
+        self._hide = Secrets(config.secrets).hide
         self._events: list[ClientEvent] = []
         self._protocols = [protocol(node.protocol) for node in config.nodes]
         self._starts = [group.first_client for group in config.clients]
@@ -229,7 +231,7 @@ class ClientsEngine:
     def gone(self, link: Link, code: int, reason: str) -> None:
         """A connection that was open has ended."""
         self._forget(link)
-        self.apply(link, link.subscriber.lost(now_ns(), code, reason))
+        self.apply(link, link.subscriber.lost(now_ns(), code, self._hide(reason)))
 
     def counts(self) -> Message:
         """Totals so far, for the live view."""
@@ -330,12 +332,12 @@ class ClientsEngine:
                 )
             error = "the node closed the connection during the handshake"
         except (OSError, TimeoutError, WSError) as problem:
-            error = f"{type(problem).__name__}: {problem}"[:200]
+            error = self._hide(f"{type(problem).__name__}: {problem}")[:200]
         except asyncio.CancelledError:
             error = "given up: the run is over"
         if link.transport is None:
             self._forget(link)
-            self._error = f"{self.config.nodes[link.node].url}: {error}"
+            self._error = f"{hide_urls(self.config.nodes[link.node].url)}: {error}"
             self._refused[self._error] += 1
             self.apply(link, subscriber.refused(now_ns(), error))
 

@@ -101,6 +101,7 @@ class LoadConfig:
     publishers: tuple[PublishersConfig, ...]
     readers: tuple[ReadersConfig, ...] = ()
     probes: int = 0  # in each clients engine
+    secrets: tuple[str, ...] = ()  # what no journal may hold, should a node say it
 
     @property
     def client_count(self) -> int:
@@ -132,6 +133,7 @@ def read_config(path: Path) -> LoadConfig:
             **data,
             "nodes": tuple(NodeTarget(**node) for node in data["nodes"]),
             "channels": tuple(data["channels"]),
+            "secrets": tuple(data.get("secrets", ())),
             "clients": tuple(
                 ClientsConfig(
                     **{
@@ -163,6 +165,7 @@ def make_config(
     run_tag: int,
     journal: Path,
     stats: Path,
+    secrets: Sequence[str] = (),
 ) -> LoadConfig:
     """What the load processes need to know of a scenario."""
     clients = tuple(
@@ -219,6 +222,7 @@ def make_config(
         publishers=publishers,
         readers=readers,
         probes=scenario.evidence.probes,
+        secrets=tuple(secrets),
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from fanlab.clock import NS_PER_MS
 from fanlab.errors import EnvironmentFailure
 from fanlab.load.resp import Reply, ReplyReader, encode_command
+from fanlab.redaction import MARK
 
 RETRY_NS = 50 * NS_PER_MS
 CONNECT_NS = 1000 * NS_PER_MS
@@ -183,7 +184,8 @@ class RedisLink:
     def _down(self, now_ns: int, error: str) -> None:
         was_up = self.up
         self.close()
-        self.error = error
+        password = self._address.password  # a Redis that knows no AUTH quotes what it was told
+        self.error = error.replace(password, MARK) if password else error
         self._retry_at_ns = now_ns + (0 if was_up and self._return_at_once else RETRY_NS)
         if was_up:
             self._on_break(self.handed_over, now_ns)

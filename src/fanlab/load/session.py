@@ -60,6 +60,7 @@ class LoadSession:
         redis_url: str,
         run_tag: int,
         workers: int = 1,
+        secrets: Sequence[str] = (),
         on_failure: Callable[[FanlabError], None] | None = None,
     ) -> None:
         self._backend = backend
@@ -74,6 +75,7 @@ class LoadSession:
             run_tag=run_tag,
             journal=rundir.journal.resolve(),
             stats=rundir.locust.resolve() / "locust",
+            secrets=secrets,
         )
         self._folder: Path | None = None
         self._server: asyncio.Server | None = None

@@ -11,10 +11,13 @@ from typing import Any
 
 from fanlab.analysis.series import Series
 from fanlab.errors import EnvironmentFailure
+from fanlab.report import text
 from fanlab.report.figures import cache, heatmap, hops, latency, recovery, resources, style, svg, traffic
 from fanlab.report.figures.style import Drawing
 
 PNG_DPI = 150
+_NAME_CHARS = 400
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # with which spreadsheets take a text for one
 FIGURES: dict[str, Callable[[Series], Drawing]] = {
     "hops": hops.figure_hops,
     "heatmap": heatmap.figure_heatmap,
@@ -93,9 +96,11 @@ def table_csv(drawing: Drawing) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, str):
-        # A leading = + - @ makes spreadsheets run a text as a formula.
-        return f"'{value}" if value and value[0] in "=+-@" else value
+    if value is None:
+        return None
+    if isinstance(value, str):
+        name = text.clean(value, _NAME_CHARS)
+        return f"'{name}" if name.startswith(_FORMULA) else name
     if isinstance(value, int):
         return value
     number = float(value)

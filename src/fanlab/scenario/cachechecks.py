@@ -15,7 +15,7 @@ from fanlab.scenario.findings import (
     no_node,
 )
 from fanlab.scenario.model import Publisher, Reader
-from fanlab.scenario.plan import make_plan, object_key
+from fanlab.scenario.plan import make_streams, object_key
 
 OBJECT_BYTES: Final = len('{"id":"","token":"","pad":""}')  # what an object adds to its id, the marker and the filler
 MAX_READS_PER_S: Final = 2000  # so many reads of a frozen node wait at once, for each second of their timeout
@@ -39,7 +39,7 @@ def check_keys(world: World) -> Iterator[Finding]:
     if not any(each.objects for each in publishers):
         return
     first: dict[str, int] = {}
-    for stream in make_plan(world.scenario).streams:
+    for stream in make_streams(world.scenario):
         if publishers[stream.config].objects and first.setdefault(stream.publisher, stream.config) != stream.config:
             what = f"its objects would have the ids of those of {publishers[first[stream.publisher]].name!r}"
             yield Finding(("publishers", stream.config, "name"), what)

@@ -35,6 +35,8 @@ from fanlab.units import format_duration
 CHOICES = ("one", "minority", "all")  # fault targets that are no node's name
 MAX_PAYLOAD_BYTES = 2**20
 MAX_FAULTS = 200
+MAX_STRIKES = 2_000  # faults, each counted once for every node that it hits
+MAX_GROUPS = 500
 MAX_CLIENTS = 100_000
 MAX_STREAMS = 10_000
 MAX_MESSAGES = 50_000_000
@@ -325,12 +327,18 @@ def _gates(world: World) -> Iterator[Finding]:
 
 
 def _work(scenario: Scenario) -> Iterator[Finding]:
+    if len(scenario.clients) > MAX_GROUPS:
+        yield Finding(("clients",), f"{len(scenario.clients):,} groups; one run takes at most {MAX_GROUPS}")
     clients = sum(group.count for group in scenario.clients)
     if clients > MAX_CLIENTS:
         yield Finding(("clients",), f"{clients:,} clients; one run takes at most {MAX_CLIENTS:,}")
     streams = sum(publisher.count for publisher in scenario.publishers)
     if streams > MAX_STREAMS:
         yield Finding(("publishers",), f"{streams:,} publishers; one run takes at most {MAX_STREAMS:,}")
+    strikes = sum(_struck(fault, scenario) for fault in scenario.faults)
+    if strikes > MAX_STRIKES:
+        what = f"{strikes:,} targets, a node counted for every fault on it; one run takes at most {MAX_STRIKES:,}"
+        yield Finding(("faults",), what)
     duration_ns = _publishing_ns(scenario)
     planned = sum(each.count * planned_messages(each.rate, duration_ns) for each in scenario.publishers)
     if MAX_MESSAGES < planned < float("inf"):  # endless: a burst every 0s, reported where it stands
@@ -339,6 +347,14 @@ def _work(scenario: Scenario) -> Iterator[Finding]:
             f"{planned:,.0f} messages are planned in {format_duration(duration_ns)}; one run takes at most"
             f" {MAX_MESSAGES:,}: lower a rate, or shorten phases.measure",
         )
+
+
+def _struck(fault: Fault, scenario: Scenario) -> int:
+    """How many targets a fault has, at most."""
+    target = getattr(fault, "target", "one")
+    if isinstance(target, list):
+        return len(target)
+    return sum(group.count for group in scenario.topology.nodes) if target in CHOICES[1:] else 1
 
 
 def _publishing_ns(scenario: Scenario) -> int:

@@ -16,6 +16,7 @@ from fanlab.errors import Problem, ScenarioError
 from fanlab.scenario.syntax import explain
 
 MAX_DEPTH = 32
+MAX_REPORTS = 50  # problems that do not keep the rest from being read; past them nobody reads on
 MAX_NODES = 10_000  # values, with aliases counted as often as they are used
 
 Via = Literal["file", "matrix", "set", "seed"]
@@ -119,6 +120,17 @@ def plain(node: Node) -> Any:
             return {key: plain(entry.node) for key, entry in entries.items()}
 
 
+def size(node: Node) -> int:
+    """How many values a tree has, collections included."""
+    match node:
+        case Listing(items=items):
+            return 1 + sum(map(size, items))
+        case Table(entries=entries):
+            return 1 + sum(size(entry.node) for entry in entries.values())
+        case _:
+            return 1
+
+
 def parse(text: str, source: str, *, via: Via = "file") -> Document:
     """The one YAML document in `text`.
 
@@ -192,6 +204,8 @@ class _Builder:
         return ScenarioError([*self._problems, Problem(place.source, place.line, place.column, "", what)])
 
     def _report(self, place: Place, what: str) -> None:
+        if len(self._problems) >= MAX_REPORTS:
+            raise self._fatal(place, what)
         self._problems.append(Problem(place.source, place.line, place.column, "", what))
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:

@@ -14,8 +14,9 @@ from pydantic_core import ErrorDetails
 
 from fanlab import resources
 from fanlab.errors import Problem, ScenarioError
+from fanlab.redaction import hide_word
 from fanlab.scenario.check import check
-from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table, parse, plain
+from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table, parse, plain, size
 from fanlab.scenario.findings import Keys, nearest
 from fanlab.scenario.kinds import caching_kinds
 from fanlab.scenario.model import Scenario
@@ -25,6 +26,7 @@ from fanlab.scenario.source import read, refuse_other_kinds
 from fanlab.scenario.tree import PathError, find, merged, normalise, printable, put, resolve, without
 
 MAX_CELLS = 64
+MAX_MATRIX_VALUES = 30_000  # over all cells: each is a whole scenario, and all are checked before any runs
 MAX_PROBLEMS = 50
 DEFAULTS = ("clients", "publishers", "faults")  # lists whose entries take defaults
 
@@ -222,7 +224,7 @@ class _Loader:
         sets: list[_Override] = []
         for text in overrides:
             path, equals, value = text.partition("=")
-            shown = f"--set {_clip(text)}"
+            shown = f"--set {_clip(hide_word(text))}"
             if not equals or not path.strip():
                 self._add(Problem(shown, 0, 0, "", "write it as path=value, as in clients.readers.count=5"))
                 continue
@@ -263,7 +265,12 @@ class _Loader:
         cells = prod(len(axis.values) for axis in axes)
         if cells > MAX_CELLS:
             self._add(_at(entry.place, "matrix", f"{cells} combinations; at most {MAX_CELLS} can be run together"))
-        return axes if cells <= MAX_CELLS else []
+            return []
+        if cells > 1 and (written := cells * size(tree)) > MAX_MATRIX_VALUES:
+            what = f"{cells} combinations of so large a scenario are {written:,} values; at most {MAX_MATRIX_VALUES:,}"
+            self._add(_at(entry.place, "matrix", what))
+            return []
+        return axes
 
     def _axis(self, tree: Node, path: str, entry: Entry) -> _Axis | None:
         try:

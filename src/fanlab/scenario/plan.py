@@ -62,11 +62,6 @@ def make_plan(scenario: Scenario) -> Plan:
             name = f"node-{len(nodes) + 1}"
             limits = (group.cpus, group.memory_bytes)
             nodes.append(NodeSpec(len(nodes), name, group.kind, dict(group.env), group.journal, *limits))
-    streams: list[StreamSpec] = []
-    for config, publisher in enumerate(scenario.publishers):
-        for k in range(publisher.count):
-            name = publisher.name if publisher.count == 1 else f"{publisher.name}-{k + 1}"
-            streams.append(StreamSpec(len(streams), name, publisher.channel, config))
     by_id = {node.id: node.index for node in nodes}
     groups: list[GroupSpec] = []
     first = 0
@@ -74,7 +69,17 @@ def make_plan(scenario: Scenario) -> Plan:
         on = tuple(by_id[name] for name in clients.nodes) if clients.nodes else tuple(by_id.values())
         groups.append(GroupSpec(len(groups), clients.group, clients.count, first, tuple(clients.channels), on))
         first += clients.count
-    return Plan(tuple(nodes), tuple(streams), tuple(groups), tuple(scenario.channels))
+    return Plan(tuple(nodes), make_streams(scenario), tuple(groups), tuple(scenario.channels))
+
+
+def make_streams(scenario: Scenario) -> tuple[StreamSpec, ...]:
+    """Number and name every publisher's messages on its channel."""
+    streams: list[StreamSpec] = []
+    for config, publisher in enumerate(scenario.publishers):
+        for k in range(publisher.count):
+            name = publisher.name if publisher.count == 1 else f"{publisher.name}-{k + 1}"
+            streams.append(StreamSpec(len(streams), name, publisher.channel, config))
+    return tuple(streams)
 
 
 def object_key(publisher: str, seq: int, objects: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from fanlab.errors import Problem
+from fanlab.redaction import hide_word
 from fanlab.scenario.document import Node, Scalar, Table
 from fanlab.scenario.findings import Finding, Keys, nearest
 from fanlab.scenario.shape import LOADER_KEYS, Choice, Items, Leaf, Record, Shape, Texts
@@ -134,6 +135,8 @@ def _sentence(kind: str, context: Mapping[str, Any], node: Node, at: Shape) -> s
         return f"has no value; it takes {_wanted(at)}"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "too_long" and isinstance(at, Leaf | Texts):
+        kind = f"string_{kind}"
     if kind in _SENTENCES:
         return _SENTENCES[kind](context)
     if kind == "string_pattern_mismatch":
@@ -179,5 +182,7 @@ def _shown(node: Node, limit: int = 60) -> str:
     if not isinstance(node, Scalar):
         return "a list"
     value = node.value
+    if isinstance(value, str):
+        value = hide_word(value)
     text = str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."

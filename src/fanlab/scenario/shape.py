@@ -6,6 +6,7 @@ and the reference, so that none of them can drift from the model.
 
 import re
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -170,9 +171,9 @@ def _values(shape: Shape, value: Any, path: tuple[str, ...], keys: tuple[str | i
             for name, slot in fields.items():
                 yield from _values(slot.shape, getattr(value, slot.attribute), (*path, name), (*keys, name))
         case Items(item=item, key=key, lone=lone) if value and not isinstance(item, Leaf):
+            called = all_called([getattr(each, key) for each in value] if key else [None] * len(value))
             for index, entry in enumerate(value):
-                called = called_by([getattr(each, key) for each in value], index) if key else str(index)
-                shorter = path if lone and len(value) == 1 else (*path, called)
+                shorter = path if lone and len(value) == 1 else (*path, called[index])
                 yield from _values(item, entry, shorter, (*keys, index))
         case Texts() if value:
             for name, entry in value.items():
@@ -181,11 +182,10 @@ def _values(shape: Shape, value: Any, path: tuple[str, ...], keys: tuple[str | i
             yield Value(".".join(path), keys, shown(shape, value))
 
 
-def called_by(names: list[Any], index: int) -> str:
-    """How a path calls an entry of a list: by its name where it has one of its own, else by its index."""
-    name = names[index]
-    good = isinstance(name, str) and bool(re.match(r"[A-Za-z][\w:-]*$", name)) and names.count(name) == 1
-    return name if good else str(index)
+def all_called(names: list[Any]) -> list[str]:
+    """How paths call the entries of a list: by its name each that has one of its own, else by its index."""
+    often = Counter(name for name in names if isinstance(name, str) and re.match(r"[A-Za-z][\w:-]*$", name))
+    return [name if isinstance(name, str) and often[name] == 1 else str(index) for index, name in enumerate(names)]
 
 
 def shown(shape: Shape, value: Any) -> str:

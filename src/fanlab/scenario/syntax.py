@@ -28,7 +28,7 @@ _SENTENCES = (
 def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
     """Line and column (from 1) of a syntax error, and what to do about it in a sentence."""
     mark = error.problem_mark or error.context_mark
-    line, column = (mark.line, mark.column) if mark else (0, 0)
+    line, column = min((mark.line, mark.column), _end(text)) if mark else (0, 0)
     problem = error.problem or "unreadable"
     if "cannot start any token" in problem:
         return line + 1, column + 1, _cannot_start(text, line, column)
@@ -38,6 +38,12 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
         if fragment in problem:
             return line + 1, column + 1, sentence.format(**place)
     return line + 1, column + 1, f"not valid YAML: {problem}"
+
+
+def _end(text: str) -> tuple[int, int]:
+    """Line and column (from 0) behind the last character: where a parser misses something, it may look further on."""
+    lines = f"{text}|".splitlines()
+    return len(lines) - 1, len(lines[-1]) - 1
 
 
 def _cannot_start(text: str, line: int, column: int) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fanlab.scenario.document import Entry, Listing, Node, Place, Scalar, Table
 from fanlab.scenario.findings import Keys, nearest
-from fanlab.scenario.shape import Choice, Items, Leaf, Record, Shape, Slot, Texts, called_by
+from fanlab.scenario.shape import Choice, Items, Leaf, Record, Shape, Slot, Texts, all_called
 
 _MAX_PATH = 300
 
@@ -160,7 +160,7 @@ def dotted(root: Node, keys: Keys, shape: Shape) -> str:
     for key in keys:
         if isinstance(node, Listing) and isinstance(key, int):
             if not node.lone:
-                parts.append(called_by(_names(node, at), key) if isinstance(at, Items) and at.key else str(key))
+                parts.append(all_called(_names(node, at))[key] if isinstance(at, Items) and at.key else str(key))
             node = node.items[key] if key < len(node.items) else None
             at = at.item if isinstance(at, Items) else None
         elif isinstance(node, Table):

@@ -1,6 +1,7 @@
 """`nodes/<kind>/node.yaml`: how a node is started, what it is told and how it is asked whether it is ready."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fanlab.clock import NS_PER_S
 from fanlab.errors import Problem, ScenarioError
+from fanlab.redaction import secrets_of_text, secrets_of_words
 from fanlab.resources import kind_of, node_folders, on_offer
 from fanlab.scenario.document import Listing, Node, Table, parse, plain
 from fanlab.scenario.plan import NodeSpec
@@ -118,6 +120,12 @@ class NodeManifest(_Part):
                 [Problem("scenario", 0, 0, f"topology.nodes.env.{name}", "fanlab sets this variable") for name in clash]
             )
         return {**node.env, **told}
+
+    def secrets(self) -> Iterator[str]:
+        """Those in its command line and in the parameters of its paths."""
+        yield from secrets_of_words(self.process.argv)
+        for path in filter(None, (self.websocket, self.ready.path, self.live, self.cache)):
+            yield from secrets_of_text(path)
 
 
 _PLAINLY: Final = {

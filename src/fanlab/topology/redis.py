@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fanlab.errors import EnvironmentFailure, NodeFailure
+from fanlab.redaction import hide_word
 from fanlab.topology.ready import first
 from fanlab.topology.wardenclient import Exited
 
@@ -150,8 +151,10 @@ async def require_loopback(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 6379
-    except ValueError as error:
-        raise EnvironmentFailure(f"--redis-url {redact(url)} is no URL: {error}") from error
+    except ValueError as error:  # which may quote a part of a password
+        raise EnvironmentFailure(
+            f"--redis-url {redact(url)} is no URL", hint="percent-encode what is special in its name and password"
+        ) from error
     if parts.scheme not in ("redis", "rediss") or not host:
         raise EnvironmentFailure(f"--redis-url {redact(url)} is no Redis URL", hint="as redis://127.0.0.1:6379/0")
     try:
@@ -222,10 +225,7 @@ async def wait_ready(
 def redact(url: str) -> str:
     """The URL without its password: for messages and manifests."""
     try:
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        host = parts.netloc.rpartition("@")[2]
+        urlsplit(url)
     except ValueError:
         return "(not a URL)"
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    return hide_word(url)

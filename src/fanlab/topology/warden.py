@@ -13,7 +13,9 @@ and its process group are ended, and what leaves its group is not found.
 
 Protocol: JSON objects, one a line. Requests carry `id` and `op`, replies the same `id`; exits are told unasked.
 
-    spawn {name, argv, env, cwd, log}  ->  {pid}         the child leads a process group; it appends to `log`
+    spawn {name, argv, shown, env, cwd, log}
+                                       ->  {pid}         the child leads a process group; it appends to `log`, which
+                                                         begins with `shown`: its argv without secrets
     signal {name, signum}              ->  {}            to the child's whole group
     own {path}                         ->  {}            a folder to remove when every process is gone
     at_end {argv, env}                 ->  {}            a command to run then, before that; last told, first run
@@ -175,7 +177,8 @@ class Warden:
             log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             with _step("log"):  # also the cheapest way to learn now, and not from a mute node, that the disk is full
-                os.write(log, f"--- fanlab starts {name}: {shlex.join(argv)}\n".encode(errors="backslashreplace"))
+                shown = shlex.join(request["shown"])
+                os.write(log, f"--- fanlab starts {name}: {shown}\n".encode(errors="backslashreplace"))
             with _step("exec"):
                 process = subprocess.Popen(
                     argv,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from fanlab.errors import EnvironmentFailure, HarnessError
+from fanlab.redaction import hide_word
 from fanlab.topology import warden
 
 START_DEADLINE_S: Final = 30.0
@@ -115,7 +116,8 @@ class WardenClient:
         """
         if name in self._running:
             raise HarnessError(f"{name} runs already")
-        request = {"name": name, "argv": list(argv), "env": dict(env), **_places(cwd, log)}
+        told = {"argv": list(argv), "shown": list(map(hide_word, argv)), "env": dict(env)}
+        request = {"name": name, **told, **_places(cwd, log)}
         self._running[name] = asyncio.get_running_loop().create_future()  # before the exit can be told
         reply = await self._ask("spawn", request, spawns=name)
         if "error" in reply:
