@@ -16,6 +16,16 @@ from fanlab.topology.cgroups import refusal
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 Summary = dict[str, Any]
+NEEDS = {"out-of-memory": Need.MEMORY_LIMIT, "throttled-node": Need.CPU_LIMIT}
+
+
+@pytest.fixture(autouse=True)
+def _can_be_done_here(request: pytest.FixtureRequest) -> None:
+    """Skip, with the reason, a scenario that takes more than this machine gives."""
+    name = request.node.callspec.params.get("name", "") if hasattr(request.node, "callspec") else ""
+    need = NEEDS.get(name)
+    if need is not None and (why := refusal(need)):
+        pytest.skip(why)
 
 
 def _nothing_wrong(summary: Summary) -> None:
@@ -158,7 +168,6 @@ EXPECTED: dict[str, Callable[[Summary], None]] = {
     "throttled-node": throttled_node,
     "stale-cache": stale_cache,
 }
-NEEDS = {"out-of-memory": Need.MEMORY_LIMIT, "throttled-node": Need.CPU_LIMIT}
 
 
 # A test looks at the account, not at how fast this machine is just now: a late generator is late, but loses nothing.
@@ -171,8 +180,6 @@ def test_every_bundled_scenario_has_an_expectation_here() -> None:
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_scenario(name: str, tmp_path: Path) -> None:
-    if name in NEEDS and (why := refusal(NEEDS[name])):
-        pytest.skip(why)
     out = tmp_path / "run"
     command = [sys.executable, "-m", "fanlab", "run", name, "--out", str(out), "--json", "--no-progress", *PATIENT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
