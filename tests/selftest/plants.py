@@ -22,11 +22,12 @@ from fanlab.ledger.records import DELIVERY_DTYPE
 from fanlab.ledger.result import FaultAccount
 from fanlab.ledger.stripe import Kind
 from fanlab.rundir import RunDir
+from fanlab.topology.backend import Need
 
 EDGE_S = 0.06
 FOREVER_S = 1e9
 _DOWN_S = 1.2
-_CUT_OFF_S = 0.4
+CUT_OFF_S = 0.4
 _BACK_OFF_S = 0.4  # of a client that has to try again, at most, with the time to connect
 _HEADER_BYTES = 12  # of a stripe's frame: magic, kind, zero, length, CRC
 
@@ -45,6 +46,7 @@ class Band(NamedTuple):
     from_s: float
     to_s: float
     causes: frozenset[Cause]
+    by_itself: bool = False  # they go back to no fault
 
 
 Bands = Callable[[Slot, Observed], Sequence[Band]]
@@ -54,7 +56,7 @@ Bands = Callable[[Slot, Observed], Sequence[Band]]
 class Plant:
     """One cause and how to bring it about."""
 
-    name: str  # the label of its Cause
+    name: str  # the label of its Cause, or the kind of its fault
     bands: Bands
     lasts_s: float = 1.0  # until everything but what stays for good is over
     kind: str = "websockets"
@@ -68,28 +70,36 @@ class Plant:
     bulky: bool = False  # its clients have a channel of large messages, so that buffers fill
     for_good: bool = False  # whatever cuts its node off from Redis first does so for good
     mar: Callable[[RunDir], set[tuple[int, ...]]] | None = None  # damages the evidence; what that costs
+    by_redis: bool = False  # its fault is one of Redis, and touches its own node alone
+    more: Callable[[Slot], Sequence[Mapping[str, Any]]] = lambda _: ()  # groups of clients beside its own
+    need: Need | None = None  # a mechanism that not every machine has
+    shows: Cause | None = None  # that some of its losses must have; None: the one that it is named after
+
+    def shown_by(self, cause: Cause) -> bool:
+        """Whether a loss by this cause shows that it was planted."""
+        return cause is self.shows if self.shows is not None else cause.label == self.name
 
     def fault_of(self, slot: Slot, seen: Observed) -> int:
         """The injected fault that its losses go back to: an index into the account's faults; -1 if it injects none."""
         if not self.faults(slot) and not self.for_good:
             return -1
-        targets = {"redis"} if self.wide or self.for_good else {slot.node}
+        targets = {"redis"} if self.wide or self.for_good or self.by_redis else {slot.node}
         mine = [index for index, fault in enumerate(seen.account.faults) if fault.target in targets]
         return mine[0] if mine else -1
 
 
-def _only(*causes: Cause, before_s: float = EDGE_S, until_s: float) -> Bands:
+def only(*causes: Cause, before_s: float = EDGE_S, until_s: float) -> Bands:
     """These causes from the plant's time until `until_s` after it, with an edge before it for what was on its way."""
     return lambda slot, _: [Band(slot.at_s - before_s, slot.at_s + until_s, frozenset(causes))]
 
 
-def _fault(slot: Slot, seen: Observed) -> FaultAccount:
+def fault_at(slot: Slot, seen: Observed) -> FaultAccount:
     """The injected fault on the slot's node."""
     (fault,) = [fault for fault in seen.account.faults if fault.target == slot.node]
     return fault
 
 
-def _seconds(t_ns: int | None, seen: Observed) -> float:
+def seconds(t_ns: int | None, seen: Observed) -> float:
     return FOREVER_S if t_ns is None else (t_ns - seen.account.zero_ns) / NS_PER_S
 
 
@@ -97,9 +107,9 @@ def _death(after: Cause, *, frozen_s: float = 0.0, at_home: Cause | None = None)
     """A node dies: first what was on its way to it, then `at_home` while it is down, if that tells, then `after`."""
 
     def bands(slot: Slot, seen: Observed) -> Sequence[Band]:
-        fault = _fault(slot, seen)
-        dead_s, back_s = _seconds(fault.requested_ns, seen), _seconds(fault.heal_confirmed_ns, seen)
-        started_s = _seconds(fault.heal_requested_ns, seen)  # clients may find it before the probe does
+        fault = fault_at(slot, seen)
+        dead_s, back_s = seconds(fault.requested_ns, seen), seconds(fault.heal_confirmed_ns, seen)
+        started_s = seconds(fault.heal_requested_ns, seen)  # clients may find it before the probe does
         frozen_at_s = min(slot.at_s, dead_s) - frozen_s  # the kill may be late on a busy machine
         in_flight = Band(frozen_at_s - EDGE_S, dead_s + EDGE_S, frozenset({Cause.NODE_CRASH_IN_FLIGHT}))
         if at_home is None:
@@ -139,7 +149,7 @@ def _cut_off(slot: Slot) -> Sequence[Actor]:
         killed = 0
         async with Redis.from_url(stage.redis_url, decode_responses=True) as connection:
             await stage.at(slot.at_s)
-            while clock.now_ns() < stage.zero_ns + round((slot.at_s + _CUT_OFF_S) * NS_PER_S):
+            while clock.now_ns() < stage.zero_ns + round((slot.at_s + CUT_OFF_S) * NS_PER_S):
                 for one in await connection.client_list():
                     if one["name"] == slot.node:
                         killed += await connection.client_kill_filter(_id=one["id"])
@@ -181,8 +191,8 @@ def _mar_deliveries(rundir: RunDir) -> set[tuple[int, ...]]:
 
 def _redis_away(_: Slot, seen: Observed) -> Sequence[Band]:
     (fault,) = [fault for fault in seen.account.faults if fault.target == "redis"]
-    dead_s, back_s = _seconds(fault.requested_ns, seen), _seconds(fault.heal_confirmed_ns, seen)
-    started_s = _seconds(fault.heal_requested_ns, seen)  # publishers may find it before the probe does
+    dead_s, back_s = seconds(fault.requested_ns, seen), seconds(fault.heal_confirmed_ns, seen)
+    started_s = seconds(fault.heal_requested_ns, seen)  # publishers may find it before the probe does
     gap = frozenset({Cause.RESUBSCRIBE_GAP})
     return [
         Band(dead_s - EDGE_S, back_s + 1.0, frozenset({Cause.REDIS_DOWN})),
@@ -208,7 +218,7 @@ def _closed_as_slow(slot: Slot, _: Observed) -> Sequence[Band]:
     ]
 
 
-_SOON = {"reconnect": {"initial": "100ms", "factor": 1, "max": "100ms", "jitter": 0}, "failover": "sticky"}
+SOON = {"reconnect": {"initial": "100ms", "factor": 1, "max": "100ms", "jitter": 0}, "failover": "sticky"}
 _AWAY = {"reconnect": {"initial": "300ms", "factor": 1, "max": "300ms", "jitter": 0}}
 _LINK = {"REDIS_TIMEOUT_MS": "600", "REDIS_PING_MS": "100", "REDIS_RETRY_MS": "50"}
 _STALL = {"LIE": "stall", "CLIENT_BUFFER_BYTES": "262144"}
@@ -216,7 +226,7 @@ _STALL = {"LIE": "stall", "CLIENT_BUFFER_BYTES": "262144"}
 _ALL = (
     Plant(
         "publish_failed",
-        _only(Cause.PUBLISH_FAILED, until_s=0.9),
+        only(Cause.PUBLISH_FAILED, until_s=0.9),
         actors=_forbid_publishing,
         wide=True,
     ),
@@ -229,7 +239,7 @@ _ALL = (
     ),
     Plant(
         "no_subscriber",
-        _only(Cause.NO_SUBSCRIBER, before_s=FOREVER_S, until_s=FOREVER_S),
+        only(Cause.NO_SUBSCRIBER, before_s=FOREVER_S, until_s=FOREVER_S),
         kind="saboteurs/forgets-to-resubscribe",
         actors=_cut_off,
         for_good=True,
@@ -238,17 +248,17 @@ _ALL = (
         "node_down",
         _death(Cause.CLIENT_RECONNECTING, at_home=Cause.NODE_DOWN),
         lasts_s=2.5,
-        clients=_SOON,
+        clients=SOON,
         faults=_crash(f"{_DOWN_S:g}s"),
     ),
     Plant(
         "resubscribe_gap",
-        _only(Cause.RESUBSCRIBE_GAP, until_s=1.0),
+        only(Cause.RESUBSCRIBE_GAP, until_s=1.0),
         actors=_cut_off,
     ),
     Plant(
         "output_buffer_kill",
-        _only(Cause.OUTPUT_BUFFER_KILL, before_s=3.0, until_s=5.0),
+        only(Cause.OUTPUT_BUFFER_KILL, before_s=3.0, until_s=5.0),
         lasts_s=4.5,
         redis={"client-output-buffer-limit": "pubsub 2mb 0 0"},
         faults=lambda slot: [{"kind": "pause", "target": slot.node, "at": f"{slot.at_s:g}s", "for": "3s"}],
@@ -256,7 +266,7 @@ _ALL = (
     ),
     Plant(
         "partition",
-        _only(Cause.PARTITION, before_s=1.7, until_s=3.0),
+        only(Cause.PARTITION, before_s=1.7, until_s=3.0),
         lasts_s=3.0,
         kind="saboteurs/cut-link",
         env=lambda slot: {**_LINK, "CUT_AT": f"{slot.at_s:g}", "CUT_FOR": "1.5"},
@@ -271,7 +281,7 @@ _ALL = (
     ),
     Plant(
         "slow_client_drop",
-        _only(Cause.SLOW_CLIENT_DROP, before_s=2.0, until_s=4.5),
+        only(Cause.SLOW_CLIENT_DROP, before_s=2.0, until_s=4.5),
         lasts_s=4.5,
         kind="saboteurs/lying-proxy",
         env=lambda slot: {
@@ -292,7 +302,7 @@ _ALL = (
     ),
     Plant(
         "write_error",
-        _only(Cause.WRITE_ERROR, until_s=FOREVER_S, before_s=FOREVER_S),
+        only(Cause.WRITE_ERROR, until_s=FOREVER_S, before_s=FOREVER_S),
         kind="saboteurs/write-fails",
     ),
     Plant(
@@ -313,7 +323,7 @@ _ALL = (
         _never_answered,
         lasts_s=2.0,
         kind="saboteurs/never-confirms",  # to who comes back; they go because it does not answer their pings
-        clients={**_SOON, "ping_interval": "200ms", "ping_timeout": "300ms"},
+        clients={**SOON, "ping_interval": "200ms", "ping_timeout": "300ms"},
         faults=lambda slot: [{"kind": "pause", "target": slot.node, "at": f"{slot.at_s:g}s", "for": "1200ms"}],
     ),
     Plant(
