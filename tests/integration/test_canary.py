@@ -49,9 +49,8 @@ def test_a_complete_run_holds_none_and_needed_them_all(nest: Nest) -> None:
     assert all(log.count("***") > 50 for log in logs), "what the nodes told is masked, not lost"
     journal = [json.loads(line) for line in (nest.out / "journal" / "node-1.jsonl").read_text("utf-8").splitlines()]
     assert any(event.get("error") == "***" and event["notes"] == ["***", {"why": "***"}] for event in journal)
-    assert {"report.html", "report.md", "locust_stats.csv", "deliveries.csv.gz"} <= {
-        file.name for file in nest.out.iterdir()
-    }
+    names = {file.name for file in nest.out.rglob("*.*")}
+    assert {"report.html", "report.md", "locust_stats.csv", "deliveries.csv.gz"} <= names
     assert list(nest.temporary.iterdir()) == [], "private folders are gone"
 
 
