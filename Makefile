@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test selftest faults mutants lint format lock wheel gallery clean
+.PHONY: demo test selftest faults mutants fuzz lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -28,6 +28,9 @@ faults: $(READY)  ## each kind of fault, ten times: does it bite and heal, and w
 
 mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; half an hour or so
 	$(BIN)/python tests/mutation/mutants.py $(ARGS)
+
+fuzz: $(READY)  ## hostile inputs by the thousand: scenario files, WebSocket peers, secrets, names; a quarter of an hour
+	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from fanlab.scenario.model import ClientGroup, Scenario, StepRate
 from fanlab.scenario.plan import Plan
 from fanlab.seed import rng
 
-EXACT_UP_TO = 250_000  # messages of a scenario; past that a dry run takes the rate's integral, to answer at once
+EXACT_UP_TO = 100_000  # messages of a scenario; past that a dry run takes the rate's integral, to answer at once
 _STEPS_PER_SEGMENT = 20  # what a stretch of a rate takes to work out, in messages that could be counted meanwhile
 _JOINING_POINTS = 100  # a group that joins late is averaged over this many of its clients, at most
 _JOINING_STEPS = 10_000  # and over as few as keep the sum over all late groups and all rates below this

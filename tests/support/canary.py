@@ -5,20 +5,24 @@ The node that they are given to, leaky_node/, tells them to everybody. Nothing o
 
 import gzip
 import hashlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import yaml
 
 from conftest import free_port
 from support.node_process import wait_until
+from support.processes import left_after
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD, TAIL = "c4n4ry", "y4n4rc"
@@ -49,10 +53,10 @@ class Nest:
     """A system full of canaries: a Redis with a password, and a folder with a leaky kind of node and a scenario."""
 
     folder: Path
+    temporary: Path  # TMPDIR; its path must be short, for a Unix socket's must be
     redis_binary: str
     fails: bool = False
     port: int = field(default_factory=free_port)
-    temporary: Path | None = None  # TMPDIR; its path must be short
 
     @property
     def redis_url(self) -> str:
@@ -121,11 +125,9 @@ class Nest:
             process.kill()
             process.wait()
 
-    def start(self, *words: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
         """fanlab in this folder; what it says goes to the file `said`."""
-        more = {"DEPLOY_TOKEN": canary("process"), "CI": "1", **(env or {})}
-        if self.temporary is not None:
-            more["TMPDIR"] = str(self.temporary)
+        more = {"DEPLOY_TOKEN": canary("process"), "CI": "1", "TMPDIR": str(self.temporary)}
         with self.said.open("wb") as said:
             command = [sys.executable, "-m", "fanlab", *words]
             return subprocess.Popen(command, cwd=self.folder, env={**os.environ, **more}, stdout=said, stderr=said)
@@ -160,6 +162,94 @@ class Nest:
             process.kill()
             process.wait()
 
+    def heard(self) -> str:
+        """What it has said so far."""
+        return self.said.read_text("utf-8")
+
+    def manifest(self) -> dict[str, Any]:
+        """The run's."""
+        told: dict[str, Any] = json.loads((self.out / "manifest.json").read_text("utf-8"))
+        return told
+
     def _running(self) -> bool:
         manifest = self.out / "manifest.json"
         return manifest.exists() and '"status": "running"' in manifest.read_text("utf-8")
+
+
+# What must be true, however a run ends. Each of these raises AssertionError.
+
+
+def complete(nest: Nest) -> None:
+    """A complete run holds none, and needed them all."""
+    nest.build()
+    with nest.redis():
+        code = nest.fanlab(*nest.run_words("--trace"))
+    assert code in (0, 1, 3), nest.heard()  # 3: a machine that had too much else to do
+    _nowhere(nest)
+    summary = json.loads((nest.out / "summary.json").read_text("utf-8"))
+    assert summary["ledger"]["delivered"] > 100, "nobody gets in without the token, nor to Redis without the password"
+    logs = [(nest.out / "nodes" / f"node-{number}.log").read_text("utf-8") for number in (1, 2)]
+    assert all(log.count("***") > 50 for log in logs), "what the nodes told is masked, not lost"
+    journal = [json.loads(line) for line in (nest.out / "journal" / "node-1.jsonl").read_text("utf-8").splitlines()]
+    assert any(event.get("error") == "***" and event["notes"] == ["***", {"why": "***"}] for event in journal)
+    wanted = {"report.html", "report.md", "locust_stats.csv", "deliveries.csv.gz"}
+    assert wanted <= {file.name for file in nest.out.iterdir()}
+    assert list(nest.temporary.iterdir()) == [], "private folders are gone"
+
+
+def failed(nest: Nest) -> None:
+    """A run that fails holds none, nor does its error, though it quotes a log that does."""
+    nest.fails = True
+    nest.build()
+    with nest.redis():
+        code = nest.fanlab(*nest.run_words())
+    assert code == 4, nest.heard()
+    _nowhere(nest)
+    assert "ended before it was ready" in nest.heard()
+    quoted = [line for line in nest.heard().splitlines() if line.startswith("  | ")]
+    assert any("***" in line for line in quoted), "the log is quoted"
+    assert nest.manifest()["status"] == "failed"
+    assert quoted[0] in nest.manifest()["error"]
+
+
+def aborted(nest: Nest) -> None:
+    """A run that is interrupted holds none, nor does its report."""
+    nest.build()
+    with nest.redis():
+        code = nest.ended_in_mid_run(signal.SIGINT)
+    assert code == 130, nest.heard()
+    _nowhere(nest)
+    assert nest.manifest()["status"] == "aborted"
+    assert (nest.out / "report.html").exists()
+    assert list(nest.temporary.iterdir()) == [], "private folders are gone"
+
+
+def killed(nest: Nest) -> None:
+    """What fanlab wrote itself holds none even if it is killed; the nodes' own files nobody has masked then."""
+    nest.build()
+    with nest.redis():
+        nest.ended_in_mid_run(signal.SIGKILL)
+        assert left_after(10.0, [], nest.out) == []
+    logs, journals = nest.out / "nodes", nest.out / "journal"
+    theirs = [*logs.glob("node-*.log"), *journals.glob("node-*.jsonl")]
+    assert any(HEAD in file.read_text("utf-8") for file in theirs), "else this shows nothing"
+    heads = [file.read_text("utf-8").splitlines()[0] for file in theirs if file.suffix == ".log"]
+    assert all(head.startswith("--- fanlab starts") and HEAD not in head for head in heads)
+    for file in theirs:
+        file.unlink()
+    assert found(nest.out) == []
+    wait_until(lambda: not list(nest.temporary.iterdir()), "the private folders removed by the warden")
+
+
+ENDS: dict[str, Callable[[Nest], None]] = {
+    "complete": complete,
+    "failed": failed,
+    "aborted": aborted,
+    "killed": killed,
+}
+
+
+def _nowhere(nest: Nest) -> None:
+    assert found(nest.out) == []
+    assert HEAD not in nest.heard()
+    assert TAIL not in nest.heard()

@@ -23,6 +23,7 @@ from support.scenario_trees import Anchored, Raw, Table, tree_of, write
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_CHANGES = 6
+HEAVY_SHARE = 0.3  # of changes that may be one of those that take their time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def case(number: int) -> Case:
     tree = Grower(random).scenario() if random.random() < 0.5 else tree_of(random.choice(_real()))
     changes = []
     for _ in range(random.choice((0, 0, 0, 0, 1, 1, 1, 2, 3, MAX_CHANGES))):
-        change = random.choice(CHANGES)
+        change = random.choice(CHANGES if random.random() < HEAVY_SHARE else CHANGES[: -len(HEAVY)])
         change(tree, random)
         changes.append(change.__name__.strip("_"))
     data = write(tree, random).encode("utf-8", "surrogatepass")
@@ -330,7 +331,7 @@ def _crowd(tree: Any, random: Random) -> None:
     """Very many groups and publishers, all of them good."""
     grower, channels = Grower(random), ["news", "jobs"]
     joins = [["join", "1s"], ["spawn_rate", random.choice(("1/s", "1k/s"))]] if random.random() < 0.5 else []
-    groups, publishers = random.choice(((20, 20), (200, 200), (480, 5), (5, 900)))
+    groups, publishers = random.choice(((20, 20), (20, 20), (60, 60), (200, 200), (480, 5), (5, 900)))
     rate, count = grower.value(slot_of("publishers", "rate").shape, "rate"), random.choice((1, 3, 10))
     _set(tree, "channels", channels)
     _set(tree, "clients", [
@@ -380,10 +381,11 @@ def _set(tree: Any, key: str, value: Any, of: str | None = None) -> None:
                 _set(entry, key, value)
 
 
+HEAVY: tuple[Change, ...] = (_crowd, _storm)
 CHANGES: tuple[Change, ...] = (
     *(_delete, _twice, _many, _misspell, _unknown_key, _junk, _junk, _wrong_type, _nest, _swap, _regrow),
     *(_more_of_a_list, _more_of_a_list, _anchor, _bomb, _tag, _good_matrix, _matrix, _wide_matrix, _defaults, _gates),
-    *(_as_number, _extreme, _long, _crowd, _storm),
+    *(_as_number, _extreme, _long, *HEAVY),
 )
 
 

@@ -105,7 +105,7 @@ class Grower:
         if key in ("channel", "channels"):
             return self.channels
         if key == "kind":
-            return list(resources.node_folders())
+            return _kinds()
         nodes = [f"node-{number + 1}" for number in range(self.nodes)]
         return nodes if key == "nodes" else [*nodes, "one", "minority", "all"]
 
@@ -189,6 +189,11 @@ def slot_of(part: str, key: str) -> Slot:
     assert isinstance(items, Items)
     assert isinstance(items.item, Record | Choice)
     return items.item.fields[key]
+
+
+@cache
+def _kinds() -> list[str]:
+    return list(resources.node_folders())
 
 
 @cache

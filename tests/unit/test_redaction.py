@@ -80,6 +80,7 @@ def test_urls(text: str, shown: str) -> None:
     [
         ("redis://u:pa/ss@h", "redis://u:***@h"),  # not as a URL should be, and yet given
         ("--redis-url=redis://u:pa?ss@h/0", "--redis-url=redis://u:***@h/0"),
+        ("redis://redis@redis", "redis://***@redis"),
         ("topology.nodes.env.API_KEY=a b=c", "topology.nodes.env.API_KEY=***"),
         ("topology.nodes.env=AUTH_TOKEN=a&b", "topology.nodes.env=AUTH_TOKEN=***"),
         ("topology.nodes.env={API_KEY: 'a b', HZ: 5}", "topology.nodes.env={API_KEY: ***, HZ: 5}"),

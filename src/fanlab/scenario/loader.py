@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -107,6 +108,11 @@ class _Loader:
         self._shape = scenario_shape()
         self._problems: list[Problem] = []
         self._spoilt: set[tuple[int, int]] = set()  # values that YAML itself has something against
+        self._node_folders = resources.node_folders()
+
+    @cached_property
+    def _caching(self) -> frozenset[str]:
+        return caching_kinds(self._node_folders)
 
     def load(self, text: str, overrides: Sequence[str], seed: int | None) -> list[Loaded]:
         document = parse(text, self._source)
@@ -160,8 +166,7 @@ class _Loader:
     def _sane(self, scenario: Scenario, tree: Node) -> bool:
         """Whether the cross-checks find nothing."""
         sane = True
-        folders = resources.node_folders()
-        for finding in check(scenario, folders, caching_kinds(folders) if scenario.readers else ()):
+        for finding in check(scenario, self._node_folders, self._caching if scenario.readers else ()):
             sane = False
             self._add(from_finding(finding, tree, self._shape))
             if len(self._problems) > MAX_PROBLEMS:
@@ -224,7 +229,7 @@ class _Loader:
         sets: list[_Override] = []
         for text in overrides:
             path, equals, value = text.partition("=")
-            shown = f"--set {_clip(hide_word(text))}"
+            shown = f"--set {_clip(hide_word(text[:1000]))}"
             if not equals or not path.strip():
                 self._add(Problem(shown, 0, 0, "", "write it as path=value, as in clients.readers.count=5"))
                 continue

@@ -12,6 +12,7 @@ from fanlab.scenario.findings import Finding, Keys, nearest
 from fanlab.scenario.shape import LOADER_KEYS, Choice, Items, Leaf, Record, Shape, Texts
 from fanlab.scenario.tree import dotted, find, place_of
 
+_LOOKED_AT = 1000  # characters of a value: more than is shown of it
 _NAME_RULE = "letters, digits and . _ : -, beginning with a letter or digit"
 
 
@@ -183,6 +184,6 @@ def _shown(node: Node, limit: int = 60) -> str:
         return "a list"
     value = node.value
     if isinstance(value, str):
-        value = hide_word(value)
+        value = hide_word(value[:_LOOKED_AT])
     text = str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
