@@ -193,7 +193,7 @@ def complete(nest: Nest) -> None:
     journal = [json.loads(line) for line in (nest.out / "journal" / "node-1.jsonl").read_text("utf-8").splitlines()]
     assert any(event.get("error") == "***" and event["notes"] == ["***", {"why": "***"}] for event in journal)
     wanted = {"report.html", "report.md", "locust_stats.csv", "deliveries.csv.gz"}
-    assert wanted <= {file.name for file in nest.out.iterdir()}
+    assert wanted <= {file.name for file in nest.out.rglob("*.*")}
     assert list(nest.temporary.iterdir()) == [], "private folders are gone"
 
 
