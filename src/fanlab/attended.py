@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from fanlab.beyond import Beyond
 from fanlab.errors import FanlabError
 from fanlab.exits import Exit
 from fanlab.places import new_place
@@ -18,7 +19,7 @@ from fanlab.run import run as run_scenario
 from fanlab.rundir import RunDir
 from fanlab.scenario.loader import Loaded
 from fanlab.terminal import console, echo_json, interruptible, nobody_reads
-from fanlab.topology.redis import redact
+from fanlab.topology.redis import redacted
 from fanlab.trace import trace as trace_run
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run_all(
     out: Path | None,
     workers: int,
     redis_url: str | None,
+    beyond: Beyond,
     trace: bool,
     as_json: bool,
     no_progress: bool,
@@ -60,9 +62,9 @@ def run_all(
     for number, (loaded, rundir) in enumerate(zip(loadeds, rundirs, strict=True), start=1):
         if loaded.cell:
             told.print(f"run {number} of {len(loadeds)}: {_cell(loaded)}", markup=False, highlight=False)
-        words = [word.replace(redis_url, redact(redis_url)) if redis_url else word for word in sys.argv[1:]]
+        words = [redacted(word) for word in sys.argv[1:]]
         command = ["fanlab", *words, *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
-        request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers)
+        request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers, beyond=beyond)
         ends.append(_run_once(request, view_for(told, wanted=not no_progress), trace=trace, quiet=as_json))
         if ends[-1].code is Exit.INTERRUPTED:
             break

@@ -18,6 +18,7 @@ from fanlab.exits import Exit
 from fanlab.terminal import console, echo_json, interruptible, nobody_reads, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
+    from fanlab.beyond import Beyond
     from fanlab.scenario.loader import Loaded
 
 DEMO = "quickstart"
@@ -56,20 +57,39 @@ def cli() -> None:
     """
 
 
+_beyond_options = (
+    click.option(
+        "--node", "nodes", multiple=True, metavar="ID=URL", help="A node that runs, e.g. node-1=ws://10.0.0.5:8765/ws."
+    ),
+    click.option(
+        "--targets",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A file that names the nodes and the Redis that run.",
+    ),
+    click.option(
+        "--allow-remote", multiple=True, metavar="HOST", help="Load this machine, too: a name or an address, each time."
+    ),
+    click.option("--max-rate", metavar="RATE", help="Most messages and reads for other machines.  [default: 1k/s]"),
+    click.option(
+        "--max-connections", type=click.IntRange(min=1), help="Most clients for other machines.  [default: 1000]"
+    ),
+)
 _run_options = (
     *_scenario_options,
     click.option(
         "--backend",
-        type=click.Choice(["process"]),
+        type=click.Choice(["process", "external"]),
         default="process",
         show_default=True,
-        help="How the system is started.",
+        help="How the system is started; external: it runs already.",
     ),
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
     ),
     click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers."),
-    click.option("--redis-url", help="Use this Redis instead of starting one (loopback only)."),
+    click.option("--redis-url", help="Use this Redis instead of starting one."),
+    *_beyond_options,
     click.option(
         "--trace", is_flag=True, help="Write every delivery to deliveries.csv.gz, and have a second checker count them."
     ),
@@ -93,11 +113,33 @@ def demo(**options: Any) -> None:
     _run(DEMO, **options)
 
 
-def _run(file: str, *, overrides: Sequence[str], seed: int | None, backend: str, **how: Any) -> NoReturn:
+def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> NoReturn:
     from fanlab.attended import run_all
 
-    del backend  # one so far; click has checked it
-    raise SystemExit(run_all(_load(file, overrides=overrides, seed=seed), **how))
+    beyond = _beyond(how)
+    raise SystemExit(run_all(_load(file, overrides=overrides, seed=seed), beyond=beyond, **how))
+
+
+def _beyond(how: dict[str, Any]) -> "Beyond":
+    """What the options say of other machines; they are taken out of `how`. Raises ScenarioError, UsageError."""
+    from fanlab.beyond import Beyond
+    from fanlab.load.caps import CONNECTIONS, RATE_PER_S, Caps
+    from fanlab.topology.targets import told
+    from fanlab.units import parse_rate_per_s
+
+    backend, nodes, file = how.pop("backend"), how.pop("nodes"), how.pop("targets")
+    max_rate, max_connections = how.pop("max_rate"), how.pop("max_connections")
+    try:
+        rate_per_s = RATE_PER_S if max_rate is None else parse_rate_per_s(max_rate)
+    except ValueError as error:
+        raise click.UsageError(f"--max-rate: {error}") from None
+    if backend != "external" and (nodes or file):
+        raise click.UsageError("--node and --targets name a system that runs already: use --backend external")
+    return Beyond(
+        targets=told(nodes, file, how["redis_url"]) if backend == "external" else None,
+        allow=tuple(how.pop("allow_remote")),
+        caps=Caps(rate_per_s, max_connections or CONNECTIONS),
+    )
 
 
 @cli.command()

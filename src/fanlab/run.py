@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fanlab import __version__, clock, provenance
+from fanlab.beyond import Beyond, elsewhere, facts
 from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
+from fanlab.load.caps import refuse_excess
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
 from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
@@ -28,8 +30,9 @@ from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan, make_plan
 from fanlab.topology.backend import REDIS, Backend, NodeEndpoint, RedisEndpoint
 from fanlab.topology.manifest import node_folder, read_manifest
-from fanlab.topology.processes import ProcessBackend
+from fanlab.topology.reach import Reach
 from fanlab.topology.redis import redact
+from fanlab.topology.targets import matched
 from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
 from fanlab.watch import UnplannedExit, Watch
@@ -50,6 +53,7 @@ class Request:
     command: Sequence[str]
     redis_url: str | None = None
     workers: int = 1
+    beyond: Beyond = field(default_factory=Beyond)
 
 
 @dataclass(slots=True)
@@ -64,6 +68,7 @@ class _Run:
     backend: Backend
     manifest: dict[str, Any]
     run_tag: int
+    reach: Reach
     zero_ns: int | None = None
     failures: list[FaultFailure] = field(default_factory=list)
 
@@ -122,7 +127,7 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "scenario_sha256": request.loaded.sha256,
         "matrix_cell": dict(request.loaded.cell),
         "seed": scenario.seed,
-        "backend": "process",
+        "backend": "process" if request.beyond.targets is None else "external",
         "workers": request.workers,
         "run_tag": run_tag,
         "plan": asdict(plan),
@@ -145,8 +150,9 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "limits": provenance.limits(),
         "clock": provenance.clock_facts(),
     }
-    backend = ProcessBackend(request.rundir, redis_url=request.redis_url)
-    return _Run(request, notify, scenario, plan, timeline, backend, manifest, run_tag)
+    reach = Reach(request.beyond.allow)
+    backend = request.beyond.backend(request.rundir, request.redis_url, reach)
+    return _Run(request, notify, scenario, plan, timeline, backend, manifest, run_tag, reach)
 
 
 async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
@@ -154,6 +160,7 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
     for kind in sorted({node.kind for node in this.plan.nodes}):
         read_manifest(node_folder(kind))
     refuse_impossible(this.timeline, this.backend)
+    await _look_beyond(this)
     await this.backend.open()
     await prepare(this.timeline, this.backend)
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes"))
@@ -164,6 +171,16 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
     this.manifest["caching_nodes"] = [node.id for node in nodes if node.cache_url is not None]
     _write_manifest(this)
     return redis, nodes
+
+
+async def _look_beyond(this: _Run) -> None:
+    """What is loaded and was not started here: is it complete, may it be loaded, and with as much?"""
+    beyond = this.request.beyond
+    if beyond.targets is not None:
+        matched(beyond.targets, this.plan.nodes)
+    other_hosts = elsewhere(await beyond.places(this.request.redis_url, this.reach))
+    refuse_excess(this.scenario, beyond.caps, other_hosts)
+    this.manifest["backend_facts"] = facts(this.backend)
 
 
 def _watching(this: _Run, redis: RedisEndpoint) -> Watch:

@@ -33,6 +33,10 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "redis-maxclients": RedisMaxClients,
 }
 NEEDS: Final = {
+    "crash": Need.OWN_NODES,
+    "stop": Need.OWN_NODES,
+    "pause": Need.OWN_NODES,
+    "restart": Need.OWN_NODES,
     "cpu-throttle": Need.CPU_LIMIT,
     "memory-limit": Need.MEMORY_LIMIT,
     "redis-restart": Need.OWN_REDIS,

@@ -21,6 +21,7 @@ from fanlab.topology.backend import REDIS, Need, NodeEndpoint, RedisEndpoint, Un
 from fanlab.topology.cgroups import Group
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
+from fanlab.topology.reach import Reach
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.wardenclient import WardenClient
 
@@ -62,9 +63,11 @@ class ProcessBackend:
     python = sys.executable
     bind_host = HOST
 
-    def __init__(self, rundir: RunDir, *, redis_url: str | None = None) -> None:
+    def __init__(self, rundir: RunDir, *, redis_url: str | None = None, reach: Reach | None = None) -> None:
+        """`reach` says whether a Redis that is adopted may be where it is; without one, on this machine only."""
         self._rundir = rundir
         self._adopted_url = redis_url
+        self._reach = reach or Reach()
         self._redis_url: str | None = None
         self._client: WardenClient | None = None
         self._units: dict[str, _Unit] = {}
@@ -94,9 +97,9 @@ class ProcessBackend:
                     f"topology.redis.config ({', '.join(config)}) cannot be applied to the Redis of --redis-url",
                     hint="leave --redis-url out, or set it there and remove it from the scenario",
                 )
-            found = await redis.adopt(self._adopted_url)
-            self._redis_url = self._adopted_url
-            return RedisEndpoint(self._adopted_url, "--redis-url", found.version, None, self._adopted_url)
+            found = await redis.adopt(self._adopted_url, self._reach)
+            self._adopted_url = self._redis_url = found.url
+            return RedisEndpoint(found.url, "--redis-url", found.version, None, found.url)
         server = await asyncio.to_thread(redis.find_server)
         port = self._reserve()
         url = f"redis://{port.host}:{port.port}/0"
@@ -120,6 +123,8 @@ class ProcessBackend:
 
     def refusal(self, need: Need) -> str | None:
         """Why a mechanism cannot be had here; None: it can."""
+        if need is Need.OWN_NODES:
+            return None
         if need is Need.OWN_REDIS:
             return None if self._adopted_url is None else "it needs a Redis that fanlab started: leave --redis-url out"
         return cgroups.refusal(need)

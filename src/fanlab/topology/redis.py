@@ -2,12 +2,10 @@
 
 import asyncio
 import importlib.util
-import ipaddress
 import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +19,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fanlab.errors import EnvironmentFailure, NodeFailure
+from fanlab.topology.reach import Reach
 from fanlab.topology.ready import first
 from fanlab.topology.wardenclient import Exited
 
+PORT: Final = 6379  # of a URL that names none
 PROBE_TIMEOUT_S: Final = 1.0
 READY_TIMEOUT_S: Final = 20.0
 POLL_S: Final = 0.01
@@ -34,6 +34,8 @@ INSTALL_HINT: Final = (
     "or name a running one with --redis-url"
 )
 _START_HINT: Final = "a setting in topology.redis.config that this version does not know ends it; see nodes/redis.log"
+_VALUE: Final = re.compile(r"=[^&]*")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://((?![A-Za-z][A-Za-z0-9+.-]*://)\S)+")
 _VERSION: Final = re.compile(r"(Redis|Valkey) server v=(\S+)")
 _CONFIG_NAME: Final = re.compile(r"[a-z][a-z0-9-]*$")
 # What keeps a run's Redis on loopback, without a disk, without a password and alone is fanlab's to set.
@@ -60,6 +62,14 @@ class RedisFacts:
 
     version: str  # "8.2.3", or "valkey 8.1.0"
     process_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A Redis that is not ours: where it was found, and what it is."""
+
+    url: str
+    version: str
 
 
 def find_server() -> RedisServer:
@@ -129,37 +139,27 @@ def _values(name: str, value: str) -> list[str]:
     return values or [""]
 
 
-async def adopt(url: str) -> RedisFacts:
-    """Probe a Redis that is not ours. Raises EnvironmentFailure if it is not on loopback or does not answer."""
-    await require_loopback(url)
-    try:
-        return await facts(url)
-    except (RedisError, OSError, ValueError) as error:
+async def adopt(url: str, reach: Reach) -> Adopted:
+    """Probe a Redis that is not ours. Raises EnvironmentFailure if it may not be reached or does not answer.
+
+    Its URL comes back with an address in place of a name: the first that answered of those that the name stands for.
+    """
+    place = await reach.place(url, "--redis-url", ("redis", "rediss"), PORT)
+    if place.url.startswith("rediss:"):
         raise EnvironmentFailure(
-            f"the Redis at {redact(url)} does not answer: {error or f'no reply within {PROBE_TIMEOUT_S:g} s'}",
-            hint="is it running, and is the password right?",
-        ) from error
-
-
-async def require_loopback(url: str) -> None:
-    """Every address that the URL's host resolves to must be this machine. Raises EnvironmentFailure otherwise."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 6379
-    except ValueError as error:
-        raise EnvironmentFailure(f"--redis-url {redact(url)} is no URL: {error}") from error
-    if parts.scheme not in ("redis", "rediss") or not host:
-        raise EnvironmentFailure(f"--redis-url {redact(url)} is no Redis URL", hint="as redis://127.0.0.1:6379/0")
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise EnvironmentFailure(f"--redis-url: {host} does not resolve: {error.strerror}") from error
-    for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-            raise EnvironmentFailure(
-                f"--redis-url: {host} is {address[0]}, which is another machine; fanlab loads this one only",
-                hint="name a Redis on 127.0.0.1, or leave --redis-url out and fanlab starts one",
-            )
+            f"--redis-url: {place.host} is to be spoken to in TLS (rediss://), which fanlab's publishers do not",
+            hint="let a tunnel do it, such as stunnel or ssh -L, and name its end on this machine: redis://127.0.0.1:…",
+        )
+    said = ""
+    for address in place.addresses:
+        pinned = place.pinned(address)
+        try:
+            return Adopted(pinned, (await facts(pinned)).version)
+        except (RedisError, OSError, ValueError) as error:
+            said = str(error) or f"no reply within {PROBE_TIMEOUT_S:g} s"
+    raise EnvironmentFailure(
+        f"the Redis at {redact(url)} does not answer: {said}", hint="is it running, and is the password right?"
+    )
 
 
 async def facts(url: str) -> RedisFacts:
@@ -214,12 +214,23 @@ async def wait_ready(url: str, pid: int, exit_: Awaitable[Exited], log_tail: Cal
 
 
 def redact(url: str) -> str:
-    """The URL without its password: for messages and manifests."""
+    """The URL without its password and the values of its query: for messages and manifests."""
     try:
         parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        host = parts.netloc.rpartition("@")[2]
+        password = parts.password
     except ValueError:
         return "(not a URL)"
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    if "@" in parts.path + parts.fragment:  # a password with a / or # in it, as nobody can read it
+        return redact(f"{parts.scheme}://{url.rpartition('@')[2]}").replace("://", "://***@", 1)
+    if password is None and not parts.query:
+        return url
+    user, at, host = parts.netloc.rpartition("@")
+    if password is not None:
+        user = f"{parts.username or ''}:***"
+    query = _VALUE.sub("=***", parts.query) if "=" in parts.query else "***" if parts.query else ""
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}", query=query))
+
+
+def redacted(text: str) -> str:
+    """A text, such as a word of a command line, with each URL in it redacted."""
+    return _URL.sub(lambda found: redact(found[0]), text)
