@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlab.load.caps import Caps
+from fanlab.load.remotes import Invitation
 from fanlab.rundir import RunDir
 from fanlab.topology import asking, redis
 from fanlab.topology.backend import Backend
@@ -21,6 +22,7 @@ class Beyond:
     targets: Targets | None = None  # --backend external
     allow: tuple[str, ...] = ()  # --allow-remote
     caps: Caps = field(default_factory=Caps)
+    invitation: Invitation | None = None  # --expect-workers
 
     def backend(self, rundir: RunDir, redis_url: str | None, reach: Reach) -> Backend:
         """The backend that drives it."""

@@ -87,7 +87,17 @@ _run_options = (
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
     ),
-    click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers."),
+    click.option("--workers", type=click.IntRange(0, 64), default=1, show_default=True, help="Local Locust workers."),
+    click.option(
+        "--expect-workers", type=click.IntRange(1, 64), metavar="N", help="Wait for N workers on other hosts as well."
+    ),
+    click.option(
+        "--listen",
+        default="127.0.0.1",
+        show_default=True,
+        metavar="HOST[:PORT]",
+        help="Where they join, with the token that is printed.",
+    ),
     click.option("--redis-url", help="Use this Redis instead of starting one."),
     *_beyond_options,
     click.option(
@@ -117,29 +127,65 @@ def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -
     from fanlab.attended import run_all
 
     beyond = _beyond(how)
-    raise SystemExit(run_all(_load(file, overrides=overrides, seed=seed), beyond=beyond, **how))
+    loadeds = _load(file, overrides=overrides, seed=seed)
+    if beyond.invitation is not None:
+        _one(loadeds, "run --expect-workers")
+    raise SystemExit(run_all(loadeds, beyond=beyond, **how))
 
 
 def _beyond(how: dict[str, Any]) -> "Beyond":
     """What the options say of other machines; they are taken out of `how`. Raises ScenarioError, UsageError."""
     from fanlab.beyond import Beyond
     from fanlab.load.caps import CONNECTIONS, RATE_PER_S, Caps
+    from fanlab.load.remotes import invitation
     from fanlab.topology.targets import told
     from fanlab.units import parse_rate_per_s
 
     backend, nodes, file = how.pop("backend"), how.pop("nodes"), how.pop("targets")
+    expect, listen = how.pop("expect_workers"), how.pop("listen")
     max_rate, max_connections = how.pop("max_rate"), how.pop("max_connections")
     try:
         rate_per_s = RATE_PER_S if max_rate is None else parse_rate_per_s(max_rate)
     except ValueError as error:
         raise click.UsageError(f"--max-rate: {error}") from None
+    try:
+        invited = None if expect is None else invitation(expect, listen, os.environ.get("FANLAB_TOKEN") or None)
+    except ValueError as error:
+        raise click.UsageError(f"--listen, or FANLAB_TOKEN: {error}") from None
+    if not (how["workers"] or invited):
+        raise click.UsageError("--workers 0: nobody would do the work; have one, or --expect-workers")
     if backend != "external" and (nodes or file):
         raise click.UsageError("--node and --targets name a system that runs already: use --backend external")
     return Beyond(
         targets=told(nodes, file, how["redis_url"]) if backend == "external" else None,
         allow=tuple(how.pop("allow_remote")),
         caps=Caps(rate_per_s, max_connections or CONNECTIONS),
+        invitation=invited,
     )
+
+
+@cli.command()
+@click.option("--master", required=True, metavar="HOST:PORT", help="Where the run listens, as it says.")
+@click.option(
+    "--token",
+    envvar="FANLAB_TOKEN",
+    required=True,
+    help="The token that the run prints; or FANLAB_TOKEN, unseen by ps.",
+)
+@click.option("--redis-url", help="The run's Redis as this host reaches it, if the run names it otherwise.")
+def worker(master: str, token: str, redis_url: str | None) -> None:
+    """Join a run of another host as a load worker: `fanlab run FILE --expect-workers N` there says how."""
+    from fanlab.load.agent import Agent
+    from fanlab.load.remotes import parse_address
+
+    try:
+        host, port = parse_address(master)
+    except ValueError as error:
+        raise click.UsageError(f"--master: {error}") from None
+    if not port:
+        raise click.UsageError("--master: which port? The run prints it")
+    agent = Agent((host, port), token, tell=lambda said: click.echo(said, err=True), redis_url=redis_url)
+    interruptible(agent.work())
 
 
 @cli.command()

@@ -19,9 +19,10 @@ from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.caps import refuse_excess
+from fanlab.load.remotes import Remotes
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
-from fanlab.progress import FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
+from fanlab.progress import FaultTold, Invited, Joined, Listener, PhaseBegan, Tick, Warned, harmless
 from fanlab.rediswatch import RedisWatch
 from fanlab.rundir import RunDir, write_json
 from fanlab.sampler import Sampler
@@ -69,6 +70,7 @@ class _Run:
     manifest: dict[str, Any]
     run_tag: int
     reach: Reach
+    remotes: Remotes | None = None
     zero_ns: int | None = None
     failures: list[FaultFailure] = field(default_factory=list)
 
@@ -100,6 +102,8 @@ async def run(request: Request, notify: Listener) -> None:
             await _compare_clocks(this, load, "after")
             notify(PhaseBegan("leave", "clients close, journals are completed"))
             await load.leave()
+        if this.remotes is not None:
+            this.remotes.check_home()
         _write_manifest(this, status="complete")
     except asyncio.CancelledError:
         _write_manifest(this, status="aborted")
@@ -108,6 +112,8 @@ async def run(request: Request, notify: Listener) -> None:
         _write_manifest(this, status="failed", error=str(error))
         raise
     finally:
+        if this.remotes is not None:
+            await this.remotes.close()
         await this.backend.close()
 
 
@@ -128,7 +134,7 @@ def _prepare(request: Request, notify: Listener) -> _Run:
         "matrix_cell": dict(request.loaded.cell),
         "seed": scenario.seed,
         "backend": "process" if request.beyond.targets is None else "external",
-        "workers": request.workers,
+        "workers": request.workers + (request.beyond.invitation.expect if request.beyond.invitation else 0),
         "run_tag": run_tag,
         "plan": asdict(plan),
         "predictions": [asdict(prediction) for prediction in predict(scenario, plan)],
@@ -161,6 +167,7 @@ async def _start_system(this: _Run) -> tuple[RedisEndpoint, list[NodeEndpoint]]:
         read_manifest(node_folder(kind))
     refuse_impossible(this.timeline, this.backend)
     await _look_beyond(this)
+    await _gather_workers(this)
     await this.backend.open()
     await prepare(this.timeline, this.backend)
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes"))
@@ -181,6 +188,17 @@ async def _look_beyond(this: _Run) -> None:
     other_hosts = elsewhere(await beyond.places(this.request.redis_url, this.reach))
     refuse_excess(this.scenario, beyond.caps, other_hosts)
     this.manifest["backend_facts"] = facts(this.backend)
+
+
+async def _gather_workers(this: _Run) -> None:
+    """Wait for the workers of other hosts, before there is anything that would wait for them."""
+    wanted = this.request.beyond.invitation
+    if wanted is None:
+        return
+    this.remotes = Remotes(wanted, this.request.rundir, first_index=this.request.workers + 1)
+    await this.remotes.open()
+    this.notify(Invited(wanted.expect, this.remotes.command()))
+    await this.remotes.gathered(lambda remote: this.notify(Joined(remote.name)))
 
 
 def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
@@ -249,9 +267,12 @@ async def _load(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint])
         redis_url=redis.inside_url,
         run_tag=this.run_tag,
         workers=this.request.workers,
+        remotes=this.remotes,
     )
     try:
         await load.start()
+        if this.remotes is not None:
+            this.manifest["remote_workers"] = this.remotes.facts()
         yield load
     finally:
         await load.close()
