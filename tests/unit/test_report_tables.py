@@ -85,7 +85,7 @@ def test_past_its_limit_a_figure_is_over_and_one_that_is_needed_may_not_lack():
         ({"basis": "one-boot", "offset_ms": 0.0, "bound_ms": 0.0}, "one clock: offset 0 ± 0 ms", "± 0 ms"),
         (
             {"basis": "exchange", "offset_ms": -12.5, "bound_ms": 0.21},
-            "two clocks: offset -12.5 ms put right, ± 0.21 ms",
+            "several clocks: offset -12.5 ms put right, ± 0.21 ms",
             "± 0.21 ms",
         ),
         ({"basis": "unknown", "offset_ms": None, "bound_ms": None}, "clocks not compared: ± unknown", "± unknown"),

@@ -52,7 +52,7 @@ def clock(block: Mapping[str, Any]) -> str:
     if block["basis"] == "one-boot":
         return "one clock: offset 0 ± 0 ms"
     if block["basis"] == "exchange" and text.is_number(block["bound_ms"]):
-        return f"two clocks: offset {text.ms(block['offset_ms'])} put right, ± {text.ms(block['bound_ms'])}"
+        return f"several clocks: offset {text.ms(block['offset_ms'])} put right, ± {text.ms(block['bound_ms'])}"
     return "clocks not compared: ± unknown"
 
 
