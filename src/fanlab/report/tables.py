@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from fanlab.analysis.latency import is_blurred
 from fanlab.report import text, words
 from fanlab.scenario.gates import Gate, GateError, parse_gate, quantity_of
 
@@ -75,9 +76,12 @@ def latency(summary: Mapping[str, Any]) -> Table:
         for label, block in blocks
     )
     columns = (("Hop", False), ("n", True), *((label, True) for _, label in PERCENTILES))
-    few = any(block["n"] and block[key] is None for _, block in blocks for key, _ in PERCENTILES)
+    missing = [(block, key) for _, block in blocks for key, _ in PERCENTILES if block["n"] and block[key] is None]
+    blurred = [is_blurred(block, key) for block, key in missing]
     notes = []
-    if few:
+    if any(blurred):
+        notes.append("– where n would do means that it is not above what the clocks differ by: it may as well be 0.")
+    if not all(blurred):
         notes.append(
             "– means n is too small: a percentile needs a sample beyond it, so p99 100 and p99.9 1,000 of them."
         )
@@ -151,6 +155,10 @@ def reproduction(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> lis
             ("seed", manifest.get("seed")),
             ("backend", manifest.get("backend")),
             ("load workers", manifest.get("workers")),
+            *(
+                (f"{worker['unit']} on", f"{worker.get('host')}, {worker.get('address')}")
+                for worker in manifest.get("remote_workers") or ()
+            ),
             ("started", text.moment(manifest.get("started_utc"))),
             ("status", manifest.get("status")),
             ("drain ended by", (manifest.get("phases") or {}).get("drain_ended_by")),
