@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlab.load.caps import Caps
-from fanlab.load.remotes import Invitation
+from fanlab.load.invitation import Invitation
 from fanlab.rundir import RunDir
 from fanlab.topology import asking, redis
 from fanlab.topology.backend import Backend

@@ -137,7 +137,7 @@ def _beyond(how: dict[str, Any]) -> "Beyond":
     """What the options say of other machines; they are taken out of `how`. Raises ScenarioError, UsageError."""
     from fanlab.beyond import Beyond
     from fanlab.load.caps import CONNECTIONS, RATE_PER_S, Caps
-    from fanlab.load.remotes import invitation
+    from fanlab.load.invitation import invitation
     from fanlab.topology.targets import told
     from fanlab.units import parse_rate_per_s
 
@@ -176,7 +176,7 @@ def _beyond(how: dict[str, Any]) -> "Beyond":
 def worker(master: str, token: str, redis_url: str | None) -> None:
     """Join a run of another host as a load worker: `fanlab run FILE --expect-workers N` there says how."""
     from fanlab.load.agent import Agent
-    from fanlab.load.remotes import parse_address
+    from fanlab.load.invitation import parse_address
 
     try:
         host, port = parse_address(master)
