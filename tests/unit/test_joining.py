@@ -164,7 +164,7 @@ async def test_strangers_are_refused_whatever_they_say(said: bytes) -> None:
     assert isinstance(run, Refused)
 
 
-@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9\r\n", b"{}\n", b'{"op":"hello","nonce":"x"}\n', b""])
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9\r\n", b"{}\n", b'{"op":"hello","nonce":"x"}\n'])
 async def test_what_is_no_run_is_told(said: bytes) -> None:
     async def saying(streams: Streams) -> None:
         streams[1].write(said)
@@ -173,6 +173,13 @@ async def test_what_is_no_run_is_told(said: bytes) -> None:
     async with connected() as (served, client):
         _, worker = await both(saying(served), knocking(client))
     assert "no run of fanlab" in str(worker)
+
+
+async def test_who_hangs_up_at_once_may_be_a_tunnel_to_a_run_that_is_not_up_yet() -> None:
+    async with connected() as (served, client):
+        served[1].close()
+        with pytest.raises(ConnectionResetError):
+            await knocking(client)
 
 
 async def test_messages_come_whole_however_they_were_cut() -> None:

@@ -37,6 +37,7 @@ DELIVER_S: Final = 600.0  # for all journals
 POLL_S: Final = 0.05
 _LOG_BYTES: Final = 1 << 20  # of the worker's own words, that go home
 _LOG_LINES: Final = 5
+_CONTROL: Final = "control"
 _LONGEST_SOCKET: Final = 100  # Linux takes 107 bytes, other systems fewer
 _READ_BYTES: Final = 1 << 16
 
@@ -63,6 +64,13 @@ class Agent:
     async def work(self) -> None:
         """Raises EnvironmentFailure: it cannot join, or lost the run; MeasurementError: its Locust worker died."""
         facts = _facts(raise_open_files(), own_redis_url=self._redis_url is not None)
+        self._folder = await asyncio.to_thread(_private_folder)
+        try:
+            await self._take_part(facts)
+        finally:
+            self._clean_up()
+
+    async def _take_part(self, facts: dict[str, Any]) -> None:
         incoming, welcome = await self._joined(facts)
         self._index = int(welcome["index"])
         self._tell(f"joined {_shown(self._master)} as load-{self._index}; the run will tell what to do")
@@ -71,11 +79,7 @@ class Agent:
             self._tell("the run is over before it began")
             return
         ahead_ns = await self._on_the_runs_clock(incoming, same_boot=welcome.get("boot_id") == boot_id())
-        self._folder = await asyncio.to_thread(lambda: Path(tempfile.mkdtemp(prefix="fanlab-worker-")))  # mode 0700
-        try:
-            await self._work(incoming, config, ahead_ns)
-        finally:
-            self._clean_up()
+        await self._work(incoming, config, ahead_ns)
 
     # Joining
 
@@ -135,17 +139,18 @@ class Agent:
     # Working
 
     async def _work(self, incoming: Incoming, told: Message, ahead_ns: int) -> None:
-        control = self._folder / "control"
-        if len(str(control)) > _LONGEST_SOCKET:
-            raise EnvironmentFailure(
-                f"{control} is too long a name for a Unix socket", hint="set TMPDIR to a folder with a short path"
-            )
+        control = self._folder / _CONTROL
         async with (
             await asyncio.start_server(self._carry_locust, "127.0.0.1", 0) as relay,
             await asyncio.start_unix_server(self._hear_worker, control),
         ):
             self._relay_port = int(relay.sockets[0].getsockname()[1])
-            process = await self._start_worker(told, control, ahead_ns)
+            try:
+                process = await self._start_worker(told, control, ahead_ns)
+            except (OSError, TypeError, KeyError) as error:  # a full disk; a configuration that is none
+                why = f"{type(error).__name__}: {error}"
+                self._say({"ev": "fatal", "worker": self._index, "error": why})
+                raise EnvironmentFailure(f"the load worker cannot be started: {why}") from error
             orders = asyncio.create_task(self._pass_orders_on(incoming))
             ends = asyncio.create_task(process.wait())
             try:
@@ -292,12 +297,24 @@ class Agent:
         if not self._kept:
             shutil.rmtree(self._folder, ignore_errors=True)
             return
-        for path in (self._folder / "load.json", self._folder / "control"):
+        for path in (self._folder / "load.json", self._folder / _CONTROL):
             path.unlink(missing_ok=True)
 
     @property
     def _log(self) -> Path:
         return self._folder / f"load-{self._index}.log"
+
+
+def _private_folder() -> Path:
+    """A folder of our own, which nobody else can look into. Raises EnvironmentFailure."""
+    folder = Path(tempfile.mkdtemp(prefix="fanlab-worker-"))  # mode 0700
+    if len(str(folder / _CONTROL)) > _LONGEST_SOCKET:
+        folder.rmdir()
+        raise EnvironmentFailure(
+            f"{folder / _CONTROL} is too long a name for a Unix socket",
+            hint="set TMPDIR to a folder with a short path",
+        )
+    return folder
 
 
 def _facts(connections: int, *, own_redis_url: bool) -> dict[str, Any]:

@@ -117,13 +117,15 @@ async def refused(writer: asyncio.StreamWriter, why: str) -> Refused:
 async def join(
     incoming: Incoming, writer: asyncio.StreamWriter, token: str, kind: Kind, said: dict[str, Any] | None = None
 ) -> Message:
-    """The joiner's side: prove that we belong, and see that the run does. Returns the welcome; raises Refused.
+    """The joiner's side: prove that we belong, and see that the run does. Returns the welcome.
 
-    Bound it by GREET_S.
+    Raises Refused, and OSError where it is worth another try. Bound it by GREET_S.
     """
     try:
         hello = await incoming.next()
-        if hello is None or hello.get("op") != "hello" or not _HEX.match(str(hello.get("nonce"))):
+        if hello is None:  # as a tunnel does whose other end is not up yet
+            raise ConnectionResetError("it hung up at once")
+        if hello.get("op") != "hello" or not _HEX.match(str(hello.get("nonce"))):
             raise Refused("no run of fanlab listens there")
         if hello["fanlab"] != __version__:
             raise Refused(versions_differ(run=str(hello["fanlab"])[:40], worker=__version__))
