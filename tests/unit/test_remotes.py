@@ -304,6 +304,14 @@ async def test_a_worker_must_have_room_and_reach_the_system(tmp_path: Path) -> N
 # Coming home
 
 
+async def set_up(remotes: Remotes) -> Worker:
+    """A worker that has been given all that it needs."""
+    worker = await knock(remotes)
+    worker.say(ev="set-up", clock_ahead_ns=0, clock_bound_ns=0)
+    await until(lambda: remotes.joined[-1].set_up)
+    return worker
+
+
 async def deliver(remotes: Remotes, folder: Path, name: str, data: bytes = b"x" * 1000) -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(data)
@@ -343,9 +351,17 @@ async def test_no_name_leads_out_of_the_run_directory(tmp_path: Path, name: str)
         assert told["op"] == "refused"
 
 
-async def test_home_is_waited_for_and_what_was_kept_is_told(tmp_path: Path) -> None:
+async def test_a_worker_that_was_never_set_up_has_nothing_to_bring(tmp_path: Path) -> None:
     async with opened(tmp_path) as remotes:
         worker = await knock(remotes)
+        async with asyncio.timeout(5):
+            await remotes.bring_home()
+        worker.leave()
+
+
+async def test_home_is_waited_for_and_what_was_kept_is_told(tmp_path: Path) -> None:
+    async with opened(tmp_path) as remotes:
+        worker = await set_up(remotes)
         coming = asyncio.create_task(remotes.bring_home())
         await deliver(remotes, tmp_path / "there", "clients-2.stripe")
         assert not coming.done()
@@ -360,7 +376,7 @@ async def test_home_is_waited_for_and_what_was_kept_is_told(tmp_path: Path) -> N
 
 async def test_all_home_is_no_problem(tmp_path: Path) -> None:
     async with opened(tmp_path) as remotes:
-        worker = await knock(remotes)
+        worker = await set_up(remotes)
         worker.say(ev="home", kept={})
         async with asyncio.timeout(20):
             await remotes.bring_home()
@@ -402,7 +418,7 @@ async def test_a_worker_that_locust_has_not_reached_is_told_to_end_and_then_give
     monkeypatch.setattr(module, "END_S", 0.1)
     monkeypatch.setattr(module, "QUIET_S", 0.1)
     async with opened(tmp_path) as remotes:
-        worker = await knock(remotes)
+        worker = await set_up(remotes)
         async with asyncio.timeout(20):
             await remotes.bring_home()
         assert await worker.heard() == {"op": "quit"}

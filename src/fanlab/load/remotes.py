@@ -184,7 +184,7 @@ class Remotes:
         """Whether more may come of it."""
         if remote.ended:  # it may bring what it has over a new connection, if it lives
             return not (remote.home or remote.log_came) and now_ns() - self._moved_ns < LOST_S * NS_PER_S
-        return not remote.home
+        return remote.set_up and not remote.home  # before that it has nothing
 
     def problems(self) -> list[str]:
         """What is missing of the workers' journals, a sentence each."""
@@ -219,13 +219,15 @@ class Remotes:
 
     # One connection
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or self._at_the_door >= STRANGERS:
-            writer.close()
-            return
+    def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._attend(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._at_the_door >= STRANGERS:
+            writer.close()
+            return
         incoming = Incoming(reader)
         self._at_the_door += 1
         try:
