@@ -10,6 +10,7 @@ from fanlab.rundir import RunDir
 from fanlab.topology import asking, redis
 from fanlab.topology.backend import Backend
 from fanlab.topology.external import ExternalBackend
+from fanlab.topology.ports import HOST
 from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.reach import Place, Reach
 from fanlab.topology.targets import Targets
@@ -23,12 +24,13 @@ class Beyond:
     allow: tuple[str, ...] = ()  # --allow-remote
     caps: Caps = field(default_factory=Caps)
     invitation: Invitation | None = None  # --expect-workers
+    system_host: str = HOST  # where nodes and Redis listen, of a system that fanlab starts
 
     def backend(self, rundir: RunDir, redis_url: str | None, reach: Reach) -> Backend:
         """The backend that drives it."""
         if self.targets is not None:
             return ExternalBackend(rundir, self.targets, reach)
-        return ProcessBackend(rundir, redis_url=redis_url, reach=reach)
+        return ProcessBackend(rundir, redis_url=redis_url, reach=reach, host=self.system_host)
 
     async def places(self, redis_url: str | None, reach: Reach) -> list[Place]:
         """Where all that is loaded and was not started by fanlab is. Raises EnvironmentFailure for what may not be."""

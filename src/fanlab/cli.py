@@ -98,6 +98,11 @@ _run_options = (
         metavar="HOST[:PORT]",
         help="Where they join, with the token that is printed.",
     ),
+    click.option(
+        "--system-host",
+        metavar="ADDRESS",
+        help="Where nodes and Redis listen, instead of 127.0.0.1: an address of this machine that other hosts reach.",
+    ),
     click.option("--redis-url", help="Use this Redis instead of starting one."),
     *_beyond_options,
     click.option(
@@ -138,11 +143,13 @@ def _beyond(how: dict[str, Any]) -> "Beyond":
     from fanlab.beyond import Beyond
     from fanlab.load.caps import CONNECTIONS, RATE_PER_S, Caps
     from fanlab.load.invitation import invitation
+    from fanlab.topology.ports import HOST
+    from fanlab.topology.reach import is_ipv4
     from fanlab.topology.targets import told
     from fanlab.units import parse_rate_per_s
 
     backend, nodes, file = how.pop("backend"), how.pop("nodes"), how.pop("targets")
-    expect, listen = how.pop("expect_workers"), how.pop("listen")
+    expect, listen, system_host = how.pop("expect_workers"), how.pop("listen"), how.pop("system_host")
     max_rate, max_connections = how.pop("max_rate"), how.pop("max_connections")
     try:
         rate_per_s = RATE_PER_S if max_rate is None else parse_rate_per_s(max_rate)
@@ -154,6 +161,8 @@ def _beyond(how: dict[str, Any]) -> "Beyond":
         raise click.UsageError(f"--listen, or FANLAB_TOKEN: {error}") from None
     if not (how["workers"] or invited):
         raise click.UsageError("--workers 0: nobody would do the work; have one, or --expect-workers")
+    if system_host is not None and not (is_ipv4(system_host) and backend == "process"):
+        raise click.UsageError("--system-host is an IPv4 address, for a system that fanlab starts as processes")
     if backend != "external" and (nodes or file):
         raise click.UsageError("--node and --targets name a system that runs already: use --backend external")
     return Beyond(
@@ -161,6 +170,7 @@ def _beyond(how: dict[str, Any]) -> "Beyond":
         allow=tuple(how.pop("allow_remote")),
         caps=Caps(rate_per_s, max_connections or CONNECTIONS),
         invitation=invited,
+        system_host=system_host or HOST,
     )
 
 

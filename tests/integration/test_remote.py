@@ -65,6 +65,12 @@ def block(language: str, beginning: str) -> str:
     return str(found)
 
 
+def words_of(code: str, ours: str, party: Party) -> list[str]:
+    """The words of a command of the docs after `fanlab`, with our address and port."""
+    text = re.sub(r"\b10\.0\.0\.\d+\b", ours, code.replace(":5557", f":{party.port}"))
+    return shlex.split(text)[1:]
+
+
 def documented(party: Party, system: RunningSystem, beginning: str) -> list[str]:
     """The words of the command of the docs that begins so, after `fanlab`."""
     targets = party.folder / "targets.yaml"
@@ -77,13 +83,15 @@ def documented(party: Party, system: RunningSystem, beginning: str) -> list[str]
 BY_FILE = "fanlab run steady --backend external --targets targets.yaml --allow-remote 10.0.0.5 --allow-remote 10.0.0.6"
 RUNS = ("fanlab run steady --backend external --node", f"{BY_FILE}\n")
 RUN_WITH_WORKERS = f"{BY_FILE} --expect"
+RUN_HERE = "fanlab run quickstart"
 WORKER = "fanlab worker"
 
 
 def test_every_command_of_the_docs_is_run_here() -> None:
     commands = re.findall(r"```sh\n(.*?)```", DOC.read_text(), re.DOTALL)
-    assert len(commands) == len((*RUNS, RUN_WITH_WORKERS, WORKER))
-    for beginning in (*RUNS, RUN_WITH_WORKERS, WORKER):
+    all_of_them = (*RUNS, RUN_WITH_WORKERS, RUN_HERE, WORKER)
+    assert len(commands) == len(all_of_them)
+    for beginning in all_of_them:
         block("sh", beginning)
 
 
@@ -168,6 +176,29 @@ def test_losses_over_two_clocks_are_explained(party: Party, system: RunningSyste
     assert summary["loss"]["unexplained"] == 0
     ledger = summary["ledger"]
     assert ledger["owed"] == ledger["delivered"] + ledger["lost"] + ledger["indeterminate"]
+
+
+@needs_clock
+def test_a_system_that_fanlab_starts_is_broken_and_measured_from_another_host(party: Party, host: OtherHost) -> None:
+    """The load there, the system here, and a crash: as in the docs."""
+    boot_id = party.folder / "boot_id"
+    boot_id.write_text(f"{uuid.uuid4()}\n")
+    run = party._start([*words_of(block("sh", RUN_HERE), host.ours, party), "--out", str(party.rundir), *patient()])
+    command = words_of(block("sh", WORKER), host.ours, party)
+    worker = party._start(command, host.with_clock(boot_id, ahead_s=AHEAD_S), TMPDIR=str(party.temp))
+    worker.ends_with(0)
+    run.ends_with(0)
+    summary = party.summary()
+    assert summary["loss"]["unexplained"] == 0
+    assert {name for name, lost in summary["loss"]["by_node"].items() if lost} == {"node-2"}
+    assert summary["clients"]["reconnects"] == 20
+    assert summary["evidence"]["node_journals"] == ["node-1", "node-2", "node-3"]
+    assert [path.name for path in sorted((party.rundir / "journal").glob("*.stripe"))] == [
+        "clients-1.stripe",
+        "publishers-1.stripe",
+        "witness.stripe",
+    ], "all of the load is there"
+    assert party.manifest()["redis"]["url"].startswith(f"redis://:***@{host.ours}:")
 
 
 def test_a_cable_that_is_pulled_spoils_the_measurement(system: RunningSystem, tmp_path: Path) -> None:

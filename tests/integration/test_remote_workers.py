@@ -223,6 +223,8 @@ def test_a_journal_that_was_changed_on_its_way_home_is_refused_and_told_on_both_
     [
         (["run", "steady", "--workers", "0"], "nobody would do the work"),
         (["run", "steady", "--expect-workers", "1", "--listen", "http://x"], "is no HOST:PORT"),
+        (["run", "steady", "--system-host", "0.0.0.0"], "--system-host is an IPv4 address"),
+        (["run", "steady", "--system-host", "10.0.0.1", "--backend", "external"], "--system-host is an IPv4 address"),
         (["worker", "--master", "h"], "--master: which port?"),
         (["worker", "--master", "h:port"], "--master: 'h:port' is no HOST:PORT"),
         (["worker"], "Missing option '--master'"),

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanlab.errors import EnvironmentFailure
-from fanlab.topology.reach import Place, Reach, bare, is_loopback, is_ours
+from fanlab.topology.reach import Place, Reach, bare, is_ipv4, is_loopback, is_ours
 
 WS = ("ws", "wss")
 LOOPBACK = st.one_of(
@@ -201,6 +201,12 @@ def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("fanlab.topology.reach.LOOKUP_S", 0.01)
     with pytest.raises(EnvironmentFailure, match="could not be looked up within"):
         resolved("ws://slow/", Reach(), Silent())
+
+
+def test_addresses_of_ipv4() -> None:
+    assert is_ipv4("10.0.0.5")
+    for text in ("0.0.0.0", "224.0.0.1", "::1", "10.0.0", "h", "", "10.0.0.5:80"):
+        assert not is_ipv4(text)
 
 
 def test_whose_an_address_is() -> None:

@@ -143,6 +143,17 @@ def test_urls_anywhere_in_a_word_are_redacted():
     assert redis.redacted("topology.nodes.count=5") == "topology.nodes.count=5"
 
 
+def test_a_password_stands_in_a_file_of_our_own_and_on_no_command_line(tmp_path):
+    command = redis.server_argv(Path("redis-server"), "10.0.0.1", 6379, tmp_path, {})
+    password = redis.locked(command, tmp_path)
+    assert len(password) == 32
+    assert password not in " ".join(command)
+    file = Path(command[1])
+    assert file.read_text() == f"requirepass {password}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert command[:1] + command[2:] == redis.server_argv(Path("redis-server"), "10.0.0.1", 6379, tmp_path, {})
+
+
 async def test_a_redis_that_wants_tls_is_refused_with_a_way_out():
     with pytest.raises(EnvironmentFailure, match="TLS") as caught:
         await redis.adopt("rediss://:secret@127.0.0.1:1/0", Reach())

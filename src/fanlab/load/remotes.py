@@ -150,8 +150,8 @@ class Remotes:
             if host is not None:
                 raise EnvironmentFailure(
                     f"{remote.name} cannot reach {host}, which means something else there",
-                    hint="name the system by addresses that all hosts reach, with --backend external; for Redis alone:"
-                    " fanlab worker --redis-url",
+                    hint="have it listen on an address that all hosts reach (--system-host), or name a system that does"
+                    " with --backend external; for Redis alone: fanlab worker --redis-url",
                 )
 
     async def configure(self, remote: Remote, config: dict[str, Any], workers: int) -> None:

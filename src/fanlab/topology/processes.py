@@ -21,7 +21,7 @@ from fanlab.topology.backend import REDIS, Need, NodeEndpoint, RedisEndpoint, Un
 from fanlab.topology.cgroups import Group
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
-from fanlab.topology.reach import Reach
+from fanlab.topology.reach import Reach, is_loopback
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.wardenclient import WardenClient
 
@@ -63,9 +63,15 @@ class ProcessBackend:
     python = sys.executable
     bind_host = HOST
 
-    def __init__(self, rundir: RunDir, *, redis_url: str | None = None, reach: Reach | None = None) -> None:
-        """`reach` says whether a Redis that is adopted may be where it is; without one, on this machine only."""
+    def __init__(
+        self, rundir: RunDir, *, redis_url: str | None = None, reach: Reach | None = None, host: str = HOST
+    ) -> None:
+        """`reach` says whether a Redis that is adopted may be where it is; without one, on this machine only.
+
+        `host` is where nodes and Redis listen. Where other hosts reach them, Redis has a password.
+        """
         self._rundir = rundir
+        self._host = host
         self._adopted_url = redis_url
         self._reach = reach or Reach()
         self._redis_url: str | None = None
@@ -102,11 +108,14 @@ class ProcessBackend:
             return RedisEndpoint(found.url, "--redis-url", found.version, None, found.url)
         server = await asyncio.to_thread(redis.find_server)
         port = self._reserve()
-        url = f"redis://{port.host}:{port.port}/0"
         folder = self._rundir.path.absolute() / "redis"
         argv = redis.server_argv(server.path, port.host, port.port, folder, config)
         folder.mkdir(mode=0o700, exist_ok=True)
         await self.own(folder)
+        login = ""
+        if not is_loopback(port.host):
+            login = f":{redis.locked(argv, folder)}@"
+        url = f"redis://{login}{port.host}:{port.port}/0"
         unit = _Unit(argv, _passed_on(), folder, self._rundir.logs / "redis.log")
         version = server.version
 
@@ -365,7 +374,7 @@ class ProcessBackend:
         return self._client
 
     def _reserve(self) -> Reservation:
-        reservation = reserve()
+        reservation = reserve(self._host)
         self._reservations.append(reservation)
         return reservation
 

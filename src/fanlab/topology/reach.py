@@ -112,6 +112,15 @@ def is_loopback(address: str) -> bool:
     return bare(address).is_loopback
 
 
+def is_ipv4(text: str) -> bool:
+    """Whether it is one machine's address of IPv4, in its usual form."""
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return not (address.is_unspecified or address.is_multicast)
+
+
 def is_ours(address: str) -> bool:
     """Whether one of this machine's interfaces has the address: then whoever listens there runs here."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -117,6 +118,19 @@ def server_argv(server: Path, host: str, port: int, folder: Path, config: Mappin
     for name, value in config.items():
         argv += [f"--{name}", *_values(name, value)]
     return argv
+
+
+def locked(argv: list[str], folder: Path) -> str:
+    """Have the Redis of this command line ask for a password, which is returned. It stands in a file in `folder`.
+
+    On the command line everyone on the machine could read it.
+    """
+    password = secrets.token_urlsafe(24)
+    file = folder / "password.conf"
+    file.touch(mode=0o600)
+    file.write_text(f"requirepass {password}\n", encoding="ascii")
+    argv.insert(1, str(file))
+    return password
 
 
 def _values(name: str, value: str) -> list[str]:
