@@ -59,6 +59,14 @@ def secrets_of_text(text: str) -> Iterator[str]:
     yield from (value for name, value in _PARAMETER.findall(text) if looks_secret(name))
 
 
+def secrets_of_url(url: str) -> Iterator[str]:
+    """All that may be secret in one URL: its password, and whatever its query says."""
+    yield from secrets_of_words([url])
+    for part in url.partition("?")[2].split("&"):
+        name, equals, value = part.partition("=")
+        yield value if equals else name
+
+
 def secrets_of_settings(settings: Mapping[str, str]) -> Iterator[str]:
     """The values of those that look secret, and the secrets in the others' URLs."""
     for name, value in settings.items():
@@ -68,8 +76,12 @@ def secrets_of_settings(settings: Mapping[str, str]) -> Iterator[str]:
 
 
 def secrets_of_words(words: Iterable[str]) -> Iterator[str]:
-    """The secrets in the words of a command line: in URLs, and in `name=value`."""
+    """The secrets in the words of a command line: in URLs, in `name=value`, and in `--name value`."""
+    option = ""
     for word in words:
+        if option.startswith("--") and "=" not in option and looks_secret(option):
+            yield word
+        option = word
         yield _setting(word) or ""
         yield from secrets_of_text(word)
         yield from (_password(userinfo) for _, userinfo in _WORDS_USERINFO.findall(word))
