@@ -9,7 +9,7 @@ from fanlab.redaction import secrets_of_url
 from fanlab.topology import asking, redis
 from fanlab.topology.ports import HOST
 from fanlab.topology.reach import Place, Reach
-from fanlab.topology.targets import Targets
+from fanlab.topology.targets import Targets, refuse_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,13 @@ class Beyond:
     async def places(self, redis_url: str | None, reach: Reach) -> list[Place]:
         """Where all that is loaded and was not started by fanlab is. Raises EnvironmentFailure for what may not be."""
         targets = self.targets or Targets(redis=redis_url)
-        wanted = [(f"--node {node.id}", node.ws) for node in targets.nodes]
-        wanted += [(f"--node {node.id}, its `http`", node.http) for node in targets.nodes if node.http is not None]
-        found = [await reach.place(url, where, ("ws", "wss", "http"), _port(url)) for where, url in wanted]
+        found = []
+        for node in targets.nodes:
+            where = f"--node {node.id}"
+            refuse_user(node.ws, where)
+            found.append(await reach.place(node.ws, where, ("ws", "wss"), _port(node.ws)))
+            if node.http is not None:
+                found.append(await reach.place(node.http, f"{where}, its `http`", ("http",), _port(node.http)))
         if targets.redis is not None:
             found.append(await reach.place(targets.redis, "--redis-url", ("redis", "rediss"), redis.PORT))
         return found

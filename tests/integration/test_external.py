@@ -116,18 +116,24 @@ def test_a_fault_that_cannot_be_done_is_told_before_anything_is_asked(tmp_path: 
     assert "crash node-2 cannot be done with --backend external here" in done.stderr
 
 
+NOWHERE = [word for k in (1, 2) for word in ("--node", f"node-{k}=ws://127.0.0.1:1/ws")]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (["--node", "node-1=ws://127.0.0.1:1/ws"], 2, "--node: the scenario has 3 nodes, and 1 are given"),
         (["--node", "node-1=ws://192.0.2.1/ws"], 2, "the scenario has 3 nodes"),
         (["--max-rate", "many"], 2, "--max-rate: 'many' is no rate"),
+        ([*NOWHERE, "--node", "node-3=http://127.0.0.1:1/"], 4, "--node node-3 http://127.0.0.1:1/ is no ws://"),
+        ([*NOWHERE, "--node", "node-3=ws://me:secret@127.0.0.1:1/"], 2, "what the server asks for goes in the query"),
     ],
 )
 def test_mistakes_on_the_command_line(words: list[str], code: int, said: str, tmp_path: Path) -> None:
     given = ["--backend", "external", "--redis-url", "redis://127.0.0.1:1", "--out", str(tmp_path / "run")]
     done = fanlab("run", "steady", *given, *words)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_nodes_are_named_for_a_system_that_runs_only() -> None:

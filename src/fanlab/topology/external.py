@@ -23,7 +23,7 @@ from fanlab.topology.ports import HOST
 from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.reach import Place, Reach, is_ours
 from fanlab.topology.redis import redact
-from fanlab.topology.targets import TargetNode, Targets, refuse_user
+from fanlab.topology.targets import TargetNode, Targets
 
 READY_WITHIN_S: Final = 10.0
 POLL_S: Final = 0.2
@@ -94,7 +94,6 @@ class ExternalBackend:
         target = self._targets.of(node)
         manifest = read_manifest(node_folder(node.kind))
         where = f"--node {node.id}"
-        refuse_user(target.ws, where)
         place = await self._reach.place(target.ws, where, ("ws", "wss"), asking.PORTS[target.ws.partition(":")[0]])
         http = None if target.http is None else await self._http(target, where)
         question = asking.upgrade(place) if http is None else asking.get(http, target.ready or manifest.ready.path)
