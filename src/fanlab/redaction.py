@@ -47,10 +47,9 @@ def hide_settings(text: str) -> str:
 
 def hide_word(word: str) -> str:
     """The same for a word of a command line."""
-    setting = _setting(word)
-    if setting is not None:
-        return word.removesuffix(setting) + MARK
-    return hide_settings(_WORDS_USERINFO.sub(lambda found: f"{found[1]}{_without_password(found[2])}@", word))
+    shown = _WORDS_USERINFO.sub(lambda found: f"{found[1]}{_without_password(found[2])}@", word)
+    setting = _setting(shown)
+    return hide_settings(shown) if setting is None else shown.removesuffix(setting) + MARK
 
 
 def secrets_of_text(text: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ from fanlab.load.remotes import Remotes
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
 from fanlab.progress import Event, FaultTold, Invited, Joined, Listener, PhaseBegan, Tick, Warned, harmless
-from fanlab.redaction import Secrets, hide_in_files, secrets_of_settings, secrets_of_words, texts_in
+from fanlab.redaction import Secrets, hide_in_files, secrets_of_settings, secrets_of_url, secrets_of_words, texts_in
 from fanlab.rediswatch import RedisWatch
 from fanlab.rundir import RunDir, write_json
 from fanlab.sampler import Sampler
@@ -209,9 +209,9 @@ def _secrets(request: Request) -> Iterator[str]:
     yield from secrets_of_settings(os.environ)
 
 
-def _known_to_nodes(this: _Run) -> set[str]:
+def _known_to_nodes(this: _Run, redis: RedisEndpoint) -> set[str]:
     """The secrets that nodes know and may say: no more goes to workers on other hosts, and never the token."""
-    known = {*secrets_of(this.scenario), *this.request.beyond.secrets_of_targets()}
+    known = {*secrets_of(this.scenario), *this.request.beyond.secrets_of_targets(), *secrets_of_url(redis.url)}
     for kind in {node.kind for node in this.plan.nodes}:
         known |= {*read_manifest(node_folder(kind)).secrets()}
     return known & this.secrets.values
@@ -233,6 +233,7 @@ async def _start_redis(this: _Run) -> RedisEndpoint:
     await prepare(this.timeline, this.backend)
     shared = this.scenario.topology.redis
     redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
+    this.learn(secrets_of_url(redis.url))
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     return redis
 
@@ -355,7 +356,7 @@ async def _load(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint])
         run_tag=this.run_tag,
         workers=this.request.workers,
         secrets=sorted(this.secrets.values),
-        secrets_abroad=sorted(_known_to_nodes(this)),
+        secrets_abroad=sorted(_known_to_nodes(this, redis)),
         remotes=this.remotes,
     )
     try:

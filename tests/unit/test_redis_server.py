@@ -134,6 +134,8 @@ async def test_adopting_nobody():
         ("ws://h/ws?secret", "ws://h/ws?***"),
         ("ws://u:secret@h/ws?t=secret=", "ws://u:***@h/ws?t=***"),
         ("redis://:sec/ret@h:1/0?x=secret", "redis://:***@h:1/0?x=***"),
+        ("redis://:sec?ret@h:1/0?x=secret", "redis://:***@h:1/0?x=***"),
+        ("ws://u:secret@h/ws?t=a@b", "ws://u:***@h/ws?t=***"),
         ("redis://:sec#ret@h:1/0", "redis://:***@h:1/0"),
     ],
 )
@@ -144,7 +146,7 @@ def test_passwords_are_not_shown(url, shown):
 def test_urls_anywhere_in_a_word_are_redacted():
     word = "--node=node-1=ws://h:1/ws?t=secret"
     assert redis.redacted(word) == "--node=node-1=ws://h:1/ws?t=***"
-    assert redis.redacted("redis://:secret@h,redis://:secret@g") == "redis://:***@h,redis://:***@g"
+    assert redis.redacted("redis://:secret@h,redis://:secret@g") == "redis://:***@g", "a comma may be a password's"
     assert redis.redacted("topology.nodes.count=5") == "topology.nodes.count=5"
 
 

@@ -240,8 +240,10 @@ def redact(url: str) -> str:
         urlsplit(url)
     except ValueError:
         return "(not a URL)"
-    shown, mark, query = hide_word(url).partition("?")
-    return f"{shown}?{_hidden_query(query)}" if mark else shown
+    head, mark, query = url.partition("?")
+    if "@" in query and "@" not in head:  # the question mark is the password's, if that is a bad one
+        head, mark, query = hide_word(url).partition("?")
+    return f"{hide_word(head)}?{_hidden_query(query)}" if mark else hide_word(head)
 
 
 def redacted(text: str) -> str:
