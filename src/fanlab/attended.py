@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from fanlab.beyond import Beyond
 from fanlab.errors import FanlabError
 from fanlab.exits import Exit
 from fanlab.places import new_place
@@ -44,6 +45,7 @@ def run_all(
     workers: int,
     redis_url: str | None,
     backend: BackendName,
+    beyond: Beyond,
     trace: bool,
     as_json: bool,
     no_progress: bool,
@@ -63,7 +65,7 @@ def run_all(
         if loaded.cell:
             told.print(f"run {number} of {len(loadeds)}: {_cell(loaded)}", markup=False, highlight=False)
         command = ["fanlab", *sys.argv[1:], *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
-        request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers, backend=backend)
+        request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers, backend=backend, beyond=beyond)
         ends.append(_run_once(request, view_for(told, wanted=not no_progress), trace=trace, quiet=as_json))
         if ends[-1].code is Exit.INTERRUPTED:
             break

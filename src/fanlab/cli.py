@@ -19,6 +19,7 @@ from fanlab.redaction import Secrets, hide_urls, hide_word, secrets_of_settings,
 from fanlab.terminal import console, echo_json, interruptible, json_text, nobody_reads, printable, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
+    from fanlab.beyond import Beyond
     from fanlab.scenario.loader import Loaded
 
 DEMO = "quickstart"
@@ -57,21 +58,61 @@ def cli() -> None:
     """
 
 
-_backend_option = click.option(
-    "--backend",
-    type=click.Choice(["process", "docker"]),
-    default="process",
-    show_default=True,
-    help="What the system is made of: local processes, or containers at a Docker engine on this machine.",
+def _backend_option(*names: str) -> Callable[[Any], Any]:
+    what = "local processes, or containers at a Docker engine on this machine"
+    if "external" in names:
+        what += "; external: it runs already"
+    return click.option(
+        "--backend",
+        type=click.Choice(names),
+        default="process",
+        show_default=True,
+        help=f"What the system is made of: {what}.",
+    )
+
+
+_beyond_options = (
+    click.option(
+        "--node", "nodes", multiple=True, metavar="ID=URL", help="A node that runs, e.g. node-1=ws://10.0.0.5:8765/ws."
+    ),
+    click.option(
+        "--targets",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A file that names the nodes and the Redis that run.",
+    ),
+    click.option(
+        "--allow-remote", multiple=True, metavar="HOST", help="Load this machine, too: a name or an address, each time."
+    ),
+    click.option("--max-rate", metavar="RATE", help="Most messages and reads for other machines.  [default: 1k/s]"),
+    click.option(
+        "--max-connections", type=click.IntRange(min=1), help="Most clients for other machines.  [default: 1000]"
+    ),
 )
 _run_options = (
     *_scenario_options,
-    _backend_option,
+    _backend_option("process", "docker", "external"),
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
     ),
-    click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers."),
-    click.option("--redis-url", help="Use this Redis instead of starting one (loopback only)."),
+    click.option("--workers", type=click.IntRange(0, 64), default=1, show_default=True, help="Local Locust workers."),
+    click.option(
+        "--expect-workers", type=click.IntRange(1, 64), metavar="N", help="Wait for N workers on other hosts as well."
+    ),
+    click.option(
+        "--listen",
+        default="127.0.0.1",
+        show_default=True,
+        metavar="HOST[:PORT]",
+        help="Where they join, with the token that is printed.",
+    ),
+    click.option(
+        "--system-host",
+        metavar="ADDRESS",
+        help="Where nodes and Redis listen, instead of 127.0.0.1: an address of this machine that other hosts reach.",
+    ),
+    click.option("--redis-url", help="Use this Redis instead of starting one."),
+    *_beyond_options,
     click.option(
         "--trace", is_flag=True, help="Write every delivery to deliveries.csv.gz, and have a second checker count them."
     ),
@@ -98,7 +139,75 @@ def demo(**options: Any) -> None:
 def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> NoReturn:
     from fanlab.attended import run_all
 
-    raise SystemExit(run_all(_load(file, overrides=overrides, seed=seed), **how))
+    beyond = _beyond(how)
+    loadeds = _load(file, overrides=overrides, seed=seed)
+    if beyond.invitation is not None:
+        _one(loadeds, "run --expect-workers")
+    raise SystemExit(run_all(loadeds, beyond=beyond, **how))
+
+
+def _beyond(how: dict[str, Any]) -> "Beyond":
+    """What the options say of other machines; they are taken out of `how`. Raises ScenarioError, UsageError."""
+    from fanlab.beyond import Beyond
+    from fanlab.load.caps import CONNECTIONS, RATE_PER_S, Caps
+    from fanlab.load.invitation import invitation
+    from fanlab.topology.ports import HOST
+    from fanlab.topology.reach import is_ipv4
+    from fanlab.topology.targets import told
+    from fanlab.units import parse_rate_per_s
+
+    backend, nodes, file = how["backend"], how.pop("nodes"), how.pop("targets")
+    expect, listen, system_host = how.pop("expect_workers"), how.pop("listen"), how.pop("system_host")
+    max_rate, max_connections = how.pop("max_rate"), how.pop("max_connections")
+    try:
+        rate_per_s = RATE_PER_S if max_rate is None else parse_rate_per_s(max_rate)
+    except ValueError as error:
+        raise click.UsageError(f"--max-rate: {error}") from None
+    try:
+        invited = None if expect is None else invitation(expect, listen, os.environ.get("FANLAB_TOKEN") or None)
+    except ValueError as error:
+        raise click.UsageError(f"--listen, or FANLAB_TOKEN: {error}") from None
+    if not (how["workers"] or invited):
+        raise click.UsageError("--workers 0: nobody would do the work; have one, or --expect-workers")
+    if invited and backend == "docker":
+        raise click.UsageError(
+            "--expect-workers: containers listen where other hosts do not reach them: leave docker out"
+        )
+    if system_host is not None and not (is_ipv4(system_host) and backend == "process"):
+        raise click.UsageError("--system-host is an IPv4 address, for a system that fanlab starts as processes")
+    if backend != "external" and (nodes or file):
+        raise click.UsageError("--node and --targets name a system that runs already: use --backend external")
+    return Beyond(
+        targets=told(nodes, file, how["redis_url"]) if backend == "external" else None,
+        allow=tuple(how.pop("allow_remote")),
+        caps=Caps(rate_per_s, max_connections or CONNECTIONS),
+        invitation=invited,
+        system_host=system_host or HOST,
+    )
+
+
+@cli.command()
+@click.option("--master", required=True, metavar="HOST:PORT", help="Where the run listens, as it says.")
+@click.option(
+    "--token",
+    envvar="FANLAB_TOKEN",
+    required=True,
+    help="The token that the run prints; or FANLAB_TOKEN, unseen by ps.",
+)
+@click.option("--redis-url", help="The run's Redis as this host reaches it, if the run names it otherwise.")
+def worker(master: str, token: str, redis_url: str | None) -> None:
+    """Join a run of another host as a load worker: `fanlab run FILE --expect-workers N` there says how."""
+    from fanlab.load.agent import Agent
+    from fanlab.load.invitation import parse_address
+
+    try:
+        host, port = parse_address(master)
+    except ValueError as error:
+        raise click.UsageError(f"--master: {error}") from None
+    if not port:
+        raise click.UsageError("--master: which port? The run prints it")
+    agent = Agent((host, port), token, tell=lambda said: click.echo(said, err=True), redis_url=redis_url)
+    interruptible(agent.work())
 
 
 @cli.command()
@@ -256,7 +365,7 @@ def init(file: Path) -> None:
 @cli.command()
 @click.argument("file")
 @_with(_scenario_options)
-@_backend_option
+@_backend_option("process", "docker")
 @click.option("--redis-url", help="Use this Redis instead of starting one (loopback only).")
 def up(
     file: str, overrides: Sequence[str], seed: int | None, redis_url: str | None, backend: Literal["process", "docker"]

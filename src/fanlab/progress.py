@@ -58,7 +58,22 @@ class Warned:
     message: str
 
 
-Event = PhaseBegan | Tick | FaultTold | Warned
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """The run waits for workers on other hosts; `command` is what to type there, and holds a secret."""
+
+    expect: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A worker has joined."""
+
+    name: str
+
+
+Event = PhaseBegan | Tick | FaultTold | Warned | Invited | Joined
 Listener = Callable[[Event], None]
 
 
@@ -86,6 +101,18 @@ class Silence:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class Quiet(Silence):
+    """Nobody listens, but to what somebody must do for the run to go on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, event: Event) -> None:
+        """Print an invitation."""
+        if isinstance(event, Invited):
+            self._console.print(_line(event), soft_wrap=True)
 
 
 class Lines(Silence):
@@ -155,7 +182,7 @@ def harmless(listener: Listener) -> Listener:
 def view_for(console: Console, *, wanted: bool) -> View:
     """The view that suits the console: live on a terminal, lines elsewhere and in CI, silence if not wanted."""
     if not wanted:
-        return Silence()
+        return Quiet(console)
     in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")  # many a CI gives its jobs a terminal
     alive = console.is_terminal and not console.is_dumb_terminal and not in_ci
     return LiveView(console) if alive else Lines(console)
@@ -192,6 +219,11 @@ def _line(event: Event) -> Text:
         return Text.assemble(f"{event.t_s:7.2f} s  ", (f"{name} {_STAMP_WORDS[event.stamp['stamp']]}", style))
     if isinstance(event, Warned):
         return Text(f"warning: {clean_block(event.message)}", style="yellow")
+    if isinstance(event, Invited):
+        workers = "1 worker" if event.expect == 1 else f"{event.expect} workers"
+        return Text(f"waiting for {workers}; on another host: {event.command}")
+    if isinstance(event, Joined):
+        return Text(f"{event.name} has joined", style="green")
     load = event.load
     when = " " * 9 if event.t_s is None else f"{event.t_s:7.2f} s"
     missing = max(0, load.owed - load.deliveries)

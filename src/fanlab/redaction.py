@@ -48,17 +48,24 @@ def hide_settings(text: str) -> str:
 
 def hide_word(word: str) -> str:
     """The same for a word of a command line."""
-    setting = _setting(word)
-    if setting is not None:
-        return word.removesuffix(setting) + MARK
     head, userinfo, rest = _userinfo(word)
-    return hide_settings(f"{head}{_without_password(userinfo)}{rest}" if userinfo else word)
+    shown = f"{head}{_without_password(userinfo)}{rest}" if userinfo else word
+    setting = _setting(shown)
+    return hide_settings(shown) if setting is None else shown.removesuffix(setting) + MARK
 
 
 def secrets_of_text(text: str) -> Iterator[str]:
     """The secrets in a text's URLs."""
     yield from (_password(found[:-1]) for found in _USERINFO.findall(text))
     yield from (value for name, value in _PARAMETER.findall(text) if looks_secret(name))
+
+
+def secrets_of_url(url: str) -> Iterator[str]:
+    """All that may be secret in one URL: its password, and whatever its query says."""
+    yield from secrets_of_words([url])
+    for part in url.partition("?")[2].split("&"):
+        name, equals, value = part.partition("=")
+        yield value if equals else name
 
 
 def secrets_of_settings(settings: Mapping[str, str]) -> Iterator[str]:
@@ -70,8 +77,12 @@ def secrets_of_settings(settings: Mapping[str, str]) -> Iterator[str]:
 
 
 def secrets_of_words(words: Iterable[str]) -> Iterator[str]:
-    """The secrets in the words of a command line: in URLs, and in `name=value`."""
+    """The secrets in the words of a command line: in URLs, in `name=value`, and in `--name value`."""
+    option = ""
     for word in words:
+        if option.startswith("--") and "=" not in option and looks_secret(option):
+            yield word
+        option = word
         yield _setting(word) or ""
         yield from secrets_of_text(word)
         yield _password(_userinfo(word)[1])

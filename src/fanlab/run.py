@@ -13,6 +13,7 @@ from secrets import randbelow
 from typing import Any
 
 from fanlab import __version__, clock, provenance
+from fanlab.beyond import Beyond, elsewhere
 from fanlab.errors import FanlabError
 from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.fault import Means
@@ -21,10 +22,12 @@ from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
+from fanlab.load.caps import refuse_excess
+from fanlab.load.remotes import Remotes
 from fanlab.load.session import LoadSession
 from fanlab.predict import predict
-from fanlab.progress import Event, FaultTold, Listener, PhaseBegan, Tick, Warned, harmless
-from fanlab.redaction import Secrets, hide_in_files, hide_word, secrets_of_settings, secrets_of_words, texts_in
+from fanlab.progress import Event, FaultTold, Invited, Joined, Listener, PhaseBegan, Tick, Warned, harmless
+from fanlab.redaction import Secrets, hide_in_files, secrets_of_settings, secrets_of_url, secrets_of_words, texts_in
 from fanlab.rediswatch import RedisWatch
 from fanlab.rundir import RunDir, write_json
 from fanlab.sampler import Sampler
@@ -35,7 +38,10 @@ from fanlab.scenario.redacted import redacted, secrets_of
 from fanlab.topology.backend import REDIS, Backend, Limits, NodeEndpoint, RedisEndpoint
 from fanlab.topology.choose import BackendName, make_backend
 from fanlab.topology.manifest import node_folder, read_manifest
+from fanlab.topology.reach import Reach
 from fanlab.topology.redis import redact
+from fanlab.topology.redis import redacted as urls_redacted
+from fanlab.topology.targets import matched
 from fanlab.topology.wardenclient import describe_status
 from fanlab.units import format_duration
 from fanlab.watch import ExpectedExit, UnplannedExit, Watch
@@ -61,6 +67,7 @@ class Request:
     redis_url: str | None = None
     workers: int = 1
     backend: BackendName = "process"
+    beyond: Beyond = field(default_factory=Beyond)
 
 
 @dataclass(slots=True)
@@ -76,6 +83,8 @@ class _Run:
     manifest: dict[str, Any]
     run_tag: int
     secrets: Secrets
+    reach: Reach
+    remotes: Remotes | None = None
     zero_ns: int | None = None
     failures: list[FaultFailure] = field(default_factory=list)
 
@@ -118,6 +127,8 @@ async def run(request: Request, notify: Listener) -> None:
             await _compare_clocks(this, load, "after")
             notify(PhaseBegan("leave", "clients close, journals are completed"))
             await load.leave()
+        if this.remotes is not None:
+            this.remotes.check_home()
         _write_manifest(this, status="complete")
     except asyncio.CancelledError:
         _write_manifest(this, status="aborted")
@@ -128,6 +139,8 @@ async def run(request: Request, notify: Listener) -> None:
         _write_manifest(this, status="failed", error=str(error))
         raise
     finally:
+        if this.remotes is not None:
+            await this.remotes.close()
         await this.backend.close()
         _hide_in_logs(this)
 
@@ -144,14 +157,14 @@ def _prepare(request: Request, listener: Listener) -> _Run:
         "fanlab_version": __version__,
         "status": "starting",
         "started_utc": clock.utc_stamp(),
-        "command": [secrets.hide(hide_word(word)) for word in request.command],
+        "command": [secrets.hide(urls_redacted(word)) for word in request.command],
         "scenario": shown.scenario.model_dump(mode="json"),
         "scenario_source": secrets.hide(shown.source),
         "scenario_sha256": request.loaded.sha256,
         "matrix_cell": shown.cell,
         "seed": scenario.seed,
         "backend": request.backend,
-        "workers": request.workers,
+        "workers": request.workers + (request.beyond.invitation.expect if request.beyond.invitation else 0),
         "run_tag": run_tag,
         "plan": asdict(make_plan(shown.scenario)),
         "predictions": [asdict(prediction) for prediction in predict(scenario, plan)],
@@ -175,8 +188,16 @@ def _prepare(request: Request, listener: Listener) -> _Run:
         "limits": provenance.limits(),
         "clock": provenance.clock_facts(),
     }
-    backend = make_backend(request.backend, request.rundir, redis_url=request.redis_url)
-    this = _Run(request, listener, scenario, plan, timeline, backend, manifest, run_tag, secrets)
+    reach = Reach(request.beyond.allow)
+    backend = make_backend(
+        request.backend,
+        request.rundir,
+        redis_url=request.redis_url,
+        targets=request.beyond.targets,
+        reach=reach,
+        host=request.beyond.system_host,
+    )
+    this = _Run(request, listener, scenario, plan, timeline, backend, manifest, run_tag, secrets, reach)
     this.learn(())
     return this
 
@@ -184,7 +205,16 @@ def _prepare(request: Request, listener: Listener) -> _Run:
 def _secrets(request: Request) -> Iterator[str]:
     yield from secrets_of(request.loaded.scenario)
     yield from secrets_of_words([*request.command, request.redis_url or ""])
+    yield from request.beyond.secrets()
     yield from secrets_of_settings(os.environ)
+
+
+def _known_to_nodes(this: _Run, redis: RedisEndpoint) -> set[str]:
+    """The secrets that nodes know and may say: no more goes to workers on other hosts, and never the token."""
+    known = {*secrets_of(this.scenario), *this.request.beyond.secrets_of_targets(), *secrets_of_url(redis.url)}
+    for kind in {node.kind for node in this.plan.nodes}:
+        known |= {*read_manifest(node_folder(kind)).secrets()}
+    return known & this.secrets.values
 
 
 async def _start_redis(this: _Run) -> RedisEndpoint:
@@ -193,6 +223,8 @@ async def _start_redis(this: _Run) -> RedisEndpoint:
         this.backend.check_kind(kind)
         this.learn(read_manifest(node_folder(kind)).secrets())
     refuse_impossible(this.timeline, this.backend)
+    await _look_beyond(this)
+    await _gather_workers(this)
     containers = ", in containers; their images are made the first time" if this.request.backend == "docker" else ""
     this.notify(PhaseBegan("start", f"Redis and {len(this.plan.nodes)} nodes{containers}"))
     await this.backend.open()
@@ -201,6 +233,7 @@ async def _start_redis(this: _Run) -> RedisEndpoint:
     await prepare(this.timeline, this.backend)
     shared = this.scenario.topology.redis
     redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
+    this.learn(secrets_of_url(redis.url))
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     return redis
 
@@ -224,6 +257,26 @@ def _means(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint], link
     by_id = {node.id: node for node in nodes}
     plan, rundir = this.plan, this.request.rundir
     return Means(this.backend, redis.url, links.client, by_id, plan.channels, rundir, this.scenario.seed)
+
+
+async def _look_beyond(this: _Run) -> None:
+    """What is loaded and was not started here: is it complete, may it be loaded, and with as much?"""
+    beyond = this.request.beyond
+    if beyond.targets is not None:
+        matched(beyond.targets, this.plan.nodes)
+    other_hosts = elsewhere(await beyond.places(this.request.redis_url, this.reach))
+    refuse_excess(this.scenario, beyond.caps, other_hosts)
+
+
+async def _gather_workers(this: _Run) -> None:
+    """Wait for the workers of other hosts, before there is anything that would wait for them."""
+    wanted = this.request.beyond.invitation
+    if wanted is None:
+        return
+    this.remotes = Remotes(wanted, this.request.rundir, first_index=this.request.workers + 1)
+    await this.remotes.open()
+    this.notify(Invited(wanted.expect, this.remotes.command()))
+    await this.remotes.gathered(lambda remote: this.notify(Joined(remote.name)))
 
 
 def _watching(this: _Run, redis: RedisEndpoint) -> Watch:
@@ -303,9 +356,13 @@ async def _load(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint])
         run_tag=this.run_tag,
         workers=this.request.workers,
         secrets=sorted(this.secrets.values),
+        secrets_abroad=sorted(_known_to_nodes(this, redis)),
+        remotes=this.remotes,
     )
     try:
         await load.start()
+        if this.remotes is not None:
+            this.manifest["remote_workers"] = this.remotes.facts()
         yield load
     finally:
         await load.close()

@@ -27,8 +27,12 @@ SEEDS = st.integers(0, 2**32)  # one draw decides all: fast, and still reproduci
 def written(seed: int, *, damaged: bool = False) -> Iterator[RunDir]:
     random = Random(seed)  # noqa: S311 - reproducible on purpose
     folder = Path(tempfile.mkdtemp(prefix="fanlab-test-"))
+    history = nasty_history(random)
+    if seed % 3 == 0:  # the publishers are on another host
+        low, way = (seed // 3) % 61 - 40, (seed // 183) % 50
+        history.compared(low, low + way).compared(low - 1, low + way, "after")
     try:
-        yield write_nasty(nasty_history(random), folder / "run", random, damaged=damaged)
+        yield write_nasty(history, folder / "run", random, damaged=damaged)
     finally:
         shutil.rmtree(folder)
 

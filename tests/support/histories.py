@@ -33,6 +33,7 @@ from fanlab.scenario.plan import GroupSpec, NodeSpec, Plan, StreamSpec
 ZERO_NS = 1_000_000_000_000
 MS = 1_000_000
 RUN_TAG = 0xBEEF
+HOME_BOOT = "by-hand"
 
 Row = TypeVar("Row")
 Delivery = tuple[int, int, int, int, int, int]  # recv_ns, intended_ns, seq, client, stream, node
@@ -83,7 +84,9 @@ class History:
     objects: int | None = None  # of every stream's publisher
     caching: Sequence[int] = ()  # the nodes that have a cache
     reads: list[bytes] = field(default_factory=list)  # records.READ
-    boot_id: str | None = "by-hand"
+    boot_id: str | None = HOME_BOOT  # the harness', and the clients' where any is told
+    publishers_boot: str | None = None  # not the clients' and the harness'; None: no boot is told
+    exchanges: list[dict[str, Any]] = field(default_factory=list)  # the manifest's, of clocks
 
     # Clients
 
@@ -281,7 +284,7 @@ class History:
                     "drain": {"quiet_ns": round(self.quiet_ms * MS), "deadline_ns": 10_000 * MS},
                 },
             },
-            "clock": {"boot_id": self.boot_id},
+            "clock": self._clock(),
             "caching_nodes": [f"node-{node + 1}" for node in self.caching],
             "unplanned_exits": self.exits,
             "expected_exits": self.expected_exits,
@@ -296,6 +299,24 @@ class History:
             },
         }
 
+    def _clock(self) -> dict[str, Any]:
+        return {"boot_id": self.boot_id, **({"exchanges": self.exchanges} if self.exchanges else {})}
+
+    def compared(self, low_ms: float, high_ms: float, moment: str = "before") -> Self:
+        """The publishers run on another host; their clock is ahead by something between the two, as was found."""
+        self.publishers_boot = "away"
+        stamps = {"t0": ns(0), "t1": ns(high_ms), "t2": ns(high_ms), "t3": ns(high_ms - low_ms)}
+        self.exchanges.append({"moment": moment, "unit": "load-0/publishers", "rounds": 8, **stamps})
+        return self
+
+    def ahead(self, by_ms: float) -> Self:
+        """The publishers' clock is ahead: all that they wrote so far is later, in journals and in messages."""
+        by_ns = round(by_ms * MS)
+        self.intents = [(at + by_ns, *rest) for at, *rest in self.intents]  # type: ignore[misc]
+        self.outcomes = [(sent + by_ns, done + by_ns, *rest) for sent, done, *rest in self.outcomes]  # type: ignore[misc]
+        self.deliveries = [(recv, meant + by_ns, *rest) for recv, meant, *rest in self.deliveries]  # type: ignore[misc]
+        return self
+
     def write(self, path: Path, *, frame_records: int = 1000, client_stripes: int = 1) -> RunDir:
         """Write it all; client c's journal is stripe c mod `client_stripes`. `path` must not hold a run."""
         return write_run(self, path, frame_records=frame_records, client_stripes=client_stripes)
@@ -308,7 +329,8 @@ def write_run(history: History, path: Path, *, frame_records: int = 1000, client
     write_json(rundir.manifest, history.manifest())
     for number in range(client_stripes):
         write_client_stripe(history, rundir, number, client_stripes, frame_records)
-    with StripeWriter(rundir.journal / "publishers-0.stripe", {"role": "publishers", "worker": 0, "pid": 1}) as stripe:
+    publishers = {"role": "publishers", "worker": 0, "pid": 1, "boot_id": history.publishers_boot}
+    with StripeWriter(rundir.journal / "publishers-0.stripe", publishers) as stripe:
         for part in _parts([INTENT.pack(*intent, 0) for intent in history.intents], frame_records):
             stripe.write(Kind.INTENTS, b"".join(part))
         rows = [OUTCOME.pack(*outcome[:5], 0, outcome[5], 0) for outcome in history.outcomes]
@@ -331,7 +353,8 @@ def write_run(history: History, path: Path, *, frame_records: int = 1000, client
 def write_client_stripe(history: History, rundir: RunDir, number: int, of: int, frame_records: int) -> None:
     """One engine's stripe: the events and deliveries of its clients, in the order given."""
     path = rundir.journal / f"clients-{number}.stripe"
-    stripe = StripeWriter(path, {"role": "clients", "worker": number, "pid": 1})
+    boot = None if history.publishers_boot is None else history.boot_id
+    stripe = StripeWriter(path, {"role": "clients", "worker": number, "pid": 1, "boot_id": boot})
     for events in _parts([event for event in history.events if event.get("client", 0) % of == number], 1000):
         stripe.events(events)
     mine = [delivery for delivery in history.deliveries if delivery[3] % of == number]

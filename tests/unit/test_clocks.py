@@ -141,7 +141,13 @@ def test_on_two_boots_the_offset_between_clients_and_publishers_is_estimated() -
     ]
     account = clock_account({"boot_id": "a", "exchanges": exchanges}, headers)
     assert account.basis == "exchange"
-    assert account.span == Span(6700 - 50, 7100 + 50)
+    assert account.span == Span(6700, 7100), "publishers are of the harness' boot, and have its clock"
+    assert (account.clients, account.publishers) == (Span(6700, 7100), Span(0, 0))
+    assert account.apart_ns == 7100
+    away = clock_account({"boot_id": "c", "exchanges": exchanges}, headers)
+    assert away.span == Span(6700 - 50, 7100 + 50)
+    assert (away.clients, away.publishers) == (Span(6700, 7100), Span(-50, 50))
+    assert away.apart_ns == 7100 + 50
     assert account.drift_ppm == pytest.approx(0.1)  # from 6900 to 7000 ns in a second, as far as estimates tell
     assert account.exchanges == 3
 
@@ -150,7 +156,7 @@ def test_on_two_boots_the_offset_between_clients_and_publishers_is_estimated() -
     "exchanges",
     [
         [],
-        [line(CLIENTS, exchange(0, 7000, 100, 5, 300))],  # none with the publishers
+        [line(PUBLISHERS, exchange(0, 0, 50, 5, 50))],  # none with the clients
         [line(CLIENTS, Exchange(10, 0, 500, 20)), line(PUBLISHERS, exchange(0, 0, 1, 1, 1))],
     ],
 )
@@ -158,6 +164,51 @@ def test_what_was_not_exchanged_with_all_or_contradicts_itself_is_unknown(exchan
     headers = [header("clients", boot="b"), header("publishers", boot="a")]
     account = clock_account({"boot_id": "a", "exchanges": exchanges}, headers)
     assert (account.basis, account.span) == ("unknown", None)
+
+
+def test_of_engines_on_several_hosts_the_worst_counts() -> None:
+    headers = [
+        header("clients"),
+        header("clients", 2, boot="b"),
+        header("publishers"),
+        header("publishers", 2, boot="b"),
+    ]
+    exchanges = [
+        line("load-2/clients", exchange(0, 40, 100, 5, 300)),
+        line("load-2/publishers", exchange(0, -900, 20, 5, 30)),
+        line(CLIENTS, exchange(0, 0, 5000, 5, 5000)),  # a slow answer, which says nothing on one's own boot
+    ]
+    account = clock_account({"boot_id": "a", "exchanges": exchanges}, headers)
+    assert (account.clients, account.publishers) == (Span(-260, 140), Span(-930, 0))
+    assert account.span == Span(-260 - 0, 140 + 930)
+    assert account.apart_ns == 260 + 930
+
+
+@given(
+    clients=st.integers(-(10**9), 10**9),
+    publishers=st.integers(-(10**9), 10**9),
+    ways=st.lists(st.integers(0, 10**8), min_size=4, max_size=4),
+)
+def test_no_two_clocks_are_farther_apart_than_said(clients: int, publishers: int, ways: list[int]) -> None:
+    headers = [header("clients", boot="b"), header("publishers", boot="c")]
+    exchanges = [
+        line(CLIENTS, exchange(7, clients, ways[0], 3, ways[1])),
+        line(PUBLISHERS, exchange(9, publishers, ways[2], 3, ways[3])),
+    ]
+    account = clock_account({"boot_id": "a", "exchanges": exchanges}, headers)
+    assert account.span is not None
+    assert account.span.low_ns <= clients - publishers <= account.span.high_ns
+    for other in (0, clients):
+        assert abs(publishers - other) <= account.apart_ns
+
+
+def test_on_one_clock_nothing_is_apart() -> None:
+    assert clock_account({"boot_id": "a", "exchanges": [line(CLIENTS, exchange(0, 0, 9, 9, 9))]}, HEADERS).apart_ns == 0
+
+
+def test_an_offset_turned_round() -> None:
+    assert Span(-3, 8).turned == Span(-8, 3)
+    assert [Span(-3, 8).farthest_ns, Span(-9, 8).farthest_ns, Span(2, 5).farthest_ns] == [8, 9, 5]
 
 
 @pytest.mark.parametrize(

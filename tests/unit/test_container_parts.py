@@ -17,6 +17,7 @@ from fanlab.topology.choose import make_backend
 from fanlab.topology.containerprocess import exit_status, group_path
 from fanlab.topology.containers import DockerBackend
 from fanlab.topology.containerspec import Attached, ContainerSpec, Mount, Published
+from fanlab.topology.external import ExternalBackend
 from fanlab.topology.labels import Marks, Owner
 from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.samemachine import judge, look_from
@@ -190,6 +191,7 @@ def test_a_folder_with_a_link_on_its_way_is_seen_under_both_names(tmp_path: Path
 def test_which_backend_a_run_has(tmp_path: Path) -> None:
     rundir = RunDir(tmp_path)
     assert isinstance(make_backend("process", rundir, redis_url=None), ProcessBackend)
+    assert isinstance(make_backend("external", rundir, redis_url=None), ExternalBackend)
     assert isinstance(make_backend("docker", rundir, redis_url=None), DockerBackend)
     with pytest.raises(EnvironmentFailure, match="containers cannot reach it"):
         make_backend("docker", rundir, redis_url="redis://127.0.0.1:6379/0")

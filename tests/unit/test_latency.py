@@ -4,7 +4,15 @@ import math
 import numpy as np
 import pytest
 
-from fanlab.analysis.latency import NEEDED, ecdf_ms, latency_block, one_way_ms, over_time_ms, spectrum_ms
+from fanlab.analysis.latency import (
+    NEEDED,
+    ecdf_ms,
+    is_blurred,
+    latency_block,
+    one_way_ms,
+    over_time_ms,
+    spectrum_ms,
+)
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import Histogram
@@ -67,6 +75,15 @@ def test_figures_are_told_to_the_nanosecond_and_no_finer():
 def test_a_percentile_is_refused_from_where_its_own_rank_was_counted_as_0(lost, given):
     raw = of_ms(*([-3.0] * lost + [1.0] * (1000 - lost)))  # true: 9 ms and what cannot be known; p50 is the 500th
     assert latency_block(raw, apart(-8, 0.5))["p50"] == (pytest.approx(9, abs=0.01) if given else None)
+
+
+def test_a_figure_is_missing_for_one_of_two_reasons():
+    known = latency_block(of_ms(*range(5, 25)), ClockAccount("exchange", Span(-NS_PER_MS, NS_PER_MS)))
+    assert not any(is_blurred(known, name) for name in ("p50", "p90", "p95", "p99", "p999", "max"))
+    assert known["p99"] is None, "too few samples"
+    blurred = latency_block(of_ms(*range(1, 21)), ClockAccount("exchange", Span(-15 * NS_PER_MS, 15 * NS_PER_MS)))
+    assert [name for name in ("p50", "p90", "p95", "p99", "p999", "max") if is_blurred(blurred, name)] == ["p50"]
+    assert not is_blurred(latency_block(of_ms()), "max"), "there is none"
 
 
 @pytest.mark.parametrize("clock", [ClockAccount("one-boot", Span(0, 0)), ClockAccount(), None])

@@ -8,7 +8,20 @@ from rich.console import Console
 
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.session import LoadSnapshot
-from fanlab.progress import Event, FaultTold, Lines, LiveView, PhaseBegan, Silence, Tick, Warned, harmless, view_for
+from fanlab.progress import (
+    Event,
+    FaultTold,
+    Invited,
+    Joined,
+    Lines,
+    LiveView,
+    PhaseBegan,
+    Quiet,
+    Tick,
+    Warned,
+    harmless,
+    view_for,
+)
 
 LOAD = LoadSnapshot(
     clients=60,
@@ -42,9 +55,23 @@ def test_the_view_suits_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     assert isinstance(view_for(console(terminal=True), wanted=True), LiveView)
     assert isinstance(view_for(console(terminal=False), wanted=True), Lines)
-    assert type(view_for(console(terminal=True), wanted=False)) is Silence
+    assert type(view_for(console(terminal=True), wanted=False)) is Quiet
     monkeypatch.setenv("CI", "true")
     assert isinstance(view_for(console(terminal=True), wanted=True), Lines)
+
+
+def test_an_invitation_is_told_to_whoever_wants_to_hear_nothing_else() -> None:
+    out = console(terminal=False)
+    quiet = view_for(out, wanted=False)
+    invited = Invited(2, "fanlab worker --master 10.0.0.1:5557 --token [bold]x")
+    for event in (PhaseBegan("start"), invited, Joined("load-2 (on b, 10.0.0.2)"), Warned("late")):
+        quiet(event)
+    said = "waiting for 2 workers; on another host: fanlab worker --master 10.0.0.1:5557 --token [bold]x\n"
+    assert printed(out) == said
+    loud = console(terminal=False)
+    Lines(loud)(Invited(1, "x"))
+    Lines(loud)(Joined("load-2 (on b, 10.0.0.2)"))
+    assert printed(loud) == "waiting for 1 worker; on another host: x\nload-2 (on b, 10.0.0.2) has joined\n"
 
 
 def test_lines_tell_every_event_but_not_every_tick() -> None:

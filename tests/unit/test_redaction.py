@@ -17,6 +17,7 @@ from fanlab.redaction import (
     hide_word,
     looks_secret,
     secrets_of_settings,
+    secrets_of_url,
     secrets_of_words,
     texts_in,
 )
@@ -88,6 +89,7 @@ def test_urls(text: str, shown: str) -> None:
         ("topology.nodes.count=3", "topology.nodes.count=3"),
         ("=" * 50_000, "=" * 50_000),
         ("--trace", "--trace"),
+        ("redis://:my-secret@h/0?db=1", "redis://:***@h/0?db=1"),
     ],
 )
 def test_words_of_a_command_line(word: str, shown: str) -> None:
@@ -97,6 +99,9 @@ def test_words_of_a_command_line(word: str, shown: str) -> None:
 def test_secrets_are_taken_from_where_they_stand() -> None:
     words = ["run", "x.yaml", "--redis-url", "redis://u:pa%2Fss@h", "--set", "a.env.API_KEY='key'", "--set", "n=3"]
     assert {*secrets_of_words(words)} >= {"pa%2Fss", "key"}
+    assert "a-token" in {*secrets_of_words(["fanlab", "worker", "--token", "a-token"])}
+    assert "quickstart" not in {*secrets_of_words(["fanlab", "run", "--trace", "quickstart"])}
+    assert {*secrets_of_url("wss://u:p@h/ws?room=r&k&token=t")} - {""} == {"p", "r", "k", "t"}
     env = {"A_TOKEN": "t", "URL": "amqp://u:p@h?auth_token=q", "N": "5"}
     assert {*secrets_of_settings(env)} == {"t", "p", "q"}
 

@@ -1,7 +1,5 @@
-"""Finding a redis-server, its command line, and which addresses may be adopted."""
+"""Finding a redis-server, its command line, and one that is adopted."""
 
-import asyncio
-import ipaddress
 import socket
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 
 from fanlab.errors import EnvironmentFailure
 from fanlab.topology import redis
+from fanlab.topology.reach import Reach
 
 
 def program(folder: Path, name: str, script: str) -> Path:
@@ -114,50 +113,12 @@ def test_an_open_quote_is_refused():
         argv({"maxmemory": "'1mb"})
 
 
-def resolving_to(monkeypatch, *addresses: str) -> None:
-    async def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
-        return [
-            (socket.AF_INET6 if ipaddress.ip_address(a).version == 6 else socket.AF_INET, 1, 6, "", (a, 6379))
-            for a in addresses
-        ]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["redis://127.0.0.1", "redis://127.9.9.9:1/0", "rediss://[::1]:6380", "redis://u:p@localhost:6379/2"],
-)
-async def test_loopback_is_accepted(url):
-    await redis.require_loopback(url)
-
-
-@pytest.mark.parametrize("url", ["redis://192.0.2.1:6379", "redis://0.0.0.0", "redis://[2001:db8::1]"])
-async def test_any_other_machine_is_refused(url):
-    with pytest.raises(EnvironmentFailure, match="another machine"):
-        await redis.require_loopback(url)
-
-
-async def test_every_resolved_address_counts(monkeypatch):
-    resolving_to(monkeypatch, "127.0.0.1", "::1")
-    await redis.require_loopback("redis://cache")
-    resolving_to(monkeypatch, "127.0.0.1", "192.0.2.7")
-    with pytest.raises(EnvironmentFailure, match=r"cache is 192\.0\.2\.7"):
-        await redis.require_loopback("redis://cache")
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://", "unix:///x", "redis://h:port"])
-async def test_what_is_no_redis_url(url):
-    with pytest.raises(EnvironmentFailure, match="is no"):
-        await redis.require_loopback(url)
-
-
 async def test_adopting_nobody():
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
         with pytest.raises(EnvironmentFailure, match=rf"redis://:\*\*\*@127\.0\.0\.1:{port} does not answer") as caught:
-            await redis.adopt(f"redis://:secret@127.0.0.1:{port}")
+            await redis.adopt(f"redis://:secret@127.0.0.1:{port}", Reach())
     assert "secret" not in str(caught.value)
 
 
@@ -168,7 +129,40 @@ async def test_adopting_nobody():
         ("redis://:secret@127.0.0.1:6379/0", "redis://:***@127.0.0.1:6379/0"),
         ("rediss://me:secret@[::1]/1", "rediss://me:***@[::1]/1"),
         ("redis://[secret", "(not a URL)"),
+        ("redis://127.0.0.1/0?password=secret&db=secret", "redis://127.0.0.1/0?password=***&db=***"),
+        ("wss://h/ws?token=secret", "wss://h/ws?token=***"),
+        ("ws://h/ws?secret", "ws://h/ws?***"),
+        ("ws://u:secret@h/ws?t=secret=", "ws://u:***@h/ws?t=***"),
+        ("redis://:sec/ret@h:1/0?x=secret", "redis://:***@h:1/0?x=***"),
+        ("redis://:sec?ret@h:1/0?x=secret", "redis://:***@h:1/0?x=***"),
+        ("ws://u:secret@h/ws?t=a@b", "ws://u:***@h/ws?t=***"),
+        ("redis://:sec#ret@h:1/0", "redis://:***@h:1/0"),
     ],
 )
 def test_passwords_are_not_shown(url, shown):
     assert redis.redact(url) == shown
+
+
+def test_urls_anywhere_in_a_word_are_redacted():
+    word = "--node=node-1=ws://h:1/ws?t=secret"
+    assert redis.redacted(word) == "--node=node-1=ws://h:1/ws?t=***"
+    assert redis.redacted("redis://:secret@h,redis://:secret@g") == "redis://:***@g", "a comma may be a password's"
+    assert redis.redacted("topology.nodes.count=5") == "topology.nodes.count=5"
+
+
+def test_a_password_stands_in_a_file_of_our_own_and_on_no_command_line(tmp_path):
+    command = redis.server_argv(Path("redis-server"), "10.0.0.1", 6379, tmp_path, {})
+    password = redis.locked(command, tmp_path)
+    assert len(password) == 32
+    assert password not in " ".join(command)
+    file = Path(command[1])
+    assert file.read_text() == f"requirepass {password}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert command[:1] + command[2:] == redis.server_argv(Path("redis-server"), "10.0.0.1", 6379, tmp_path, {})
+
+
+async def test_a_redis_that_wants_tls_is_refused_with_a_way_out():
+    with pytest.raises(EnvironmentFailure, match="TLS") as caught:
+        await redis.adopt("rediss://:secret@127.0.0.1:1/0", Reach())
+    assert "stunnel" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -85,7 +85,7 @@ def test_past_its_limit_a_figure_is_over_and_one_that_is_needed_may_not_lack():
         ({"basis": "one-boot", "offset_ms": 0.0, "bound_ms": 0.0}, "one clock: offset 0 ± 0 ms", "± 0 ms"),
         (
             {"basis": "exchange", "offset_ms": -12.5, "bound_ms": 0.21},
-            "two clocks: offset -12.5 ms put right, ± 0.21 ms",
+            "several clocks: offset -12.5 ms put right, ± 0.21 ms",
             "± 0.21 ms",
         ),
         ({"basis": "unknown", "offset_ms": None, "bound_ms": None}, "clocks not compared: ± unknown", "± unknown"),
@@ -111,7 +111,7 @@ def test_where_clocks_are_not_one_each_hop_says_how_exact_it_is():
         return [cells[-1] for cells in texts(table)] if table.columns[-1][0] == "Clock" else None
 
     assert bounds(ONE_BOOT) is None
-    assert bounds(EXCHANGED) == ["± 0.21 ms", "± 0 ms", "± unknown", "± 0 ms", "± unknown"]
+    assert bounds(EXCHANGED) == ["± 0.21 ms", "± 0 ms", "± 0.21 ms", "± 0 ms", "± 0.21 ms"]
     assert bounds(UNKNOWN) == ["± unknown", "± 0 ms", "± unknown", "± 0 ms", "± unknown"]
 
 
@@ -190,3 +190,19 @@ def test_no_cause_of_the_ledger_lacks_its_words():
 
     assert set(words.CAUSES) == {cause.label for cause in Cause}
     assert {*words.HOPS, words.UNKNOWN_HOP} == {hop.label for hop in Hop}
+
+
+def test_a_figure_below_the_bound_says_why_it_is_missing():
+    clock = {"basis": "exchange", "offset_ms": 0.0, "bound_ms": 9.0}
+    latency = sample_summary()["latency_ms"] | {"n": 5000, "p50": None}
+    summary = sample_summary() | {"clock": clock, "latency_ms": latency}
+    [p50] = [figure.note for figure in facts.key_figures(summary) if figure.label == "Latency p50"]
+    assert p50 == "not above what clocks differ by, n = 5,000, clock ± 9 ms"
+    assert "not above what the clocks differ by" in tables.latency(summary).note
+    assert "not above" not in tables.latency(sample_summary()).note
+
+
+def test_workers_on_other_hosts_are_named():
+    manifest = sample_manifest() | {"remote_workers": [{"unit": "load-2", "host": "b", "address": "10.0.0.2"}]}
+    run, *_ = tables.reproduction(sample_summary(), manifest)
+    assert ["load-2 on", "b, 10.0.0.2"] in [[cell.text for cell in row] for row in run.rows]

@@ -339,15 +339,17 @@ PLANTED = {
         {},
         ["2 boots"],
     ),
-    "two boots, whose clocks were compared": (
+    "two boots, whose clocks were compared before the run only": (
         "clocks_differ",
-        {
-            "evidence": replace(SOUND, boot_ids=[BOOT, "other"]),
-            "clock": ClockAccount("exchange", Span(-5, 5)),
-            "latency": early_deliveries()["latency"],
-        },
-        {},
-        ["2 boots: latency is put right, but who was owed what"],
+        {"evidence": replace(SOUND, boot_ids=[BOOT, "other"]), "clock": ClockAccount("exchange", Span(-5, 5))},
+        {"clock": {"boot_id": BOOT, "exchanges": [{"unit": "load-2/clients", "moment": "before"}]}},
+        ["the clock of load-2/clients was not compared after the run"],
+    ),
+    "two boots, whose clocks were compared too late": (
+        "clocks_differ",
+        {"evidence": replace(SOUND, boot_ids=[BOOT, "other"]), "clock": ClockAccount("exchange", Span(-5, 5))},
+        {"clock": {"boot_id": BOOT, "exchanges": [{"unit": "load-2/clients", "moment": "during"}]}},
+        ["load-2/clients was not compared after and before the run"],
     ),
     "clocks that contradict themselves": (
         "clocks_differ",

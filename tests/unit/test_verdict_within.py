@@ -11,13 +11,23 @@ from fanlab.analysis.lossparts import parts_of_the_losses
 from fanlab.analysis.verdict import judge
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.cached import CacheAccount
+from fanlab.ledger.clocks import ClockAccount, Span
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable
 from fanlab.ledger.probes import ProbeDelays
 from fanlab.ledger.result import Tally
 from fanlab.scenario.gates import GateResult
-from support.accounts import at, crash, make_account, make_manifest, make_scenario
-from support.verdicts import GOOD_GATE, SOUND, by_client, groups, one_loss_otherwise, publishers, with_cache
+from support.accounts import BOOT, at, crash, make_account, make_manifest, make_scenario
+from support.verdicts import (
+    GOOD_GATE,
+    SOUND,
+    by_client,
+    early_deliveries,
+    groups,
+    one_loss_otherwise,
+    publishers,
+    with_cache,
+)
 
 # The checker that must find nothing, changes of the account, changes of the manifest.
 JUST_WITHIN = {
@@ -58,6 +68,20 @@ JUST_WITHIN = {
         {},
     ),
     "nothing arrived, so nothing did too early": ("clocks_differ", {"latency": LatencyTable.empty(0)}, {}),
+    "two boots, whose clocks were compared before and after": (
+        "clocks_differ",
+        {
+            "evidence": replace(SOUND, boot_ids=[BOOT, "other"]),
+            "clock": ClockAccount("exchange", Span(-5, 5)),
+            "latency": early_deliveries()["latency"],
+        },
+        {
+            "clock": {
+                "boot_id": BOOT,
+                "exchanges": [{"unit": "load-2/clients", "moment": moment} for moment in ("before", "after")],
+            }
+        },
+    ),
 }
 
 

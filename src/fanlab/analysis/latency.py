@@ -5,12 +5,12 @@ from 10, p95 from 20, p99 from 100, p99.9 from 1000. Below that the same number 
 name. The maximum is given from one sample on, and n always.
 
 Where the clocks at both ends are not one, the offset between them was estimated, and each figure is moved by it. What
-is then not above the estimate's bound is not given: it may as well be 0. (`clock` is given for what runs from a
-publisher to a client: nobody compares clocks with nodes and readers.)
+is then not above the estimate's bound is not given: it may as well be 0. (`clock` is that of both
+ends: of a hop, its own ends'. The caches' times are as their clocks have them.)
 """
 
-from collections.abc import Sequence
-from typing import Final, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from fanlab.ledger.clocks import ClockAccount
 from fanlab.ledger.histogram import Histogram
 
 NEEDED: Final = {50.0: 2, 90.0: 10, 95.0: 20, 99.0: 100, 99.9: 1000}
+_PERCENTS: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _STEPS_PER_DECADE = 20  # points of the spectrum between 90 and 99, 99 and 99.9 …
 _ECDF_POINTS = 400
 
@@ -52,6 +53,12 @@ def latency_block(histogram: Histogram, clock: ClockAccount | None = None) -> La
         "p999": percentile_ms(histogram, 99.9, clock),
         "max": _ranked_ms(histogram, 100.0, clock),
     }
+
+
+def is_blurred(block: Mapping[str, Any], name: str) -> bool:
+    """Whether a figure of a LatencyBlock is missing though samples are not: it is within the bound of two clocks."""
+    needed = NEEDED[_PERCENTS[name]] if name in _PERCENTS else 1
+    return block[name] is None and block["n"] >= needed
 
 
 def over_time_ms(histograms: Sequence[Histogram], clock: ClockAccount | None = None) -> dict[str, Floats]:

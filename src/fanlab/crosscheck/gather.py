@@ -49,10 +49,12 @@ def gather(folder: Path, db: sqlite3.Connection) -> None:
     """Fill the tables of rules/tables.sql. Raises NoRunError; OSError where a journal cannot be read."""
     manifest = _manifest(folder / "manifest.json")
     run_tag = manifest.get("run_tag")
-    all_closed = True
+    all_closed, headers = True, []
     stripes = (folder / "journal").glob("*.stripe")
     for number, path in enumerate(sorted(path for path in stripes if path.name != WITNESS)):
-        all_closed &= _stripe(number, Stripe(path), db, run_tag)
+        closed, header = _stripe(number, Stripe(path), db, run_tag)
+        all_closed &= closed
+        headers.append(header)
     for letter, payload in Stripe(folder / "journal" / WITNESS).frames():
         if letter == "W":
             insert = "INSERT INTO heard (recv, intended, seq, stream) VALUES (?, ?, ?, ?)"
@@ -63,10 +65,11 @@ def gather(folder: Path, db: sqlite3.Connection) -> None:
         zero = phases["zero_ns"]
         whole = manifest["status"] == "complete" and phases["drain_ended_by"] == "quiet" and all_closed
         publish_end = phases["measure_end_ns"] or zero + scenario["measure_ns"]
-        row = (zero, publish_end, scenario["drain"]["quiet_ns"], not whole, NEVER)
+        apart = _apart(manifest.get("clock") or {}, headers)
+        row = (zero, publish_end, scenario["drain"]["quiet_ns"], not whole, NEVER, apart)
     except (KeyError, TypeError) as error:
         raise NoRunError(f"{folder / 'manifest.json'} lacks what a run has: {type(error).__name__}: {error}") from error
-    db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?)", row)
+    db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?)", row)
     _caches(folder, manifest, db)
 
 
@@ -131,10 +134,36 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     return objects(path.read_bytes()) if path.is_file() else iter(())
 
 
-def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection, run_tag: int | None) -> bool:
-    """Whether it was closed in order."""
-    heartbeat, last_before = 0, _last_delivery(db)
+def _apart(clock: Mapping[str, Any], headers: Iterable[Mapping[str, Any]]) -> int:
+    """By how much a publisher's time of an instant and another's may differ, in ns; 0 too where nobody can tell.
+
+    An engine of the harness' boot has its clock. Another's was asked now and then: it was asked at t0 and knew t1 at
+    that, and answered t2, which came at t3, so its clock cannot be more than t1 - t0 ahead, nor less than t2 - t3.
+    """
+    engines = [header for header in headers if header.get("role") in ("clients", "publishers")]
+    asked = clock.get("exchanges") or ()
+    boots = {header.get("boot_id") for header in engines} | {clock.get("boot_id")}
+    if len(boots - {None}) == 1 or any(line["t3"] - line["t0"] < line["t2"] - line["t1"] for line in asked):
+        return 0
+    worst = {"clients": 0, "publishers": 0}
+    for header in engines:
+        if header.get("boot_id") is not None and header["boot_id"] == clock.get("boot_id"):
+            continue
+        unit = f"load-{header.get('worker')}/{header['role']}"
+        of_unit = [line for line in asked if line["unit"] == unit]
+        if not of_unit:
+            return 0
+        bounds = [abs(way) for line in of_unit for way in (line["t1"] - line["t0"], line["t2"] - line["t3"])]
+        worst[header["role"]] = max(worst[header["role"]], *bounds)
+    return sum(worst.values())
+
+
+def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection, run_tag: int | None) -> tuple[bool, Mapping[str, Any]]:
+    """Whether it was closed in order, and its header."""
+    heartbeat, last_before, header = 0, _last_delivery(db), {}
     for letter, payload in stripe.frames():
+        if letter == "S":
+            header = next(objects(payload), {})
         if letter in _INSERT:
             shape, insert = _INSERT[letter]
             db.executemany(insert, records(shape, payload))
@@ -151,7 +180,7 @@ def _stripe(number: int, stripe: Stripe, db: sqlite3.Connection, run_tag: int | 
             heartbeat = max(heartbeat, *HEARTBEAT.unpack(payload))
     row = (number, stripe.closed, heartbeat, last_before, _last_delivery(db))
     db.execute("INSERT INTO stripe VALUES (?, ?, ?, ?, ?)", row)
-    return stripe.closed
+    return stripe.closed, header
 
 
 def _events(stripe: int, lines: Iterable[Mapping[str, Any]]) -> Iterator[Row]:

@@ -53,14 +53,6 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "redis-maxclients": RedisMaxClients,
     "redis-disk-full": RedisDiskFull,
 }
-NEEDS: Final = {
-    "cpu-throttle": Need.CPU_LIMIT,
-    "memory-limit": Need.MEMORY_LIMIT,
-    "clock-step": Need.WALL_CLOCK,
-    "redis-restart": Need.OWN_REDIS,
-    "redis-pause": Need.OWN_REDIS,
-    "redis-disk-full": Need.OWN_REDIS,
-}
 HEALED_BY_STARTING: Final = ("crash", "stop", "restart", "memory-limit", "redis-restart")
 LINK_OF: Final[dict[str, Callable[[PlannedFault], str]]] = {  # which of a node's links a kind acts on
     **dict.fromkeys(
@@ -69,6 +61,20 @@ LINK_OF: Final[dict[str, Callable[[PlannedFault], str]]] = {  # which of a node'
     ),
     "slow-clients": lambda _: "clients",
     "reconnect-storm": lambda _: "clients",
+}
+NEEDS: Final = {
+    "crash": Need.OWN_NODES,
+    "stop": Need.OWN_NODES,
+    "pause": Need.OWN_NODES,
+    "restart": Need.OWN_NODES,
+    "cpu-throttle": Need.CPU_LIMIT,
+    "memory-limit": Need.MEMORY_LIMIT,
+    "clock-step": Need.WALL_CLOCK,
+    "subscriber-churn": Need.OWN_NODES,
+    **dict.fromkeys(LINK_OF, Need.LINK),
+    "redis-restart": Need.OWN_REDIS,
+    "redis-pause": Need.OWN_REDIS,
+    "redis-disk-full": Need.OWN_REDIS,
 }
 PREPARED: Final = (Need.CPU_LIMIT, Need.MEMORY_LIMIT, Need.WALL_CLOCK)  # of these a unit must know at its start
 

@@ -11,7 +11,7 @@ and held in memory. In order:
     the rest    -> debts: what was owed and did not come, lost or indeterminate; causes: why
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -70,8 +70,8 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     if zero_ns is None:
         return _nothing(plan, faults, evidence, clock)
     clients = sum(group.count for group in plan.groups)
-    messages = collect_messages(journals.intents, journals.outcomes, len(plan.streams))
-    messages = receivers_less_witness(messages, journals.witness)
+    told = collect_messages(journals.intents, journals.outcomes, len(plan.streams))
+    messages = receivers_less_witness(told.blurred(clock.apart_ns), journals.witness)
     measure = messages.intended_ns >= zero_ns
     measure_end_ns = phases.get("measure_end_ns") or zero_ns + manifest["scenario"]["phases"]["measure_ns"]
     end_ns = phases.get("drain_end_ns") or max(zero_ns, journals.last_ns)
@@ -123,10 +123,10 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         partial=partial,
     )
     losses, lacking = loss_rows(owed, pairs, messages, world)
-    evidence.coarse = [*coarse, *lacking]
+    evidence.coarse = [*coarse, *lacking, *_blurred(clock, len(losses))]
     measured = np.bincount(losses["fault"][losses["fault"] >= 0], minlength=len(faults))
     evidence.contradictions = settled.contradictions
-    hops = message_hops(messages, nodes, measure)
+    hops = message_hops(told, nodes, measure)
     health = [stripe.health for stripe in journals.stripes]
     caching = CacheWorld(plan, journals, world, context.grid, zero_ns, cut.partial)
     return Account(
@@ -227,6 +227,14 @@ def _evidence(journals: Journals, plan: Plan) -> Evidence:
         redis_log=journals.redis is not None and journals.redis.log,
         foreign=journals.foreign,
     )
+
+
+def _blurred(clock: ClockAccount, losses: int) -> Iterator[str]:
+    if clock.apart_ns and losses:
+        yield (
+            f"times of different hosts can be compared to ± {clock.apart_ns / NS_PER_MS:.3g} ms only: a loss so near to"
+            " the edge of an outage or a fault may be put down to its neighbour"
+        )
 
 
 def _tally(messages: Messages, phase: Bools, owed: PhaseDebt, came: Counts) -> Tally:

@@ -58,6 +58,16 @@ class Span(NamedTuple):
         """How far the truth can be from the estimate, at most."""
         return (self.high_ns - self.low_ns) / 2
 
+    @property
+    def farthest_ns(self) -> int:
+        """How far the offset can be from 0."""
+        return max(abs(self.low_ns), abs(self.high_ns))
+
+    @property
+    def turned(self) -> "Span":
+        """The offset the other way round."""
+        return Span(-self.high_ns, -self.low_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class ClockAccount:
@@ -66,6 +76,8 @@ class ClockAccount:
     one-boot   all journals name one boot, whose processes share CLOCK_MONOTONIC: nothing to correct, 0 ± 0
     exchange   they do not, and the offset was measured: `span` holds client clock − publisher clock
     unknown    neither
+
+    What is of the harness' own boot has its clock, and needs no exchange: so have nodes' journals and faults.
     """
 
     basis: Basis = "unknown"
@@ -73,6 +85,9 @@ class ClockAccount:
     exchanges: int = 0
     drift_ppm: float | None = None  # the fastest that an offset moved, estimate to estimate; None: not measured
     contradictions: tuple[str, ...] = ()  # sentences: what cannot be if clocks are what they are taken for
+    clients: Span | None = None  # with `exchange`: client clock − the harness'
+    publishers: Span | None = None  # with `exchange`: publisher clock − the harness'
+    apart_ns: int = 0  # by how much a publisher's time of an instant and anybody else's differ at most
 
 
 def best(exchanges: Sequence[Exchange]) -> Exchange:
@@ -114,19 +129,27 @@ def clock_account(clock: Mapping[str, Any], journals: Iterable[Mapping[str, Any]
         ]
         return ClockAccount("one-boot", Span(0, 0), count, None, tuple(lies))
     spans = {unit: hull(one.span for one in exchanges) for unit, exchanges in told.items()}
+    of_harness = clock.get("boot_id")
+    for header in headers:
+        if of_harness is not None and header.get("boot_id") == of_harness:
+            spans[unit_of(header)] = Span(0, 0)
     clients, publishers = (
         [spans.get(unit_of(header)) for header in headers if header.get("role") == role]
         for role in ("clients", "publishers")
     )
-    apart = [
-        Span(theirs.low_ns - ours.high_ns, theirs.high_ns - ours.low_ns)
-        for theirs in clients
-        for ours in publishers
-        if theirs is not None and ours is not None
-    ]
-    if lies or not apart or None in clients or None in publishers:
+    known_clients, known_publishers = ([span for span in of if span is not None] for of in (clients, publishers))
+    if lies or not known_clients or not known_publishers or None in clients or None in publishers:
         return ClockAccount("unknown", None, count, drift, tuple(lies))
-    return ClockAccount("exchange", hull(apart), count, drift)
+    theirs, ours = hull(known_clients), hull(known_publishers)
+    return ClockAccount(
+        "exchange",
+        Span(theirs.low_ns - ours.high_ns, theirs.high_ns - ours.low_ns),
+        count,
+        drift,
+        clients=theirs,
+        publishers=ours,
+        apart_ns=theirs.farthest_ns + ours.farthest_ns,
+    )
 
 
 def unit_of(header: Mapping[str, Any]) -> str:

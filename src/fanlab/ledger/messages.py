@@ -1,6 +1,6 @@
 """Every message that a publisher meant to send, from its intents and outcomes. Pure; memory grows with messages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -48,6 +48,11 @@ class Messages:
     def uncertain(self) -> NDArray[np.bool_]:
         """Whether nobody knows if it was published."""
         return np.isin(self.status, _UNCERTAIN)
+
+    def blurred(self, by_ns: int) -> "Messages":
+        """The same, as those see it whose clocks differ from the publishers' by up to that much."""
+        done_ns = np.where(self.done_ns == NEVER, NEVER, self.done_ns + by_ns)
+        return replace(self, sent_ns=self.sent_ns - by_ns, done_ns=done_ns) if by_ns else self
 
     def find(self, stream: Ints, seq: Ints) -> Ints:
         """The index of each (stream, seq), or -1 where no publisher ever used that number."""

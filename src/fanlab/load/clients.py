@@ -11,14 +11,15 @@ import gc
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.ledger.events import NO_ANSWER, ClientEvent
 from fanlab.ledger.stripe import StripeWriter
-from fanlab.load.config import LoadConfig
+from fanlab.load.config import LoadConfig, NodeTarget
 from fanlab.load.intact import FrameReader
 from fanlab.load.payload import payloads
 from fanlab.load.probe import Probes
@@ -140,6 +141,21 @@ class Link(WSListener):
             self.abort(f"{NO_ANSWER} within {timeout_s:g} s")
 
 
+class Server(NamedTuple):
+    """What a node's connections ask for by name, where its URL has an address."""
+
+    headers: dict[str, str]
+    options: dict[str, Any]  # of create_connection
+
+    @classmethod
+    def of(cls, node: NodeTarget) -> "Server":
+        """Those of one node."""
+        if node.server is None:
+            return cls({}, {})
+        secure = node.url.startswith("wss:")
+        return cls({"Host": node.server}, {"server_hostname": urlsplit(f"//{node.server}").hostname} if secure else {})
+
+
 class ClientsEngine:
     """All clients of one process. Call `flush` and `snapshot` from a timer; `finish` once."""
 
@@ -161,6 +177,7 @@ class ClientsEngine:
         self._hide = Secrets(config.secrets).hide
         self._events: list[ClientEvent] = []
         self._protocols = [protocol(node.protocol) for node in config.nodes]
+        self._servers = [Server.of(node) for node in config.nodes]
         self._starts = [group.first_client for group in config.clients]
         self._subscribers: dict[int, Subscriber] = {}
         self._links: dict[int, Link] = {}
@@ -320,6 +337,7 @@ class ClientsEngine:
         link = Link(self, subscriber)
         self._links[link.client] = link
         self._idle.clear()
+        server = self._servers[link.node]
         try:
             async with asyncio.timeout(CONNECT_S):
                 await ws_connect(
@@ -328,7 +346,8 @@ class ClientsEngine:
                     websocket_handshake_timeout=HANDSHAKE_S,
                     max_redirects=0,
                     use_aiofastnet=False,  # the loop's own connections: they are stamped
-                    extra_headers={"Fanlab-Client": str(link.client)},  # for the `who` of a node's drop lines
+                    extra_headers={"Fanlab-Client": str(link.client), **server.headers},  # `who` of a node's drop lines
+                    **server.options,
                 )
             error = "the node closed the connection during the handshake"
         except (OSError, TimeoutError, WSError) as problem:
@@ -337,7 +356,7 @@ class ClientsEngine:
             error = "given up: the run is over"
         if link.transport is None:
             self._forget(link)
-            self._error = f"{hide_urls(self.config.nodes[link.node].url)}: {error}"
+            self._error = f"{hide_urls(self.config.nodes[link.node].name)}: {error}"
             self._refused[self._error] += 1
             self.apply(link, subscriber.refused(now_ns(), error))
 

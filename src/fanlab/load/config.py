@@ -28,6 +28,14 @@ class NodeTarget:
     url: str
     protocol: str
     cache_url: str | None = None  # with {key} in it
+    server: str | None = None  # the Host that is asked for, and that a certificate must name; None: as in the URL
+    cache_server: str | None = None  # likewise
+    shown: str | None = None  # the URL as it may be written down; None: as it is
+
+    @property
+    def name(self) -> str:
+        """What to call it in what people read."""
+        return self.shown or self.url
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +125,25 @@ class LoadConfig:
         """The channel's index of each stream."""
         return tuple(self.channels.index(p.channel) for p in self.publishers for _ in range(p.count))
 
-    def write(self, path: Path) -> None:
-        """Write it as JSON."""
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
         data = dataclasses.asdict(self)
         for entry, publishers in zip(data["publishers"], self.publishers, strict=True):
             entry["rate"] = publishers.rate.model_dump(mode="json")
-        path.write_text(json.dumps(data), encoding="utf-8")
+        return data
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(self.to_json()), encoding="utf-8")
 
 
 def read_config(path: Path) -> LoadConfig:
     """The configuration that `LoadConfig.write` wrote."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+    return config_from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def config_from_json(data: dict[str, Any]) -> LoadConfig:
+    """The configuration that `to_json` gave."""
     return LoadConfig(
         **{
             **data,
@@ -168,6 +184,8 @@ def make_config(
     secrets: Sequence[str] = (),
 ) -> LoadConfig:
     """What the load processes need to know of a scenario."""
+    from fanlab.topology.redis import redact  # late: engines import this module, and need no Redis client
+
     clients = tuple(
         ClientsConfig(
             name=spec.name,
@@ -216,7 +234,12 @@ def make_config(
         redis_url=redis_url,
         journal=str(journal),
         stats=str(stats),
-        nodes=tuple(NodeTarget(node.ws_url, node.protocol, node.cache_url) for node in by_index),
+        nodes=tuple(
+            NodeTarget(
+                node.ws_url, node.protocol, node.cache_url, node.ws_server, node.cache_server, redact(node.ws_url)
+            )
+            for node in by_index
+        ),
         channels=plan.channels,
         clients=clients,
         publishers=publishers,

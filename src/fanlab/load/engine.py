@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fanlab.clock import NS_PER_S, boot_id, now_ns
+from fanlab.clock import NS_PER_S, boot_id, follow, now_ns
 from fanlab.ledger.stripe import Kind, StripeWriter
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import LoadConfig, read_config
@@ -36,12 +36,16 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--worker", type=int, required=True)
     parser.add_argument("--fd", type=int, required=True, help="a connected socket to the Locust worker")
+    parser.add_argument(
+        "--clock-ahead", type=int, default=0, help="ns by which this boot's clock is ahead of the run's"
+    )
     arguments = parser.parse_args()
+    follow(arguments.clock_ahead)
     config = read_config(arguments.config)
     allowed = raise_open_files()
     with socket.socket(fileno=arguments.fd) as control:
         try:
-            with open_stripe(config, arguments.role, arguments.worker) as stripe:
+            with open_stripe(config, arguments.role, arguments.worker, arguments.clock_ahead) as stripe:
                 if arguments.role == "clients":
                     with asyncio.Runner(loop_factory=StampedLoop) as runner:
                         runner.run(_run_clients(config, stripe, control, allowed))
@@ -65,11 +69,13 @@ class NoStripe(StripeWriter):
         """Nothing."""
 
 
-def open_stripe(config: LoadConfig, role: str, worker: int) -> StripeWriter:
+def open_stripe(config: LoadConfig, role: str, worker: int, clock_ahead_ns: int = 0) -> StripeWriter:
     """The engine's own journal, its START frame written; NoStripe if it is to keep none. Raises OSError."""
     if not config.journal:
         return NoStripe()
     header = {"role": role, "worker": worker, "pid": os.getpid(), "boot_id": boot_id(), "started_ns": now_ns()}
+    if clock_ahead_ns:
+        header["clock_ahead_ns"] = clock_ahead_ns  # taken off every time in it
     return StripeWriter(Path(config.journal) / f"{role}-{worker}.stripe", header)
 
 

@@ -19,11 +19,20 @@ class Engines:
     """Starts them, passes orders on, and ends them in order."""
 
     def __init__(
-        self, config: Path, index: int, on_message: Callable[[str, Message], None], on_death: Callable[[str, int], None]
+        self,
+        config: Path,
+        index: int,
+        on_message: Callable[[str, Message], None],
+        on_death: Callable[[str, int], None],
+        clock_ahead_ns: int = 0,
     ) -> None:
-        """`on_message(role, message)` gets what an engine tells, `on_death(role, code)` one that ended unasked."""
+        """`on_message(role, message)` gets what an engine tells, `on_death(role, code)` one that ended unasked.
+
+        `clock_ahead_ns` is by how much this boot's clock is ahead of the run's.
+        """
         self._config = config
         self._index = index
+        self._clock_ahead_ns = clock_ahead_ns
         self._on_message, self._on_death = on_message, on_death
         self._lines: dict[str, Lifeline] = {}
         self._processes: dict[str, Any] = {}
@@ -68,6 +77,7 @@ class Engines:
         ours, theirs = socket.socketpair()
         argv = [sys.executable, "-m", "fanlab.load.engine", "--role", role, "--config", str(self._config)]
         argv += ["--worker", str(self._index), "--fd", str(theirs.fileno())]
+        argv += ["--clock-ahead", str(self._clock_ahead_ns)]
         self._processes[role] = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         line = Lifeline(ours)

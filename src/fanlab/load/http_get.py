@@ -39,11 +39,11 @@ class _Connection:
 class Getter:
     """Asks one server. Belongs to one event loop."""
 
-    def __init__(self, url: str) -> None:
-        """`url` names the server: its path is not used."""
+    def __init__(self, url: str, server: str | None = None) -> None:
+        """`url` names the server: its path is not used. `server` is the Host, if it is not the URL's."""
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
-        self._headers = [("Host", parts.netloc), ("Accept", "application/json"), ("User-Agent", "fanlab")]
+        self._headers = [("Host", server or parts.netloc), ("Accept", "application/json"), ("User-Agent", "fanlab")]
         self._idle: list[_Connection] = []
 
     async def get(self, path: str) -> Answer:

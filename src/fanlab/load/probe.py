@@ -75,7 +75,8 @@ class Probe:
         sock: socket.socket | None = None
         try:
             async with asyncio.timeout(CONNECT_S):
-                handshake = Handshake(self._owner.config.nodes[self.node].url)
+                node = self._owner.config.nodes[self.node]
+                handshake = Handshake(node.url, node.server)
                 found = await loop.getaddrinfo(handshake.host, handshake.port, type=socket.SOCK_STREAM)
                 family, kind, proto, _, address = found[0]
                 sock = socket.socket(family, kind, proto)

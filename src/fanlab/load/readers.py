@@ -40,7 +40,7 @@ class Readers:
         self._config = config
         self._stripe = stripe
         self._urls = {index: node.cache_url for index, node in enumerate(config.nodes) if node.cache_url}
-        self._getters = {index: Getter(url) for index, url in self._urls.items()}
+        self._getters = {index: Getter(url, config.nodes[index].cache_server) for index, url in self._urls.items()}
         self._records = bytearray()
         self._under_way: set[asyncio.Task[None]] = set()
         self._counts = dict.fromkeys(ReadStatus, 0)

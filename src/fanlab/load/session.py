@@ -1,7 +1,8 @@
 """The parent's handle on the load: start it, give it the epoch, watch it, drain it, end it.
 
 Locust's master and workers run as processes of the backend. Each is connected to the parent by a Unix socket in a
-private folder: orders go to the master, and a connection that ends unasked means that its process is dead.
+private folder: orders go to the master, and a connection that ends unasked means that its process is dead. Workers on
+other hosts come with connections of their own, see `load.remotes`.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fanlab.clock import NS_PER_S, now_ns
@@ -20,6 +22,7 @@ from fanlab.load.limits import connections_allowed
 from fanlab.load.protocols import protocol
 from fanlab.load.reading import everything
 from fanlab.load.redis_link import parse_redis_url
+from fanlab.load.remotes import Remote, Remotes
 from fanlab.load.totals import LoadSnapshot, Totals
 from fanlab.load.wire import LineReader, Message, encode
 from fanlab.rundir import RunDir
@@ -47,6 +50,7 @@ class LoadSession:
 
     A load process that dies unasked makes every later call raise MeasurementError (EnvironmentFailure during start and
     connect, or when its disk is full); `on_failure` is called at once.
+    `secrets` are what no journal may hold; `secrets_abroad` those of them that workers on other hosts are told.
     """
 
     def __init__(
@@ -61,11 +65,16 @@ class LoadSession:
         run_tag: int,
         workers: int = 1,
         secrets: Sequence[str] = (),
+        secrets_abroad: Sequence[str] = (),
+        remotes: Remotes | None = None,
         on_failure: Callable[[FanlabError], None] | None = None,
     ) -> None:
         self._backend = backend
         self._rundir = rundir
-        self._workers = workers
+        self._local_workers = workers
+        self._remotes = remotes
+        self._secrets_abroad = tuple(secrets_abroad)
+        self._workers = workers + (len(remotes.joined) if remotes else 0)
         self._on_failure = on_failure
         self._config = make_config(
             scenario,
@@ -121,12 +130,16 @@ class LoadSession:
         if self._config.readers:
             await self._start_helper(_READERS, "fanlab.load.readers", common)
             self._engines.add((0, "readers"))
-        units = [f"load-{index + 1}" for index in range(self._workers)]
+        units = [f"load-{index + 1}" for index in range(self._local_workers)]
         for index, unit in enumerate(units):
             arguments = [*common, "--index", str(index + 1), "--workers", str(self._workers)]
             await self._start_helper(unit, "fanlab.load.worker", arguments)
+        if self._remotes is not None:
+            units += await self._set_up(self._remotes)
         await self._wait(lambda: _MASTER in self._hellos, START_S, "Locust's master to start", _MASTER)
         master = {"op": "master", "host": self._backend.host_of(_MASTER), "port": self._hellos[_MASTER]["port"]}
+        if self._remotes is not None:
+            self._remotes.lead_to((master["host"], master["port"]))
         for unit in units:
             await self._wait(functools.partial(self._hellos.__contains__, unit), START_S, f"{unit} to start", unit)
             self._writers[unit].write(encode(master))
@@ -213,6 +226,8 @@ class LoadSession:
         for writer in [self._writers[_MASTER]] if _MASTER in self._writers else list(self._writers.values()):
             writer.write(encode({"op": "quit"}))
         try:
+            if self._remotes is not None:
+                await self._remotes.bring_home()
             if self._server is not None:
                 self._server.close()
                 await self._until_hung_up(LEAVE_S)
@@ -233,14 +248,25 @@ class LoadSession:
     def _check_means(self) -> None:
         """What an engine would refuse, refused here, where it is seen best."""
         per_worker = -(-self._config.client_count // self._workers)
-        if per_worker > connections_allowed():
+        if self._local_workers and per_worker > connections_allowed():
             raise EnvironmentFailure(
                 f"{per_worker} clients per load worker need more files than this system allows a process to open",
                 hint=f"raise `ulimit -n`, or use --workers {-(-self._config.client_count // connections_allowed())}",
             )
+        if self._remotes is not None:
+            self._remotes.check_means(per_worker, [node.url for node in self._config.nodes], self._config.redis_url)
         parse_redis_url(self._config.redis_url)
         for node in self._config.nodes:
             protocol(node.protocol)
+
+    async def _set_up(self, remotes: Remotes) -> list[str]:
+        """Give workers on other hosts what local ones have in files, and listen to them; returns their names."""
+        for remote in remotes.joined:
+            remote.hear = functools.partial(self._heard, unit=remote.unit, writer=remote.writer)
+            remote.hung_up = functools.partial(self._hung_up, remote.unit)
+        config = replace(self._config, secrets=self._secrets_abroad).to_json()
+        await asyncio.gather(*(remotes.configure(remote, config, self._workers) for remote in remotes.joined))
+        return [remote.unit for remote in remotes.joined]
 
     async def _start_helper(self, unit: str, module: str, arguments: Sequence[str]) -> None:
         argv = [self._backend.python, "-m", module, *arguments]
@@ -268,20 +294,29 @@ class LoadSession:
                 for message in lines.feed(data):
                     if message["ev"] == "hello":
                         unit = _UNITS.get(message["role"]) or f"load-{message['index']}"
-                        self._writers[unit] = writer
-                        self._hellos[unit] = message
-                    else:
-                        self._told(message)
-                    self._changed.set()
+                    self._heard(message, unit=unit or "", writer=writer)
         except ConnectionError:
             pass  # an abrupt end is an end
         finally:
             if unit is not None:
-                self._writers.pop(unit, None)
-                if not self._over:
-                    self._fail(f"{unit} has died unasked", unit=unit)
+                self._hung_up(unit)
             writer.close()
-            self._changed.set()
+
+    def _heard(self, message: Message, *, unit: str, writer: asyncio.StreamWriter) -> None:
+        if message["ev"] == "hello":
+            self._writers[unit] = writer
+            self._hellos[unit] = message
+        else:
+            self._told(message)
+        self._changed.set()
+
+    def _hung_up(self, unit: str) -> None:
+        self._writers.pop(unit, None)
+        if not self._over:
+            remote = self._remote(unit)
+            lost = "" if remote is None else f", or the connection to {remote.facts.get('host')} is lost"
+            self._fail(f"{unit} has died unasked{lost}", unit=unit)
+        self._changed.set()
 
     def _told(self, message: Message) -> None:
         match message["ev"]:
@@ -306,9 +341,10 @@ class LoadSession:
             case "fatal":
                 unit = f"load-{message['worker']}"
                 self._fail(f"{unit} cannot go on: {message['error']}", unit=unit, environment=True)
-            case "engine-died":
+            case "engine-died" | "worker-died":
                 unit = f"load-{message['worker']}"
-                self._fail(f"the {message['role']} engine of {unit} has died ({message['code']})", unit=unit)
+                whose = f"the {message['role']} engine of {unit}" if "role" in message else unit
+                self._fail(f"{whose} has died ({message['code']})", unit=unit)
 
     def _fail(self, what: str, *, unit: str, environment: bool = False) -> None:
         if self._failure is not None:
@@ -350,10 +386,13 @@ class LoadSession:
     async def _wait(self, condition: Callable[[], bool], deadline_s: float, what: str, unit: str = _MASTER) -> None:
         deadline_ns = now_ns() + round(deadline_s * NS_PER_S)
         while not await self._until(condition, _LOOK_S):
-            if self._backend.state(unit) is UnitState.GONE:
+            if self._remote(unit) is None and self._backend.state(unit) is UnitState.GONE:
                 raise NodeFailure(f"{unit} ended while fanlab waited for {what}", log_tail=self._log_tail(unit))
             if now_ns() >= deadline_ns:
                 raise NodeFailure(f"waited {deadline_s:g} s for {what}", log_tail=self._log_tail(unit))
+
+    def _remote(self, unit: str) -> Remote | None:
+        return None if self._remotes is None else self._remotes.find(unit)
 
     async def _until_hung_up(self, deadline_s: float) -> None:
         """Wait until every process has ended its line."""

@@ -28,11 +28,13 @@ REPORT_S = 1.0
 class Worker:
     """One Locust worker with its engines."""
 
-    def __init__(self, config: LoadConfig, config_path: Path, parent: Lifeline, index: int) -> None:
+    def __init__(
+        self, config: LoadConfig, config_path: Path, parent: Lifeline, index: int, clock_ahead_ns: int = 0
+    ) -> None:
         self._config = config
         self._index = index
         self._parent = parent
-        self.engines = Engines(config_path, index, self._on_engine, self._on_engine_death)
+        self.engines = Engines(config_path, index, self._on_engine, self._on_engine_death, clock_ahead_ns)
         self._early: list[Message] = []
         self._classes = [*client_classes(config), *publisher_classes(config)]
         self._environment = Environment(user_classes=self._classes)
@@ -96,11 +98,14 @@ def main() -> int:
     parser.add_argument("--control", type=Path, required=True)
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument(
+        "--clock-ahead", type=int, default=0, help="ns by which this boot's clock is ahead of the run's"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     parent = dial(arguments.control)
     config = read_config(arguments.config)
-    worker = Worker(config, arguments.config, parent, arguments.index)
+    worker = Worker(config, arguments.config, parent, arguments.index, arguments.clock_ahead)
 
     def obey(message: Message) -> None:
         if message["op"] == "master":

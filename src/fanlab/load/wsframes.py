@@ -42,8 +42,8 @@ class NotWebSocketError(Exception):
 class Handshake:
     """One client handshake: `request` goes out, `accepted` reads what comes."""
 
-    def __init__(self, url: str) -> None:
-        """`url` is a ws:// URL; raises ValueError for any other."""
+    def __init__(self, url: str, server: str | None = None) -> None:
+        """`url` is a ws:// URL; raises ValueError for any other. `server` is the Host, if it is not the URL's."""
         parts = urlsplit(url)
         if parts.scheme != "ws" or not parts.hostname:
             raise ValueError(f"{url} is no ws:// URL")
@@ -52,7 +52,7 @@ class Handshake:
         self._expected = base64.b64encode(hashlib.sha1(key + _GUID).digest())  # noqa: S324 - what the RFC asks for
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.request = (
-            f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {target} HTTP/1.1\r\nHost: {server or parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key.decode()}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         ).encode()
 

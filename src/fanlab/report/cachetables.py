@@ -65,7 +65,7 @@ def cache_nodes(summary: Mapping[str, Any]) -> Table | None:
         note += f" A stale read got a value that had been out of date for {text.ms(stale['p50'])} in the middle,"
         note += f" {text.ms(stale['max'])} at most, n = {text.count(stale['n'])}."
     if words.clock_if_apart(summary["clock"]):
-        note += f" Nobody compares clocks with nodes and readers: all these times are {words.UNCOMPARED}."
+        note += f" Each clock is taken as it is: all these times are {words.UNCOMPARED}."
     return Table("Caches by node", columns, rows, note)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from fanlab.analysis.latency import is_blurred
 from fanlab.report import text, words
 
 Tone = Literal["good", "bad", "warn"]
@@ -117,6 +118,12 @@ def _loss_words(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _why_missing(latency: Mapping[str, Any], name: str) -> str:
+    if latency[name] is not None:
+        return ""
+    return "not above what clocks differ by, " if is_blurred(latency, name) else "too few samples, "
+
+
 def key_figures(summary: Mapping[str, Any]) -> list[KeyFigure]:
     """Four of the account, four of time; each with its n."""
     ledger, latency = summary["ledger"], summary["latency_ms"]
@@ -129,7 +136,7 @@ def key_figures(summary: Mapping[str, Any]) -> list[KeyFigure]:
         KeyFigure("Lost", text.count(lost), f"{text.ratio(summary['loss']['ratio'])} of those owed", _tone(lost)),
         KeyFigure("Indeterminate", text.count(unsure), "published or not, nobody can tell"),
         *(
-            KeyFigure(name, text.ms(latency[key]), n if latency[key] is not None else f"too few samples, {n}")
+            KeyFigure(name, text.ms(latency[key]), f"{_why_missing(latency, key)}{n}")
             for key, name in (("p50", "Latency p50"), ("p99", "Latency p99"), ("max", "Slowest"))
         ),
         _recovery_figure(summary),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from fanlab.analysis.verdict import judge
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.cached import CacheAccount, MissCause, MissHop, NodeCache
 from fanlab.ledger.causes import Cause, Hop
+from fanlab.ledger.clocks import ClockAccount
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.odd import CopyCause, Odd
 from fanlab.ledger.result import Account, Tally
@@ -99,7 +101,7 @@ def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
         "loss": _loss(account, manifest, names),
         "duplicates": _duplicates(account),
         "latency_ms": latency_block(account.latency.overall, account.clock),
-        "hops_ms": _hops(account.hops),
+        "hops_ms": _hops(account.hops, account.clock),
         "publishers": _publishers(account.publishers),
         "clients": _clients(account.clients),
         "recovery_ms": recovery_summary(account, names),
@@ -199,12 +201,15 @@ def _numbered(values: NDArray[Any]) -> list[tuple[int, int]]:
     return list(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _hops(hops: Mapping[str, Histogram]) -> HopsBlock:
+def _hops(hops: Mapping[str, Histogram], clock: ClockAccount) -> HopsBlock:
+    """Each between the clocks of its ends: nodes' journals have the harness' own."""
+    to_node = replace(clock, span=None if clock.publishers is None else clock.publishers.turned)
+    to_client = replace(clock, span=clock.clients)
     return {
         "schedule": latency_block(hops["schedule"]),
-        "redis": latency_block(hops["redis"]),
+        "redis": latency_block(hops["redis"], to_node),
         "node": latency_block(hops["node"]),
-        "client": latency_block(hops["client"]),
+        "client": latency_block(hops["client"], to_client),
     }
 
 

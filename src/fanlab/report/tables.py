@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from fanlab.analysis.latency import is_blurred
 from fanlab.report import text, words
 from fanlab.scenario.gates import Gate, GateError, parse_gate, quantity_of
 
@@ -73,7 +74,9 @@ def latency(summary: Mapping[str, Any]) -> Table:
     """
     clock, apart = summary["clock"], bool(words.clock_if_apart(summary["clock"]))
     blocks = [("end to end: intended send → client", summary["latency_ms"], words.clock_bound(clock))]
-    blocks += [(label, summary["hops_ms"][hop], "± 0 ms" if alone else words.UNCOMPARED) for hop, label, alone in _HOPS]
+    blocks += [
+        (label, summary["hops_ms"][hop], "± 0 ms" if alone else words.clock_bound(clock)) for hop, label, alone in _HOPS
+    ]
     rows = tuple(
         (
             Cell(label),
@@ -85,17 +88,18 @@ def latency(summary: Mapping[str, Any]) -> Table:
     )
     columns = (("Hop", False), ("n", True), *((label, True) for _, label in PERCENTILES))
     columns += (("Clock", True),) if apart else ()
-    few = any(block["n"] and block[key] is None for _, block, _ in blocks for key, _ in PERCENTILES)
+    missing = [(block, key) for _, block, _ in blocks for key, _ in PERCENTILES if block["n"] and block[key] is None]
+    blurred = [is_blurred(block, key) for block, key in missing]
     notes = []
-    if few:
+    if any(blurred):
+        notes.append("– where n would do means that it is not above what the clocks differ by: it may as well be 0.")
+    if not all(blurred):
         notes.append(
             "– means n is too small: a percentile needs a sample beyond it, so p99 100 and p99.9 1,000 of them."
         )
     if any(not block["n"] for _, block, _ in blocks):
         notes.append("A hop with n = 0 was not measured: it needs a node that journals.")
     notes.append(f"Between processes, {words.clock(clock)}.")
-    if apart:
-        notes.append("Nobody compares clocks with nodes: the hops to and from them are as their own clocks have them.")
     return Table("Latency by hop", columns, rows, " ".join(notes))
 
 
@@ -163,6 +167,10 @@ def reproduction(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> lis
             ("seed", manifest.get("seed")),
             ("backend", manifest.get("backend")),
             ("load workers", manifest.get("workers")),
+            *(
+                (f"{worker['unit']} on", f"{worker.get('host')}, {worker.get('address')}")
+                for worker in manifest.get("remote_workers") or ()
+            ),
             ("started", text.moment(manifest.get("started_utc"))),
             ("status", manifest.get("status")),
             ("drain ended by", (manifest.get("phases") or {}).get("drain_ended_by")),

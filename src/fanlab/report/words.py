@@ -53,7 +53,7 @@ def clock(block: Mapping[str, Any]) -> str:
     if block["basis"] == "one-boot":
         return "one clock: offset 0 ± 0 ms"
     if _exchanged(block):
-        return f"two clocks: offset {text.ms(block['offset_ms'])} put right, ± {text.ms(block['bound_ms'])}"
+        return f"several clocks: offset {text.ms(block['offset_ms'])} put right, ± {text.ms(block['bound_ms'])}"
     return "clocks not compared: ± unknown"
 
 

@@ -22,10 +22,12 @@ class UnitState(StrEnum):
 class Need(StrEnum):
     """A mechanism that some faults need, and not every backend has on every machine."""
 
+    OWN_NODES = "own nodes"
     OWN_REDIS = "own Redis"
     CPU_LIMIT = "CPU limit"
     MEMORY_LIMIT = "memory limit"
     WALL_CLOCK = "wall clock of its own"
+    LINK = "link through fanlab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class NodeEndpoint:
     protocol: str
     journals: bool
     cache_url: str | None = None  # with {key} in it; None: it has no cache to read
+    ws_server: str | None = None  # its name for itself, where ws_url has an address: a Host header; None: as in the URL
+    cache_server: str | None = None  # likewise
 
 
 class Backend(Protocol):

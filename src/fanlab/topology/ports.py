@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1, chosen by the system and kept for the run's life.
+"""Ports on 127.0.0.1, or another address of this machine, chosen by the system and kept for the run's life.
 
 A reservation is a TCP socket that is bound, with SO_REUSEADDR, but never listens. On Linux the kernel then gives its
 port to nobody who asks for any port (bind to 0, or connect), while a server that names the port and sets SO_REUSEADDR,
@@ -20,11 +20,7 @@ class Reservation:
 
     port: int
     _socket: socket.socket | None
-
-    @property
-    def host(self) -> str:
-        """The address the port is reserved on."""
-        return HOST
+    host: str = HOST  # the address that it is reserved on
 
     def close(self) -> None:
         """Give the port up. Safe to call twice."""
@@ -32,20 +28,20 @@ class Reservation:
             self._socket.close()
 
 
-def reserve() -> Reservation:
-    """Reserve a port. Raises EnvironmentFailure if the system has none left, or no socket."""
+def reserve(host: str = HOST) -> Reservation:
+    """Reserve a port. Raises EnvironmentFailure if the system has none left, no socket, or no such address."""
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((HOST, 0))
+        holder.bind((host, 0))
     except OSError as error:
         holder.close()
         raise EnvironmentFailure(
-            f"no TCP port on {HOST} can be had: {error.strerror}",
+            f"no TCP port on {host} can be had: {error.strerror}",
             hint="many connections in TIME_WAIT go away within a minute; see `ss -s`",
         ) from error
     port = int(holder.getsockname()[1])
     if sys.platform != "linux":  # there a bound socket keeps servers out as well
         holder.close()
-        return Reservation(port, None)
-    return Reservation(port, holder)
+        return Reservation(port, None, host)
+    return Reservation(port, holder, host)

@@ -22,6 +22,7 @@ from fanlab.topology.cgroups import Group
 from fanlab.topology.logtail import tail
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
+from fanlab.topology.reach import Reach, is_loopback
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.walltime import WallTime
 from fanlab.topology.wardenclient import WardenClient
@@ -63,9 +64,17 @@ class ProcessBackend:
     python = sys.executable
     bind_host = HOST
 
-    def __init__(self, rundir: RunDir, *, redis_url: str | None = None) -> None:
+    def __init__(
+        self, rundir: RunDir, *, redis_url: str | None = None, reach: Reach | None = None, host: str = HOST
+    ) -> None:
+        """`reach` says whether a Redis that is adopted may be where it is; without one, on this machine only.
+
+        `host` is where nodes and Redis listen. Where other hosts reach them, Redis has a password.
+        """
         self._rundir = rundir
+        self._host = host
         self._adopted_url = redis_url
+        self._reach = reach or Reach()
         self._redis_url: str | None = None
         self._client: WardenClient | None = None
         self._units: dict[str, _Unit] = {}
@@ -102,16 +111,19 @@ class ProcessBackend:
                     f"topology.redis.config ({', '.join(config)}) cannot be applied to the Redis of --redis-url",
                     hint="leave --redis-url out, or set it there and remove it from the scenario",
                 )
-            found = await redis.adopt(self._adopted_url)
-            self._redis_url = self._adopted_url
-            return RedisEndpoint(self._adopted_url, "--redis-url", found.version, None, self._adopted_url)
+            found = await redis.adopt(self._adopted_url, self._reach)
+            self._adopted_url = self._redis_url = found.url
+            return RedisEndpoint(found.url, "--redis-url", found.version, None, found.url)
         server = await asyncio.to_thread(redis.find_server)
         port = self._reserve()
-        url = f"redis://{port.host}:{port.port}/0"
         folder = self._rundir.path.absolute() / "redis"
         argv = redis.server_argv(server.path, port.host, port.port, folder, config)
         folder.mkdir(mode=0o700, exist_ok=True)
         await self.own(folder)
+        login = ""
+        if not is_loopback(port.host):
+            login = f":{redis.locked(argv, folder)}@"
+        url = f"redis://{login}{port.host}:{port.port}/0"
         unit = _Unit(argv, _passed_on(), folder, self._rundir.logs / "redis.log")
         version = server.version
 
@@ -128,6 +140,8 @@ class ProcessBackend:
 
     def refusal(self, need: Need) -> str | None:
         """Why a mechanism cannot be had here; None: it can."""
+        if need in (Need.OWN_NODES, Need.LINK):
+            return None
         if need is Need.OWN_REDIS:
             return None if self._adopted_url is None else "it needs a Redis that fanlab started: leave --redis-url out"
         if need is Need.WALL_CLOCK:
@@ -406,7 +420,7 @@ class ProcessBackend:
         return self._client
 
     def _reserve(self) -> Reservation:
-        reservation = reserve()
+        reservation = reserve(self._host)
         self._reservations.append(reservation)
         return reservation
 

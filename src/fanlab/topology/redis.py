@@ -2,12 +2,11 @@
 
 import asyncio
 import importlib.util
-import ipaddress
 import os
 import re
+import secrets
 import shlex
 import shutil
-import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fanlab.errors import EnvironmentFailure, NodeFailure
-from fanlab.redaction import hide_word
+from fanlab.redaction import MARK, hide_word
+from fanlab.topology.reach import Reach
 from fanlab.topology.ready import first
 from fanlab.topology.wardenclient import Exited
 
+PORT: Final = 6379  # of a URL that names none
 PROBE_TIMEOUT_S: Final = 1.0
 READY_TIMEOUT_S: Final = 20.0
 POLL_S: Final = 0.01
@@ -35,6 +36,8 @@ INSTALL_HINT: Final = (
     "or name a running one with --redis-url"
 )
 _START_HINT: Final = "a setting in topology.redis.config that this version does not know ends it; see nodes/redis.log"
+_VALUE: Final = re.compile(r"=[^&]*")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://((?![A-Za-z][A-Za-z0-9+.-]*://)\S)+")
 _VERSION: Final = re.compile(r"(Redis|Valkey) server v=(\S+)")
 _CONFIG_NAME: Final = re.compile(r"[a-z][a-z0-9-]*$")
 # What keeps a run's Redis on loopback, without a disk, without a password and alone is fanlab's to set.
@@ -61,6 +64,14 @@ class RedisFacts:
 
     version: str  # "8.2.3", or "valkey 8.1.0"
     process_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A Redis that is not ours: where it was found, and what it is."""
+
+    url: str
+    version: str
 
 
 def find_server() -> RedisServer:
@@ -114,6 +125,19 @@ def server_argv(
     return argv
 
 
+def locked(argv: list[str], folder: Path) -> str:
+    """Have the Redis of this command line ask for a password, which is returned. It stands in a file in `folder`.
+
+    On the command line everyone on the machine could read it.
+    """
+    password = secrets.token_urlsafe(24)
+    file = folder / "password.conf"
+    file.touch(mode=0o600)
+    file.write_text(f"requirepass {password}\n", encoding="ascii")
+    argv.insert(1, str(file))
+    return password
+
+
 def _values(name: str, value: str) -> list[str]:
     where = f"topology.redis.config.{name}"
     if not _CONFIG_NAME.match(name):
@@ -134,39 +158,27 @@ def _values(name: str, value: str) -> list[str]:
     return values or [""]
 
 
-async def adopt(url: str) -> RedisFacts:
-    """Probe a Redis that is not ours. Raises EnvironmentFailure if it is not on loopback or does not answer."""
-    await require_loopback(url)
-    try:
-        return await facts(url)
-    except (RedisError, OSError, ValueError) as error:
-        raise EnvironmentFailure(
-            f"the Redis at {redact(url)} does not answer: {error or f'no reply within {PROBE_TIMEOUT_S:g} s'}",
-            hint="is it running, and is the password right?",
-        ) from error
+async def adopt(url: str, reach: Reach) -> Adopted:
+    """Probe a Redis that is not ours. Raises EnvironmentFailure if it may not be reached or does not answer.
 
-
-async def require_loopback(url: str) -> None:
-    """Every address that the URL's host resolves to must be this machine. Raises EnvironmentFailure otherwise."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 6379
-    except ValueError as error:  # which may quote a part of a password
+    Its URL comes back with an address in place of a name: the first that answered of those that the name stands for.
+    """
+    place = await reach.place(url, "--redis-url", ("redis", "rediss"), PORT)
+    if place.url.startswith("rediss:"):
         raise EnvironmentFailure(
-            f"--redis-url {redact(url)} is no URL", hint="percent-encode what is special in its name and password"
-        ) from error
-    if parts.scheme not in ("redis", "rediss") or not host:
-        raise EnvironmentFailure(f"--redis-url {redact(url)} is no Redis URL", hint="as redis://127.0.0.1:6379/0")
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise EnvironmentFailure(f"--redis-url: {host} does not resolve: {error.strerror}") from error
-    for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-            raise EnvironmentFailure(
-                f"--redis-url: {host} is {address[0]}, which is another machine; fanlab loads this one only",
-                hint="name a Redis on 127.0.0.1, or leave --redis-url out and fanlab starts one",
-            )
+            f"--redis-url: {place.host} is to be spoken to in TLS (rediss://), which fanlab's publishers do not",
+            hint="let a tunnel do it, such as stunnel or ssh -L, and name its end on this machine: redis://127.0.0.1:…",
+        )
+    said = ""
+    for address in place.addresses:
+        pinned = place.pinned(address)
+        try:
+            return Adopted(pinned, (await facts(pinned)).version)
+        except (RedisError, OSError, ValueError) as error:
+            said = str(error) or f"no reply within {PROBE_TIMEOUT_S:g} s"
+    raise EnvironmentFailure(
+        f"the Redis at {redact(url)} does not answer: {said}", hint="is it running, and is the password right?"
+    )
 
 
 async def facts(url: str) -> RedisFacts:
@@ -223,9 +235,21 @@ async def wait_ready(
 
 
 def redact(url: str) -> str:
-    """The URL without its password: for messages and manifests."""
+    """The URL without its password and the values of its query: for messages and manifests."""
     try:
         urlsplit(url)
     except ValueError:
         return "(not a URL)"
-    return hide_word(url)
+    head, mark, query = url.partition("?")
+    if "@" in query and "@" not in head:  # the question mark is the password's, if that is a bad one
+        head, mark, query = hide_word(url).partition("?")
+    return f"{hide_word(head)}?{_hidden_query(query)}" if mark else hide_word(head)
+
+
+def redacted(text: str) -> str:
+    """A text, such as a word of a command line, with each URL in it redacted."""
+    return _URL.sub(lambda found: redact(found[0]), hide_word(text))
+
+
+def _hidden_query(query: str) -> str:
+    return _VALUE.sub(f"={MARK}", query) if "=" in query else MARK

@@ -1,4 +1,4 @@
--- Every message that a publisher meant to send: it was published, if at all, between `sent` and `done`.
+-- Every message that a publisher meant to send: it was published, if at all, between `sent` and `done` of others' clocks.
 
 -- A journal has one outcome of each message; if it has several, the one that admits most stands, of those the last.
 CREATE TABLE answer AS
@@ -13,7 +13,7 @@ FROM (
 WHERE place = 1;
 
 CREATE TABLE message (
-  stream INTEGER, seq INTEGER, intended INTEGER, sent INTEGER, done INTEGER,
+  stream INTEGER, seq INTEGER, intended INTEGER, told_sent INTEGER, sent INTEGER, done INTEGER,
   exists_maybe INTEGER,  -- 1: it was published, or may have been
   doubtful INTEGER,      -- 1: nobody knows whether it was
   failed INTEGER,        -- 1: it certainly was not, though the publisher tried
@@ -31,8 +31,8 @@ WITH
       COALESCE(NULLIF(answer.sent, 0), meant.intended, 0) AS sent
     FROM named LEFT JOIN meant USING (stream, seq) LEFT JOIN answer USING (stream, seq)
   )
-SELECT told.stream, seq, intended, sent,
-  CASE WHEN status IS NULL THEN never ELSE MAX(done, sent) END,  -- no outcome: the publisher did not live to tell
+SELECT told.stream, seq, intended, sent, sent - apart,
+  CASE WHEN status IS NULL THEN never ELSE MAX(done, sent) + apart END,  -- no outcome: the publisher did not live to tell
   status IS NULL OR status IN (0, 2, 3),  -- Redis replied; or no reply in time; or the connection broke after it was sent
   status IS NULL OR status IN (2, 3),
   status IS 1,

@@ -12,7 +12,7 @@ GROUP BY measured;
 -- edge, or nobody knows whether it was published, or it may have been on its way when the evidence ended.
 CREATE TABLE missing AS
 WITH last AS (SELECT client, stream, MAX(seq) AS seq FROM got GROUP BY client, stream)
-SELECT promise.client, promise.stream, message.seq, message.measured, message.intended, message.sent,
+SELECT promise.client, promise.stream, message.seq, message.measured, message.intended, told_sent AS sent,
   message.sent > confirm AND done < fade AND NOT doubtful
     AND NOT (cut AND message.seq > COALESCE(last.seq, 0) AND (done >= horizon OR done >= held)) AS lost
 FROM run CROSS JOIN promise

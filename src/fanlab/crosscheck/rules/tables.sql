@@ -1,11 +1,12 @@
--- What the journals say, as they say it. All times are nanoseconds of one monotonic clock.
+-- What the journals say, as they say it. All times are nanoseconds of one monotonic clock, as well as hosts can keep it.
 
 CREATE TABLE run (
   zero INTEGER,         -- time 0: what was meant to be sent from here on is measured, what was before is warm-up
   publish_end INTEGER,
   quiet INTEGER,        -- how long before it leaves in mid-run a client's messages may still be on their way to it
   cut INTEGER,          -- 1: the evidence ends before the last message was waited for
-  never INTEGER         -- later than any time of a run
+  never INTEGER,        -- later than any time of a run
+  apart INTEGER         -- by how much a publisher's clock may differ from anybody else's
 );
 CREATE TABLE stream (stream INTEGER PRIMARY KEY, publisher TEXT, channel TEXT);
 CREATE TABLE client (client INTEGER PRIMARY KEY, team TEXT);

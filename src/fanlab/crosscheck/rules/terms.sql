@@ -34,7 +34,7 @@ WITH
     SELECT client, node, stream, seq, 'unreadable', NULL, NULL, NULL, recv, 1 FROM corruption WHERE stream = 65535
   )
 SELECT came.client, team, node.name, publisher, channel, came.stream, came.seq, outcome, n, corrupted, came.intended,
-  COALESCE(message.sent, came.sent), recv  -- the publisher knows it to the nanosecond, the token to the microsecond
+  COALESCE(message.told_sent, came.sent), recv  -- the publisher knows it to the nanosecond, the token to the microsecond
 FROM came
   LEFT JOIN client ON client.client = came.client
   LEFT JOIN stream ON stream.stream = came.stream
