@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fanlab import __version__, clock, provenance
+from fanlab.errors import FanlabError
 from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
 from fanlab.faults.laying import Links, wanted
@@ -31,7 +32,7 @@ from fanlab.topology.backend import REDIS, Backend, Limits, NodeEndpoint, RedisE
 from fanlab.topology.choose import BackendName, make_backend
 from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.redis import redact
-from fanlab.topology.wardenclient import describe_status
+from fanlab.topology.wardenclient import describe_status, lost_warden
 from fanlab.units import format_duration
 from fanlab.watch import UnplannedExit, Watch
 from fanlab.witnessing import Witnessing
@@ -81,6 +82,7 @@ async def run(request: Request, notify: Listener) -> None:
     try:
         redis = await _start_redis(this)
         async with (
+            _owned(this.backend),
             Links(this.backend, request.rundir, wanted(this.timeline), seed=this.scenario.seed) as links,
             _system(this, redis, links) as nodes,
             _watching(this, redis) as watch,
@@ -168,6 +170,34 @@ async def _start_redis(this: _Run) -> RedisEndpoint:
     redis = await this.backend.start_redis(shared.config, limits=Limits(shared.cpus, shared.memory_bytes))
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     return redis
+
+
+@asynccontextmanager
+async def _owned(backend: Backend) -> AsyncIterator[None]:
+    """For as long as the warden is there to own all that runs; the block is given up, and that is told, when it is not.
+
+    Raises EnvironmentFailure then, also where the block has noticed it first, by what ended with the warden.
+    """
+    block = asyncio.current_task()
+
+    async def mind() -> None:
+        await backend.lost.wait()
+        if block is not None and not block.cancelling():
+            block.cancel()
+
+    minding = asyncio.create_task(mind(), name="minding the warden")
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not backend.lost.is_set() or block is None or block.uncancel():  # it is somebody at the terminal
+            raise
+        raise lost_warden() from None
+    except FanlabError as error:
+        if backend.lost.is_set():
+            raise lost_warden() from error
+        raise
+    finally:
+        minding.cancel()
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ private folder: orders go to the master, and a connection that ends unasked mean
 import asyncio
 import functools
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from fanlab.rundir import RunDir
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan
 from fanlab.topology.backend import Backend, NodeEndpoint, UnitState
+from fanlab.topology.private import private_folder
 
 __all__ = ["LoadSession", "LoadSnapshot"]
 
@@ -105,8 +105,7 @@ class LoadSession:
     async def start(self) -> None:
         """Start Locust's master and workers and wait until they are connected. Raises EnvironmentFailure."""
         self._check_means()
-        self._folder = Path(tempfile.mkdtemp(prefix="fanlab-"))  # nobody else's: mode 0700
-        await self._backend.own(self._folder)
+        self._folder = await private_folder(self._backend)
         config, control = self._folder / "load.json", self._folder / "control"
         if len(str(control)) > _LONGEST_SOCKET:
             raise EnvironmentFailure(

@@ -22,6 +22,7 @@ from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint
 from fanlab.topology.containerprocess import ContainerProcess
 from fanlab.topology.containerspec import PERIOD_US, ContainerSpec, Published
 from fanlab.topology.dockersite import Site, open_site
+from fanlab.topology.labels import Marks
 from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.ports import Reservation, reserve
 from fanlab.topology.processes import tail
@@ -67,6 +68,7 @@ class DockerBackend:
         self._units: dict[str, _Unit] = {}
         self._reservations: list[Reservation] = []
         self._redis_url: str | None = None
+        self.lost = asyncio.Event()
 
     # Starting
 
@@ -75,7 +77,12 @@ class DockerBackend:
 
         Raises EnvironmentFailure: no engine, or one that is not on this machine or cannot do what a run needs.
         """
-        self._opened = await open_site(self._rundir)
+        self._opened = await open_site(self._rundir, self.lost)
+
+    @property
+    def marks(self) -> Marks:
+        """What the run's containers, networks and folders bear."""
+        return self._site.marks
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: which engine, and which images were used."""

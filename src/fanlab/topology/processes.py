@@ -19,8 +19,10 @@ from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import cgroups, redis
 from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.cgroups import Group
+from fanlab.topology.labels import Marks
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
+from fanlab.topology.private import private_folder
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.wardenclient import WardenClient
 
@@ -70,17 +72,23 @@ class ProcessBackend:
         self._units: dict[str, _Unit] = {}
         self._reservations: list[Reservation] = []
         self._groups: dict[tuple[str, Need], Group] = {}
+        self.lost = asyncio.Event()
 
     # Starting
 
     async def open(self) -> None:
         """Start the warden. Raises EnvironmentFailure if it cannot run or write its log."""
-        self._client = await WardenClient.start(self._rundir.logs / "warden.log")
+        self._client = await WardenClient.start(self._rundir.logs / "warden.log", lost=self.lost)
 
     @property
     def warden_pid(self) -> int:
         """The pid of the process that owns all others."""
         return self._warden.pid
+
+    @property
+    def marks(self) -> Marks:
+        """What the run's processes, groups and folders bear."""
+        return Marks(self._warden.run_id, self._warden.owner, str(self._rundir.path.absolute()))
 
     async def start_redis(self, config: Mapping[str, str], *, limits: Limits = NO_LIMITS) -> RedisEndpoint:
         """Start (or adopt) Redis and wait until it answers.
@@ -101,10 +109,8 @@ class ProcessBackend:
         server = await asyncio.to_thread(redis.find_server)
         port = self._reserve()
         url = f"redis://{port.host}:{port.port}/0"
-        folder = self._rundir.path.absolute() / "redis"
+        folder = await private_folder(self)
         argv = redis.server_argv(server.path, port.host, port.port, folder, config)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        await self.own(folder)
         unit = _Unit(argv, _passed_on(), folder, self._rundir.logs / "redis.log")
         version = server.version
 
@@ -127,7 +133,7 @@ class ProcessBackend:
 
     async def prepare_limit(self, unit: str, need: Need) -> None:
         """Have this unit start within reach of a limit: in a cgroup, which the warden removes at the end."""
-        group = Group(cgroups.CONTROLLERS[need], f"fanlab-{self.warden_pid}-{unit}")
+        group = Group(cgroups.CONTROLLERS[need], cgroups.group_name(self.marks, unit))
         await self.own(group.path)
         group.make()
         self._groups[unit, need] = group
@@ -182,8 +188,8 @@ class ProcessBackend:
         return None
 
     def facts(self) -> dict[str, Any]:
-        """Nothing that the manifest does not say already."""
-        return {}
+        """By which mark the run's processes are known."""
+        return {"run_id": self.marks.run_id}
 
     async def own(self, folder: Path) -> None:
         """Remove this folder when everything has ended: the warden does it, which outlives a killed fanlab."""
