@@ -15,6 +15,7 @@ from fanlab import __version__, clock, provenance
 from fanlab.errors import FanlabError
 from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
+from fanlab.faults.keeping import Keeper
 from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.clocks import Moment
@@ -83,6 +84,7 @@ async def run(request: Request, notify: Listener) -> None:
         redis = await _start_redis(this)
         async with (
             _owned(this.backend),
+            Keeper(this.backend, request.rundir, this.timeline, redis.url),
             Links(this.backend, request.rundir, wanted(this.timeline), seed=this.scenario.seed) as links,
             _system(this, redis, links) as nodes,
             _watching(this, redis) as watch,
