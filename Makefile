@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test selftest faults mutants fuzz lint format lock wheel gallery clean
+.PHONY: demo test selftest faults kills mutants fuzz lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -25,6 +25,9 @@ selftest: $(READY)  ## plant faults whose truth is known, and see every checker 
 
 faults: $(READY)  ## each kind of fault, ten times: does it bite and heal, and when; ARGS="--backends process docker"
 	$(BIN)/python tests/faults/faults.py $(ARGS)
+
+kills: $(READY)  ## end fanlab in every way, at random instants: nothing is left; ARGS="--backends process docker"
+	$(BIN)/python tests/kills/kills.py $(ARGS)
 
 mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; half an hour or so
 	$(BIN)/python tests/mutation/mutants.py $(ARGS)

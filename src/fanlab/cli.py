@@ -396,6 +396,26 @@ def down() -> None:
 
 
 @cli.command()
+@click.option("--run", metavar="ID", help="Only the run whose id begins so, which is ended first if it goes on.")
+@click.option("--all", "everything", is_flag=True, help="What goes on, too: runs, and what `up` has started.")
+@click.option("--images", is_flag=True, help="Also images that fanlab has built and no container uses.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+def sweep(run: str | None, everything: bool, images: bool, dry_run: bool) -> None:
+    """Remove what runs of yours have left behind: processes, containers, networks, cgroups, folders; nobody else's.
+
+    After fanlab has ended, however it ended, there is nothing to sweep, unless its warden was killed with it.
+    """
+    from fanlab.sweep import Outcome, Wanted
+    from fanlab.sweep import sweep as sweep_up
+
+    outcome = Outcome(click.echo, lambda note: click.echo(f"note: {note}", err=True))
+    sweep_up(Wanted(run, everything), outcome, dry_run=dry_run, with_images=images)
+    click.echo(f"{'would remove' if dry_run else 'removed'} {outcome.removed}")
+    if outcome.failed:
+        raise SystemExit(Exit.ENVIRONMENT)
+
+
+@cli.command()
 @click.argument("channel")
 @click.argument("message")
 def publish(channel: str, message: str) -> None:

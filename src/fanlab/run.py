@@ -18,6 +18,7 @@ from fanlab.errors import FanlabError
 from fanlab.faults.catalogue import prepare, refuse_impossible
 from fanlab.faults.fault import Means
 from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inject_all
+from fanlab.faults.keeping import Keeper
 from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
 from fanlab.ledger.clocks import Moment
@@ -42,7 +43,7 @@ from fanlab.topology.reach import Reach
 from fanlab.topology.redis import redact
 from fanlab.topology.redis import redacted as urls_redacted
 from fanlab.topology.targets import matched
-from fanlab.topology.wardenclient import describe_status
+from fanlab.topology.wardenclient import describe_status, lost_warden
 from fanlab.units import format_duration
 from fanlab.watch import ExpectedExit, UnplannedExit, Watch
 from fanlab.witnessing import Witnessing
@@ -108,6 +109,8 @@ async def run(request: Request, notify: Listener) -> None:
     try:
         redis = await _start_redis(this)
         async with (
+            _owned(this.backend),
+            Keeper(this.backend, request.rundir, this.timeline, redis.url),
             Links(this.backend, request.rundir, wanted(this.timeline), seed=this.scenario.seed) as links,
             _system(this, redis, links) as nodes,
             _watching(this, redis) as watch,
@@ -236,6 +239,34 @@ async def _start_redis(this: _Run) -> RedisEndpoint:
     this.learn(secrets_of_url(redis.url))
     this.manifest["redis"] = {"url": redact(redis.url), "source": redis.source, "version": redis.version}
     return redis
+
+
+@asynccontextmanager
+async def _owned(backend: Backend) -> AsyncIterator[None]:
+    """For as long as the warden is there to own all that runs; the block is given up, and that is told, when it is not.
+
+    Raises EnvironmentFailure then, also where the block has noticed it first, by what ended with the warden.
+    """
+    block = asyncio.current_task()
+
+    async def mind() -> None:
+        await backend.lost.wait()
+        if block is not None and not block.cancelling():
+            block.cancel()
+
+    minding = asyncio.create_task(mind(), name="minding the warden")
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not backend.lost.is_set() or block is None or block.uncancel():  # it is somebody at the terminal
+            raise
+        raise lost_warden() from None
+    except FanlabError as error:
+        if backend.lost.is_set():
+            raise lost_warden() from error
+        raise
+    finally:
+        minding.cancel()
 
 
 @asynccontextmanager

@@ -51,6 +51,11 @@ class RunDir:
         return self.path / "faults.jsonl"
 
     @property
+    def undo(self) -> Path:
+        """What of somebody else's Redis the faults change, and that it was undone, a JSON line each."""
+        return self.path / "undo.jsonl"
+
+    @property
     def logs(self) -> Path:
         """Log files of nodes, Redis and load processes."""
         return self.path / "nodes"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from redis.asyncio import Redis
 from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure, ScenarioError
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
-from fanlab.topology import logtail, processes, redis, warden, wardenclient
+from fanlab.topology import logtail, marked, processes, redis, warden, wardenclient
 from fanlab.topology.backend import REDIS, Backend, Limits, UnitState
+from fanlab.topology.labels import Marks
 from fanlab.topology.processes import ProcessBackend
 
 pytestmark = pytest.mark.system
@@ -99,6 +101,7 @@ async def test_a_system_starts_and_ends_nodes_before_redis(backend, rundir, writ
     assert endpoint.pid == backend.pid(REDIS)
     async with Redis.from_url(endpoint.url) as client:
         assert endpoint.version.endswith(str((await client.info("server"))["redis_version"]))
+        folder = Path((await client.config_get("dir"))["dir"])
         settings = await client.config_get("client-output-buffer-limit", "bind", "save", "appendonly", "protected-mode")
     assert "pubsub 16777216 4194304 30" in settings.pop("client-output-buffer-limit")
     assert settings == {"bind": "127.0.0.1", "save": "", "appendonly": "no", "protected-mode": "yes"}
@@ -111,8 +114,10 @@ async def test_a_system_starts_and_ends_nodes_before_redis(backend, rundir, writ
     assert len({node.ws_url for node in nodes}) == 3
     assert [await backend.probe(unit) for unit in (REDIS, "node-1", "node-2", "node-3")] == [True] * 4
     pids = [backend.pid(unit) for unit in (REDIS, "node-1", "node-2", "node-3")]
-    folder = rundir.path / "redis"
+    marks = {replace(one.marks, directory=str(rundir.path)) for one in marked.find(backend.marks.run_id)}
     assert folder.stat().st_mode & 0o777 == 0o700
+    assert Marks.of_folder(folder) == backend.marks
+    assert marks == {backend.marks}
 
     await backend.close()
     await backend.close()
@@ -135,7 +140,8 @@ async def test_a_node_is_told_what_the_manifest_names_and_no_more(backend, write
     (line,) = [line for line in backend.log_tail("node-1") if line.startswith("environment ")]
     names = set(json.loads(line.removeprefix("environment ").replace("'", '"')))
     assert {"HOST", "PORT", "REDIS_URL", "NODE_ID", "JOURNAL", "MODE", "PATH"} <= names
-    assert names <= {"HOST", "PORT", "REDIS_URL", "NODE_ID", "JOURNAL", "MODE", *processes._PASSED_ON}
+    marks = {"FANLAB_RUN", "FANLAB_OWNER"}
+    assert names <= {"HOST", "PORT", "REDIS_URL", "NODE_ID", "JOURNAL", "MODE", *marks, *processes._PASSED_ON}
 
 
 async def test_pause_resume_crash_and_restart_at_the_same_address(backend, write_node):

@@ -14,6 +14,7 @@ import pytest
 
 from fanlab import seed
 from fanlab.errors import EnvironmentFailure, HarnessError
+from fanlab.topology import marked as marked_processes
 from fanlab.topology import warden
 from fanlab.topology.wardenclient import WardenClient
 
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 
 MARK = "FANLAB_TEST_TREE"
+RUN = "FANLAB_RUN"
 PYTHON = [sys.executable, "-I", "-S"]
 # Ignores SIGTERM, starts one more of itself in a session of its own and one as a daemon whose parent has ended.
 STUBBORN = """
@@ -182,6 +184,56 @@ async def test_the_warden_killed_takes_its_children_along(folder):
     with pytest.raises(EnvironmentFailure, match="the warden"):
         await client.spawn("n9", argv, env={}, cwd=folder, log=folder / "log")
     assert not client.running("n9")
+    await client.shutdown(0.0)
+
+
+async def test_what_the_children_of_a_killed_warden_leave_is_ended_and_cleared_up(folder):
+    """Daemons, by the run's mark; one without an environment, by its session; then commands and folders, once."""
+    lost = asyncio.Event()
+    client = await WardenClient.start(folder / "warden.log", lost=lost)
+    owned, done = folder / "owned", folder / "done"
+    await client.own(owned)
+    owned.mkdir()
+    await client.at_end(["/bin/sh", "-c", f"test -d {owned} && echo {RUN}=$FANLAB_RUN >> {done}"], {"PATH": "/bin"})
+    nameless = "import subprocess, sys; subprocess.run([sys.executable, 'nameless.py'], env={})"
+    (folder / "nameless.py").write_text("import time; print('up', flush=True); time.sleep(600)")
+    env = {"FANLAB_RUN": "its own", "FANLAB_OWNER": "none"}  # a node's own environment does not hide it
+    argvs = {"stubborn": [*PYTHON, "stubborn.py", "1"], "parent": [*PYTHON, "-c", nameless]}
+    for name, argv in argvs.items():
+        await client.spawn(name, argv, env=env, cwd=folder, log=folder / f"{name}.log")
+    assert await until(lambda: "up" in (folder / "parent.log").read_text())
+    assert await until(lambda: (folder / "stubborn.log").read_text().count("up\n") == PER_UNIT)
+    found = marked_processes.find(client.run_id, session=client.pid)
+    assert len([one for one in found if not one.is_warden]) == PER_UNIT + 2
+    os.kill(client.pid, signal.SIGKILL)
+    await asyncio.wait_for(lost.wait(), 10)
+    await client.shutdown(0.0)
+    assert not any((stat := warden.read_stat(one.pid)) and stat.state != "Z" for one in found)
+    assert done.read_text() == f"{RUN}=\n"
+    assert not owned.exists()
+    await client.shutdown(0.0)
+    assert done.read_text() == f"{RUN}=\n"
+
+
+async def test_a_warden_killed_while_it_ends_everything_is_stood_in_for(folder):
+    client = await WardenClient.start(folder / "warden.log")
+    await client.spawn("stubborn", [*PYTHON, "stubborn.py", "1"], env={}, cwd=folder, log=folder / "log")
+    assert await until(lambda: (folder / "log").read_text().count("up\n") == PER_UNIT)
+    found = marked_processes.find(client.run_id)
+    ending = asyncio.create_task(client.shutdown(20.0))
+    assert await until(lambda: client._ending)
+    client.kill()
+    await ending
+    assert not any((stat := warden.read_stat(one.pid)) and stat.state != "Z" for one in found)
+
+
+async def test_sigusr1_ends_everything_in_order_though_a_harness_is_there(folder):
+    lost = asyncio.Event()
+    client = await WardenClient.start(folder / "warden.log", lost=lost)
+    await client.spawn("unit", ["/bin/sleep", "600"], env={}, cwd=folder, log=folder / "log")
+    os.kill(client.pid, signal.SIGUSR1)
+    await asyncio.wait_for(lost.wait(), 10)
+    assert client.last_exit("unit").status == -signal.SIGTERM
     await client.shutdown(0.0)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from fanlab import clock
 from fanlab.resources import folder
 from fanlab.topology.backend import NodeEndpoint, UnitState
+from fanlab.topology.labels import Marks, Owner
 
 
 class Processes:
@@ -18,6 +19,7 @@ class Processes:
 
     python = sys.executable
     bind_host = "127.0.0.1"
+    marks = Marks.new(Owner.of(os.getpid()))
 
     def __init__(self) -> None:
         self.by_name: dict[str, asyncio.subprocess.Process] = {}

@@ -1,7 +1,6 @@
 """A wall clock that can be stepped: the file, and what a process reads of it."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,22 +26,19 @@ def test_the_library_is_looked_for_where_debian_puts_it(tmp_path: Path) -> None:
     assert walltime.installed(tmp_path)
 
 
-def test_the_file_holds_the_offset_in_seconds() -> None:
-    clock = WallTime.new()
-    try:
-        file = clock.folder / "clock"
-        assert file.read_text() == "+0.000000\n"
-        clock.step(-90 * NS_PER_S - 5 * 10**8)
-        assert file.read_text() == "-90.500000\n"
-        assert [path.name for path in clock.folder.iterdir()] == ["clock"]
-        assert clock.environment["FAKETIME_TIMESTAMP_FILE"] == str(file)
-    finally:
-        shutil.rmtree(clock.folder)
+def test_the_file_holds_the_offset_in_seconds(tmp_path: Path) -> None:
+    clock = WallTime.new(tmp_path)
+    file = clock.folder / "clock"
+    assert file.read_text() == "+0.000000\n"
+    clock.step(-90 * NS_PER_S - 5 * 10**8)
+    assert file.read_text() == "-90.500000\n"
+    assert [path.name for path in clock.folder.iterdir()] == ["clock"]
+    assert clock.environment["FAKETIME_TIMESTAMP_FILE"] == str(file)
 
 
 @pytest.mark.skipif(not walltime.installed(), reason="no libfaketime here: apt-get install libfaketime")
-def test_a_process_sees_its_wall_clock_step_and_its_monotonic_one_go_on() -> None:
-    clock = WallTime.new()
+def test_a_process_sees_its_wall_clock_step_and_its_monotonic_one_go_on(tmp_path: Path) -> None:
+    clock = WallTime.new(tmp_path)
     process = subprocess.Popen(
         [sys.executable, "-c", CODE],
         env=clock.environment,
@@ -70,4 +66,3 @@ def test_a_process_sees_its_wall_clock_step_and_its_monotonic_one_go_on() -> Non
         assert abs(healed[0] - before[0] - (healed[1] - before[1])) < 0.5
     finally:
         process.communicate(timeout=30)
-        shutil.rmtree(clock.folder)

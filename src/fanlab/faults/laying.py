@@ -5,7 +5,6 @@ cannot be led elsewhere. With no network fault there is no link, and nothing bet
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from fanlab.faults.timeline import PlannedFault
 from fanlab.link.client import LinkClient
 from fanlab.rundir import RunDir
 from fanlab.topology.backend import Backend, NodeEndpoint
+from fanlab.topology.private import private_folder
 
 LINK: Final = "link"  # its unit
 _REDIS_PORT: Final = 6379
@@ -45,8 +45,7 @@ class Links:
     async def __aenter__(self) -> Self:
         """Start its process and take its controls. Raises EnvironmentFailure if it does not come up."""
         if self._links:
-            self._folder = Path(tempfile.mkdtemp(prefix="fanlab-"))  # nobody else's: mode 0700
-            await self._backend.own(self._folder)
+            self._folder = await private_folder(self._backend)
             control = self._folder / "link"
             where = ["--control", str(control), "--host", self._backend.bind_host]
             kept = ["--journal", str(self._rundir.link.absolute()), "--seed", str(self._seed)]

@@ -5,8 +5,8 @@ for an account of every message use `fanlab run`.
 """
 
 import logging
+import os
 import shutil
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from fanlab.load.locust_stats import log_message
 from fanlab.load.pacer import AnyRate
 from fanlab.load.users import client_classes, equip, publisher_classes
 from fanlab.load.wire import Message
+from fanlab.topology.labels import Marks, Owner
+from fanlab.topology.private import own_private_folder
 
 _ENDLESS_NS = 365 * 24 * 3600 * NS_PER_S
 _LEAD_NS = NS_PER_S  # the publishers' engine is starting meanwhile
@@ -93,7 +95,7 @@ class _PlainLoad:
         self._numbers.clear()
 
     def _start(self) -> Engines:
-        self._folder = Path(tempfile.mkdtemp(prefix="fanlab-"))
+        self._folder = own_private_folder(Marks.new(Owner.of(os.getpid())))
         config = self._folder / "load.json"
         self.config.write(config)
         engines = Engines(config, 1, self._heard, self._died)

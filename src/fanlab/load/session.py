@@ -8,7 +8,6 @@ other hosts come with connections of their own, see `load.remotes`.
 import asyncio
 import functools
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from fanlab.rundir import RunDir
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan
 from fanlab.topology.backend import Backend, NodeEndpoint, UnitState
+from fanlab.topology.private import private_folder
 
 __all__ = ["LoadSession", "LoadSnapshot"]
 
@@ -116,8 +116,7 @@ class LoadSession:
     async def start(self) -> None:
         """Start Locust's master and workers and wait until they are connected. Raises EnvironmentFailure."""
         self._check_means()
-        self._folder = Path(tempfile.mkdtemp(prefix="fanlab-"))  # nobody else's: mode 0700
-        await self._backend.own(self._folder)
+        self._folder = await private_folder(self._backend)
         config, control = self._folder / "load.json", self._folder / "control"
         if len(str(control)) > _LONGEST_SOCKET:
             raise EnvironmentFailure(

@@ -1,5 +1,6 @@
 """What a backend must offer; all that run.py, faults and sampler see of it. `processes` is one."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fanlab.scenario.plan import NodeSpec
+from fanlab.topology.labels import Marks
 
 REDIS = "redis"  # the unit name of Redis; nodes are units by their id
 
@@ -73,6 +75,11 @@ class Backend(Protocol):
     name: str
     python: str  # the interpreter in a helper's argv
     bind_host: str  # what a helper listens on, to be reached by other units
+    lost: asyncio.Event  # set when the warden has ended unasked: nothing else works from then on, and `close` cleans up
+
+    @property
+    def marks(self) -> Marks:
+        """What everything of this run bears, once it is open."""
 
     def check_kind(self, kind: str) -> None:
         """Raises ScenarioError where nodes of that kind cannot be started. Asked before anything is started."""

@@ -2,26 +2,34 @@
 
 Making one takes root, or a group that was delegated to this user; `refusal` finds out by making one. Memory is counted
 from when a process enters its group, so a unit that is to be limited later enters at its start. See cgroups(7).
+A group's name says whose it is, so that one that was left behind can be told from one in use.
 """
 
 import contextlib
 import errno
 import os
-import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from fanlab.errors import EnvironmentFailure
 from fanlab.topology.backend import Need
+from fanlab.topology.labels import Marks, Owner
 
 PERIOD_US: Final = 100_000  # the kernel's own default for CPU quotas
 SMALLEST_QUOTA_US: Final = 1000  # the kernel takes no less
 CONTROLLERS: Final = {Need.CPU_LIMIT: "cpu", Need.MEMORY_LIMIT: "memory"}
 _NO_LIMIT: Final = ("-1", "max")
+_NAME: Final = re.compile(r"fanlab-([0-9a-z]+)-(\d+)-(\d+)-.+")  # its run, and its owner's pid and start
+_PROBE: Final = "probe"  # in place of a run's id
 _SHRINK_TRIES: Final = 20
+_REMOVE_S: Final = 5.0  # between a kill and the last process's leaving its group
+_LOOK_S: Final = 0.02
 _PAGE: Final = 4096
 
 
@@ -40,13 +48,70 @@ def refusal(need: Need) -> str | None:
     if found is None:
         return f"it needs a cgroup with the {CONTROLLERS[need]} controller, and this system mounts none"
     try:
-        Path(tempfile.mkdtemp(prefix="fanlab-probe-", dir=found.root)).rmdir()
+        probe = found.root / group_name(Marks(_PROBE, Owner.of(os.getpid())), need)
+        probe.mkdir()
+        probe.rmdir()
     except OSError as error:
         return (
             f"it needs a cgroup of fanlab's own under {found.root} ({error.strerror}): run as root, or delegate one;"
             " with --backend docker the engine does it"
         )
     return None
+
+
+def group_name(marks: Marks, unit: str) -> str:
+    """`fanlab-<run id>-<owner's pid>-<its start>-<unit>`."""
+    return f"fanlab-{marks.run_id}-{marks.owner.pid}-{marks.owner.start_ticks}-{unit.replace(' ', '-')}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedGroup:
+    """The folder of a group that is there, and whose it is. Groups do not outlive a boot."""
+
+    path: Path
+    marks: Marks
+
+    @property
+    def title(self) -> str:
+        """As it is told."""
+        return f"cgroup {self.path}"
+
+    def remove(self) -> str | None:
+        """End what is in it, which is nobody else's, and remove it; returns why it is still there."""
+        end = time.monotonic() + _REMOVE_S
+        while True:
+            self._kill()
+            try:
+                self.path.rmdir()
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if time.monotonic() >= end:
+                    return error.strerror
+                time.sleep(_LOOK_S)
+            else:
+                return None
+
+    def _kill(self) -> None:
+        members = self.path / "cgroup.procs"
+        for pid in _words(members):
+            with contextlib.suppress(OSError):
+                fd = os.pidfd_open(int(pid))
+                try:
+                    if pid in _words(members):  # still, now that nobody else can be taken for it
+                        signal.pidfd_send_signal(fd, signal.SIGKILL)
+                finally:
+                    os.close(fd)
+
+
+def named_groups() -> Iterator[NamedGroup]:
+    """The groups of this user's that were made here by any run."""
+    here = Owner.of(os.getpid())
+    roots = {found.root for controller in CONTROLLERS.values() if (found := hierarchy(controller)) is not None}
+    for path in sorted(path for root in roots for path in root.glob("fanlab-*")):
+        match = _NAME.fullmatch(path.name)
+        if match and path.exists() and path.stat().st_uid == os.getuid():
+            yield NamedGroup(path, Marks(match[1], replace(here, pid=int(match[2]), start_ticks=int(match[3]))))
 
 
 def hierarchy(controller: str, mounts: Path = Path("/proc/self/mounts")) -> Hierarchy | None:

@@ -22,9 +22,11 @@ from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint
 from fanlab.topology.containerprocess import ContainerProcess
 from fanlab.topology.containerspec import PERIOD_US, ContainerSpec, Published
 from fanlab.topology.dockersite import Site, open_site
+from fanlab.topology.labels import Marks
 from fanlab.topology.logtail import tail
 from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
+from fanlab.topology.private import private_folder
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.sharedfiles import NODE_JOURNALS
 from fanlab.topology.walltime import WallTime
@@ -70,6 +72,7 @@ class DockerBackend:
         self._reservations: list[Reservation] = []
         self._clocks: dict[str, WallTime] = {}
         self._redis_url: str | None = None
+        self.lost = asyncio.Event()
 
     # Starting
 
@@ -83,7 +86,12 @@ class DockerBackend:
 
         Raises EnvironmentFailure: no engine, or one that is not on this machine or cannot do what a run needs.
         """
-        self._opened = await open_site(self._rundir)
+        self._opened = await open_site(self._rundir, self.lost)
+
+    @property
+    def marks(self) -> Marks:
+        """What the run's containers, networks and folders bear."""
+        return self._site.marks
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: which engine, and which images were used."""
@@ -129,8 +137,7 @@ class DockerBackend:
     async def prepare(self, unit: str, need: Need) -> None:
         """A container is within reach of limits from its start; a wall clock of its own is one more folder of ours."""
         if need is Need.WALL_CLOCK:
-            self._clocks[unit] = WallTime.new()
-            await self.own(self._clocks[unit].folder)
+            self._clocks[unit] = WallTime.new(await private_folder(self))
 
     async def start_node(self, node: NodeSpec, *, redis_url: str | None = None) -> NodeEndpoint:
         """Start a node and wait until its readiness URL answers 200. `redis_url` is told instead of Redis' own.

@@ -1,5 +1,6 @@
 """What a run has at an engine before its first unit: a warden that removes all in the end, images, and a network."""
 
+import asyncio
 import os
 import resource
 import sys
@@ -45,7 +46,7 @@ class Site:
             user=self.user,
             labels=self.marks.labels(unit),
             argv=None if argv is None else tuple(argv),
-            env=dict(env),
+            env={**env, **self.marks.env()},
             open_files=open_files(),
             # A volume that an image declares would be made without our label: a scratch folder does as well.
             scratch=await self.images.declared_volumes(image),
@@ -56,15 +57,17 @@ class Site:
         """Raises EnvironmentFailure, naming it, if the engine has something of the run's."""
         left = await self.engine.ask("list what the run has left", lambda api: sweeping.find(api, self.marks.run_id))
         if left:
-            names = ", ".join(f"{each.kind} {each.name}" for each in left)
+            names = ", ".join(each.title for each in left)
             raise EnvironmentFailure(
                 f"some of the run's objects cannot be removed: {names}",
                 hint=f"nodes/warden.log says why; they bear the label {RUN}={self.marks.run_id}",
             )
 
 
-async def open_site(rundir: RunDir) -> Site:
+async def open_site(rundir: RunDir, lost: asyncio.Event) -> Site:
     """Find the engine, start the warden, build the helpers' image, look whether the engine is here, make the network.
+
+    `lost` is set if the warden ends unasked.
 
     Raises EnvironmentFailure: no engine, or one that is not on this machine or cannot do what a run needs; then
     nothing is left behind.
@@ -72,9 +75,9 @@ async def open_site(rundir: RunDir) -> Site:
     engine = await Engine.connect()
     files = SharedFiles(rundir)
     user = _name_inside(engine, files.user)
-    warden = await WardenClient.start(rundir.logs / "warden.log")
+    warden = await WardenClient.start(rundir.logs / "warden.log", lost=lost)
     try:
-        marks = Marks.new(Owner.of(warden.pid))
+        marks = Marks(warden.run_id, warden.owner, str(rundir.path.absolute()))
         maker = str(Owner.of(os.getpid()))
         argv = [sys.executable, "-m", sweeping.__name__, "--run", marks.run_id, "--maker", maker]
         await warden.at_end(argv, _own_environment())
@@ -100,7 +103,7 @@ async def _look_around(
 ) -> None:
     """Raises EnvironmentFailure unless containers run on this machine and see the run directory."""
     place = rundir.path.absolute() / ".docker"
-    spec = look_from(place, image, user=user, labels=marks.labels(_LOOK), open_files=open_files())
+    spec = look_from(place, image, user=user, labels=marks.labels(_LOOK), open_files=open_files(), env=marks.env())
     body = spec.body(engine.api_version)
     try:
         files.hand_over([place])

@@ -18,6 +18,7 @@ from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import asking, redis
 from fanlab.topology.asking import Question
 from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
+from fanlab.topology.labels import Marks
 from fanlab.topology.manifest import node_folder, read_manifest
 from fanlab.topology.ports import HOST
 from fanlab.topology.processes import ProcessBackend
@@ -42,6 +43,7 @@ class ExternalBackend:
         self._targets = targets
         self._reach = reach
         self._helpers = ProcessBackend(rundir)  # for fanlab's own: the load, the witness
+        self.lost = self._helpers.lost
         self._redis_url: str | None = None
         self._asked: dict[str, tuple[Question, str]] = {}  # by node: what tells whether it serves, and at which address
         self._journals: dict[str, Path] = {}
@@ -53,6 +55,11 @@ class ExternalBackend:
     async def open(self) -> None:
         """Start the warden of fanlab's own processes."""
         await self._helpers.open()
+
+    @property
+    def marks(self) -> Marks:
+        """Those of fanlab's own processes."""
+        return self._helpers.marks
 
     @property
     def warden_pid(self) -> int:

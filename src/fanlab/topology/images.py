@@ -139,6 +139,13 @@ def build(api: Any, recipe: Recipe, log: Path, environ: Mapping[str, str] = os.e
     return recipe.tag
 
 
+def unused(api: Any) -> list[str]:
+    """The tags of images that fanlab has built, and that no container has, running or not."""
+    in_use = {each["ImageID"] for each in api.containers(all=True)}
+    built = [each for each in api.images(filters={"label": LABEL}) if each["Id"] not in in_use]
+    return sorted(tag for each in built for tag in each["RepoTags"] or () if tag.startswith("fanlab-"))
+
+
 class ImageStore:
     """The images of one run: each built once, however many ask for it. Belongs to one event loop."""
 

@@ -14,6 +14,7 @@ from fanlab.resources import kind_of, node_folders, on_offer
 from fanlab.scenario.document import Listing, Node, Table, parse, plain
 from fanlab.scenario.plan import NodeSpec
 from fanlab.scenario.values import DurationNs, KindName, Name
+from fanlab.topology.warden import OWNER_VARIABLE, RUN_VARIABLE
 
 PYTHON: Final = "{python}"  # in argv: the interpreter that fanlab runs on
 MAX_FILE_BYTES: Final = 64_000
@@ -115,7 +116,7 @@ class NodeManifest(_Part):
         told = {names.host: host, names.port: str(port), names.redis_url: redis_url, names.id: node.id}
         if node.journal and names.journal is not None:
             told[names.journal] = journal
-        if clash := sorted(told.keys() & node.env.keys()):
+        if clash := sorted({*told, RUN_VARIABLE, OWNER_VARIABLE} & node.env.keys()):
             raise ScenarioError(
                 [Problem("scenario", 0, 0, f"topology.nodes.env.{name}", "fanlab sets this variable") for name in clash]
             )

@@ -19,9 +19,11 @@ from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import cgroups, redis, walltime
 from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.cgroups import Group
+from fanlab.topology.labels import Marks
 from fanlab.topology.logtail import tail
 from fanlab.topology.manifest import NodeManifest, node_folder, read_manifest
 from fanlab.topology.ports import HOST, Reservation, reserve
+from fanlab.topology.private import private_folder
 from fanlab.topology.reach import Reach, is_loopback
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.walltime import WallTime
@@ -82,6 +84,7 @@ class ProcessBackend:
         self._executed = 0
         self._clocks: dict[str, WallTime] = {}
         self._groups: dict[tuple[str, Need], Group] = {}
+        self.lost = asyncio.Event()
 
     # Starting
 
@@ -91,12 +94,17 @@ class ProcessBackend:
 
     async def open(self) -> None:
         """Start the warden. Raises EnvironmentFailure if it cannot run or write its log."""
-        self._client = await WardenClient.start(self._rundir.logs / "warden.log")
+        self._client = await WardenClient.start(self._rundir.logs / "warden.log", lost=self.lost)
 
     @property
     def warden_pid(self) -> int:
         """The pid of the process that owns all others."""
         return self._warden.pid
+
+    @property
+    def marks(self) -> Marks:
+        """What the run's processes, groups and folders bear."""
+        return Marks(self._warden.run_id, self._warden.owner, str(self._rundir.path.absolute()))
 
     async def start_redis(self, config: Mapping[str, str], *, limits: Limits = NO_LIMITS) -> RedisEndpoint:
         """Start (or adopt) Redis and wait until it answers.
@@ -116,10 +124,8 @@ class ProcessBackend:
             return RedisEndpoint(found.url, "--redis-url", found.version, None, found.url)
         server = await asyncio.to_thread(redis.find_server)
         port = self._reserve()
-        folder = self._rundir.path.absolute() / "redis"
+        folder = await private_folder(self)
         argv = redis.server_argv(server.path, port.host, port.port, folder, config)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        await self.own(folder)
         login = ""
         if not is_loopback(port.host):
             login = f":{redis.locked(argv, folder)}@"
@@ -151,10 +157,9 @@ class ProcessBackend:
     async def prepare(self, unit: str, need: Need) -> None:
         """Have this unit start in a cgroup, or with a wall clock of its own; the warden removes both at the end."""
         if need is Need.WALL_CLOCK:
-            self._clocks[unit] = WallTime.new()
-            await self.own(self._clocks[unit].folder)
+            self._clocks[unit] = WallTime.new(await private_folder(self))
             return
-        group = Group(cgroups.CONTROLLERS[need], f"fanlab-{self.warden_pid}-{unit}")
+        group = Group(cgroups.CONTROLLERS[need], cgroups.group_name(self.marks, unit))
         await self.own(group.path)
         group.make()
         self._groups[unit, need] = group
@@ -222,8 +227,8 @@ class ProcessBackend:
         return None
 
     def facts(self) -> dict[str, Any]:
-        """Nothing that the manifest does not say already."""
-        return {}
+        """By which mark the run's processes are known."""
+        return {"run_id": self.marks.run_id}
 
     def outside(self, node: NodeEndpoint) -> NodeEndpoint:
         """The same for everybody."""

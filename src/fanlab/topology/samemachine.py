@@ -18,7 +18,7 @@ def look_from(place: Path, image: str, **common: Any) -> ContainerSpec:
     """The container that looks: it tells its boot id, and reads and appends to the file `place`."""
     place.write_text(_BEFORE, encoding="ascii")
     argv = ("sh", "-c", _LOOK, str(place))
-    return ContainerSpec(image=image, argv=argv, env={}, mounts=(Mount(place, str(place)),), **common)
+    return ContainerSpec(image=image, argv=argv, mounts=(Mount(place, str(place)),), **common)
 
 
 def judge(place: Path, said: str) -> None:

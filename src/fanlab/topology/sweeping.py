@@ -17,7 +17,7 @@ from docker.errors import DockerException, NotFound
 
 from fanlab.errors import EnvironmentFailure
 from fanlab.topology.engine import connect
-from fanlab.topology.labels import OWNER, RUN, Owner
+from fanlab.topology.labels import OWNER, RUN, USER, Marks, Owner
 
 LOOK_S: Final = 0.25
 QUIET_S: Final = 3.0  # an orphaned call to the engine has come to its end by then
@@ -34,13 +34,24 @@ class Found:
     name: str
     run_id: str
     owner: str
+    user: str = ""
+
+    @property
+    def title(self) -> str:
+        """`network fanlab-1f2e3d4c-network`."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def marks(self) -> Marks | None:
+        """Whose it is; None: its labels cannot be read."""
+        try:
+            return Marks(self.run_id, Owner.parse(self.owner))
+        except ValueError:
+            return None
 
     def orphaned(self) -> bool:
-        """Whether the process that answers for it is gone. A label that cannot be read is nobody's: left alone."""
-        try:
-            return not Owner.parse(self.owner).alive()
-        except ValueError:
-            return False
+        """Whether the process that answers for it is gone. One that is nobody's is left alone."""
+        return self.marks is not None and self.marks.owner.gone()
 
 
 def find(api: Any, run_id: str | None = None) -> list[Found]:
@@ -55,38 +66,58 @@ def find(api: Any, run_id: str | None = None) -> list[Found]:
     return found + [_found("volume", each["Name"], each["Name"], each["Labels"]) for each in volumes]
 
 
-def remove(api: Any, found: Iterable[Found]) -> list[str]:
-    """Remove them, containers before what they hold; returns why some are still there."""
+def remove(api: Any, found: Iterable[Found]) -> list[tuple[Found, str | None]]:
+    """Remove them, containers before what they hold; returns them in that order, and why one is still there."""
     found = list(found)
-    complaints: list[str] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for kind in ("container", "network", "volume"):
-            told = pool.map(lambda each: _remove(api, each), [each for each in found if each.kind == kind])
-            complaints += [complaint for complaint in told if complaint]
-    return complaints
+        return [
+            each
+            for kind in ("container", "network", "volume")
+            for each in pool.map(lambda one: (one, _remove(api, one)), [one for one in found if one.kind == kind])
+        ]
 
 
 def sweep(api: Any, run_id: str, *, quiet_s: float, deadline_s: float = DEADLINE_S) -> list[str]:
-    """Look and remove until nothing has come for `quiet_s`; returns what is still there at the deadline, and why."""
+    """Look for what a run has, and remove it, until nothing has come for `quiet_s`; as `sweep_found` does."""
+    return sweep_found(api, lambda: find(api, run_id), quiet_s=quiet_s, deadline_s=deadline_s)
+
+
+def sweep_found(
+    api: Any,
+    find_them: Callable[[], list[Found]],
+    *,
+    quiet_s: float,
+    deadline_s: float = DEADLINE_S,
+    tell: Callable[[Found], None] = lambda _: None,
+) -> list[str]:
+    """Look and remove until nothing has come for `quiet_s`; returns what is still there at the deadline, and why.
+
+    `tell` is called for each object that was removed.
+    """
     end = time.monotonic() + deadline_s
     seen = time.monotonic()
     while True:
-        found = find(api, run_id)
-        complaints = remove(api, found)
+        found = find_them()
+        complaints: list[str] = []
+        for each, complaint in remove(api, found):
+            if complaint is None:
+                tell(each)
+            else:
+                complaints.append(f"{each.title}: {complaint}")
         now = time.monotonic()
         if found:
             seen = now
         elif now - seen >= quiet_s:
             return []
         if now >= end:
-            return complaints or [f"{each.kind} {each.name}: made again and again" for each in found]
+            return complaints or [f"{each.title}: made again and again" for each in found]
         if not found or complaints:
             time.sleep(LOOK_S)
 
 
 def _found(kind: str, id_: str, name: str, labels: dict[str, str] | None) -> Found:
     labels = labels or {}
-    return Found(kind, id_, name, labels.get(RUN, ""), labels.get(OWNER, ""))
+    return Found(kind, id_, name, labels.get(RUN, ""), labels.get(OWNER, ""), labels.get(USER, ""))
 
 
 def _remove(api: Any, found: Found) -> str | None:
@@ -100,7 +131,7 @@ def _remove(api: Any, found: Found) -> str | None:
     except NotFound:
         return None
     except (DockerException, requests.RequestException) as error:
-        return f"{found.kind} {found.name}: {error}"
+        return str(error)
     return None
 
 

@@ -5,7 +5,6 @@ journals and timeouts go by, and no step of a real clock moves them either.
 """
 
 import platform
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -29,9 +28,9 @@ class WallTime:
     folder: Path
 
     @classmethod
-    def new(cls) -> Self:
-        """In a private folder, which is the caller's to have removed. The clock is right to begin with."""
-        made = cls(Path(tempfile.mkdtemp(prefix="fanlab-")))
+    def new(cls, folder: Path) -> Self:
+        """In a private folder. The clock is right to begin with."""
+        made = cls(folder)
         made.step(0)
         return made
 

@@ -8,8 +8,9 @@ harness's end closes, for whatever reason, SIGKILL included, the warden ends the
                                     └── ...
 
 Descendants that daemonise themselves are reparented to the warden (PR_SET_CHILD_SUBREAPER), and found in /proc. If the
-warden itself is killed, the kernel kills its direct children (PR_SET_PDEATHSIG). Both are Linux; elsewhere each child
-and its process group are ended, and what leaves its group is not found.
+warden itself is killed, the kernel kills its direct children (PR_SET_PDEATHSIG), and the harness, or `fanlab sweep`,
+ends whatever else bears the run's mark: FANLAB_RUN and FANLAB_OWNER in its environment, which each child is given here.
+All of that is Linux; elsewhere each child and its process group are ended, and what leaves its group is not found.
 
 Protocol: JSON objects, one a line. Requests carry `id` and `op`, replies the same `id`; exits are told unasked.
 
@@ -20,6 +21,7 @@ Protocol: JSON objects, one a line. Requests carry `id` and `op`, replies the sa
     own {path}                         ->  {}            a folder to remove when every process is gone
     at_end {argv, env}                 ->  {}            a command to run then, before that; last told, first run
     detach {}                          ->  {}            from here on EOF means nothing, and SIGTERM means shutdown
+                                                         (SIGUSR1 always does)
     shutdown {grace_s}                 ->  (no reply)    the socket closes when every process is gone
     a request that failed              ->  {error: {what, errno, strerror, filename}}
     an exit                            ->  {exit: name, pid, status}  status < 0: the signal that ended it
@@ -41,10 +43,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -54,6 +56,8 @@ ROUND_S: Final = 0.05  # between two rounds of ending what is left
 AT_END_S: Final = 30.0  # for each command at the end
 MAX_OPEN_FILES: Final = 65_536  # enough for any node here; some programs walk through all numbers up to their limit
 READ_BYTES: Final = 1 << 16
+RUN_VARIABLE: Final = "FANLAB_RUN"  # the run's id; the warden is given it, and passes it on
+OWNER_VARIABLE: Final = "FANLAB_OWNER"  # as `identity` writes it: the warden
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class ProcessStat:
     pid: int
     state: str
     parent: int
+    session: int
     start_ticks: int
 
 
@@ -73,7 +78,19 @@ def read_stat(pid: int) -> ProcessStat | None:
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()  # the command's name, in parentheses, may hold anything
-    return ProcessStat(pid, fields[0], int(fields[1]), int(fields[19]))
+    return ProcessStat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def identity(pid: int) -> str:
+    """`<pid>:<start ticks>:<boot id>:<pid namespace>@<host>`: a process, and no other one of any boot or machine.
+
+    A process that is not there has 0 ticks; what a system does not tell is empty.
+    """
+    stat, boot_id, namespace = read_stat(pid), "", ""
+    with contextlib.suppress(OSError):
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = os.readlink(f"/proc/{pid}/ns/pid").strip("pid:[]")  # noqa: PTH115 - a name, and no path
+    return f"{pid}:{0 if stat is None else stat.start_ticks}:{boot_id}:{namespace}@{os.uname().nodename}"
 
 
 def descendants(root: int) -> list[int]:
@@ -100,6 +117,7 @@ class Warden:
         self._control: socket.socket | None = control
         self._libc = libc
         self._own_pid = os.getpid()
+        self._marks = {RUN_VARIABLE: os.environ.get(RUN_VARIABLE, ""), OWNER_VARIABLE: identity(self._own_pid)}
         self._buffer = b""
         self._pids: dict[str, int] = {}
         self._folders: list[str] = []
@@ -108,7 +126,7 @@ class Warden:
         self._term = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
-        self._wakeup = _wakeup_socket(self._on_term)
+        self._wakeup = _wakeup_socket(self._on_term, self._on_end)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._ops: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "spawn": self._spawn,
@@ -120,7 +138,7 @@ class Warden:
 
     def serve(self) -> None:
         """Obey until told to shut down or left alone; returns when no process is left."""
-        self._send({"ready": self._own_pid, "subreaper": self._libc is not None})
+        self._send({"ready": self._own_pid, "owner": self._marks[OWNER_VARIABLE]})
         grace_s = None
         while grace_s is None:
             self._selector.select()
@@ -130,8 +148,8 @@ class Warden:
             if grace_s is None and self._detached and self._term:
                 grace_s = DETACHED_GRACE_S
         self._end_all(grace_s)
-        self._run_at_end()
-        self._remove_folders()
+        run_at_end(self._at_end)
+        remove_folders(self._folders)
 
     # Commands
 
@@ -182,7 +200,7 @@ class Warden:
             with _step("exec"):
                 process = subprocess.Popen(
                     argv,
-                    env=request["env"],
+                    env={**request["env"], **self._marks},
                     cwd=request["cwd"],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -216,7 +234,7 @@ class Warden:
         return {}
 
     def _later(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._at_end.append((list(request["argv"]), dict(request["env"])))
+        self._at_end.append((list(request["argv"]), {**request["env"], **self._marks}))
         return {}
 
     def _detach(self, _request: dict[str, Any]) -> dict[str, Any]:
@@ -257,24 +275,6 @@ class Warden:
                 asked.update(new)
             self._selector_wait()
 
-    def _run_at_end(self) -> None:
-        """The commands that were left for now; what they say, and why one failed, is in the log."""
-        for argv, env in reversed(self._at_end):
-            try:
-                done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, timeout=AT_END_S, check=False)
-            except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-                sys.stderr.write(f"{shlex.join(argv)}: {error}\n")
-                continue
-            if done.returncode != 0:
-                sys.stderr.write(f"{shlex.join(argv)}: ended with {done.returncode}\n")
-
-    def _remove_folders(self) -> None:
-        if self._folders:
-            import shutil  # not before: it would slow the start down
-
-            for folder in self._folders:
-                shutil.rmtree(folder, ignore_errors=True)
-
     def _selector_wait(self) -> None:
         """Until a child ends, at most a round. The control socket has nothing more to say."""
         if self._control is not None and self._control in self._selector.get_map():
@@ -295,6 +295,9 @@ class Warden:
 
     def _on_term(self) -> None:
         self._term = True
+
+    def _on_end(self) -> None:
+        self._detached = self._term = True
 
     def _drain_wakeup(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -331,13 +334,37 @@ def _step(what: str) -> Iterator[None]:
         raise StepError(what, OSError(errno.EINVAL, str(error))) from error
 
 
+def run_at_end(commands: Sequence[tuple[list[str], dict[str, str]]], output: IO[str] | None = None) -> None:
+    """Run commands (argv, env), the last one first; what they say, and why one failed, goes to `output` or stderr."""
+    log = sys.stderr if output is None else output
+    for argv, env in reversed(commands):
+        try:
+            done = subprocess.run(
+                argv, env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=AT_END_S, check=False
+            )
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            log.write(f"{shlex.join(argv)}: {error}\n")
+            continue
+        if done.returncode != 0:
+            log.write(f"{shlex.join(argv)}: ended with {done.returncode}\n")
+
+
+def remove_folders(folders: Sequence[str]) -> None:
+    """Remove them with all that is in them, as far as that can be; a cgroup's cannot, and goes with it."""
+    if folders:
+        import shutil  # not before: it would slow the start down
+
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _kill(pids: Iterable[int], signum: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signum)
 
 
-def _wakeup_socket(on_term: Callable[[], None]) -> socket.socket:
+def _wakeup_socket(on_term: Callable[[], None], on_end: Callable[[], None]) -> socket.socket:
     """Readable after any signal. Handlers, unlike SIG_IGN, are not inherited: children start with default signals."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
@@ -346,6 +373,7 @@ def _wakeup_socket(on_term: Callable[[], None]) -> socket.socket:
     for signum in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: on_term())
+    signal.signal(signal.SIGUSR1, lambda *_: on_end())
     return ours
 
 

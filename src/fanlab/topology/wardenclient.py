@@ -19,6 +19,8 @@ from typing import Any, Final, Self
 from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.redaction import hide_word
 from fanlab.topology import warden
+from fanlab.topology.aftermath import Aftermath
+from fanlab.topology.labels import Owner, new_run_id
 
 START_DEADLINE_S: Final = 30.0
 GONE_DEADLINE_S: Final = 15.0  # for the kernel to end what has been sent SIGKILL
@@ -58,30 +60,40 @@ class _Asked:
 class WardenClient:
     """One warden and the processes it owns. Not thread-safe; belongs to one event loop."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", control: socket.socket, aftermath: Aftermath, lost: asyncio.Event
+    ) -> None:
         self._process = process
         self._control = control
         self._ids = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
         self._running: dict[str, asyncio.Future[Exited]] = {}
         self._last: dict[str, Exited] = {}
-        self._at_end_s = 0.0  # what its commands at the end may take
+        self._aftermath = aftermath
+        self._lost = lost
+        self._ending = False  # it has been asked to end, or let go
+        self._leftovers: asyncio.Future[list[int]] | None = None  # ending what a killed warden has left
+        self._owner: Owner | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, log: Path) -> Self:
-        """Start a warden, whose own complaints go to `log`. Raises EnvironmentFailure if it cannot run."""
+    async def start(cls, log: Path, *, lost: asyncio.Event | None = None) -> Self:
+        """Start a warden, whose own complaints go to `log`. Raises EnvironmentFailure if it cannot run.
+
+        `lost` is set if it ends unasked; what it has left is being ended then, and `shutdown` sees to the rest.
+        """
         ours, theirs = socket.socketpair()
+        aftermath = Aftermath(new_run_id(), log)
         with theirs:
             try:
-                process = _start_process(theirs, log)
+                process = _start_process(theirs, log, aftermath.run_id)
             except OSError as error:
                 ours.close()
                 raise _failure("the warden", "log" if error.filename == str(log) else "exec", error, log) from error
         ours.settimeout(0)
-        client = cls(process, ours)
+        client = cls(process, ours, aftermath, lost or asyncio.Event())
         reader, client._writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT_BYTES)
         client._reading = asyncio.create_task(client._read(reader), name="warden")
         try:
@@ -99,6 +111,18 @@ class WardenClient:
     def pid(self) -> int:
         """The warden's own pid."""
         return self._process.pid
+
+    @property
+    def run_id(self) -> str:
+        """The run's, as its processes bear it."""
+        return self._aftermath.run_id
+
+    @property
+    def owner(self) -> Owner:
+        """The warden, as its processes name it."""
+        if self._owner is None:
+            raise HarnessError("a warden that is not ready owns nothing")
+        return self._owner
 
     def running(self, name: str) -> bool:
         """Whether a process of this name has been started and no exit has been told."""
@@ -144,15 +168,17 @@ class WardenClient:
 
     async def own(self, folder: Path) -> None:
         """Have the warden remove this folder when every process has ended, whatever becomes of us."""
-        await self._ask("own", _own(folder))
+        request = _own(folder)
+        self._aftermath.folders.append(request["path"])
+        await self._ask("own", request)
 
     async def at_end(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Have the warden run this when every process has ended, whatever becomes of us; it starts in the root folder.
 
         Commands run in turn, the last one told first; each is killed after `warden.AT_END_S`.
         """
+        self._aftermath.will_run(argv, env)
         await self._ask("at_end", {"argv": list(argv), "env": dict(env)})
-        self._at_end_s += warden.AT_END_S
 
     async def wait_exit(self, name: str) -> Exited:
         """How the process ends, or has ended. Raises EnvironmentFailure if the warden is lost first."""
@@ -166,18 +192,22 @@ class WardenClient:
     async def detach(self) -> None:
         """From here on the processes outlive us; SIGTERM to the warden ends them. Closes the connection."""
         await self._ask("detach", {})
+        self._ending = True
         await self._disconnect()
         self._process.returncode = 0  # not ours to wait for any more
 
     async def shutdown(self, grace_s: float) -> None:
         """SIGTERM to everything, SIGKILL after the grace; returns when it is gone. Safe to call twice.
 
-        Raises EnvironmentFailure if something cannot be ended, naming it.
+        What a warden that was killed has left undone is done here. Raises EnvironmentFailure if something cannot be
+        ended, naming it.
         """
         if self._reading is not None and not self._reading.done():
+            self._ending = True
             with contextlib.suppress(EnvironmentFailure, ConnectionError):
                 await self._write({"op": "shutdown", "grace_s": grace_s})
-            await asyncio.wait([self._reading], timeout=grace_s + GONE_DEADLINE_S + self._at_end_s)
+            at_end_s = warden.AT_END_S * len(self._aftermath.commands)
+            await asyncio.wait([self._reading], timeout=grace_s + GONE_DEADLINE_S + at_end_s)
         await self._disconnect()
         await self._gone(GONE_DEADLINE_S)
 
@@ -187,15 +217,45 @@ class WardenClient:
 
     async def _gone(self, deadline_s: float) -> None:
         end = asyncio.get_running_loop().time() + deadline_s
-        while self._process.poll() is None:
+        while (status := self._status()) is None:
             if asyncio.get_running_loop().time() >= end:
                 left = ", ".join(map(str, warden.descendants(self.pid)))
                 self.kill()  # should it be the warden itself that hangs, the kernel ends its children now
-                raise EnvironmentFailure(
-                    f"some processes do not end: {left or self.pid}",
-                    hint="a process in state D waits for a device; look at it with `ps -o pid,state,wchan,cmd`",
-                )
+                await self._clear_up()
+                raise _endless(left or str(self.pid))
             await asyncio.sleep(0.01)
+        if status != 0:
+            await self._clear_up()
+        self._process.wait()
+
+    def _status(self) -> int | None:
+        """How the warden ended. It is not waited for yet, so that its number, its session's too, stays its own."""
+        if self._process.returncode is not None:
+            return 0  # all that there was to do has been done
+        if not hasattr(os, "waitid"):
+            return self._process.poll()
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return None if ended is None else ended.si_status
+
+    async def _clear_up(self) -> None:
+        """In place of a warden that was killed; a Ctrl-C has to wait for it, as nobody else does it."""
+
+        async def work() -> list[int]:
+            left = await (self._leftovers or self._end_leftovers())
+            await asyncio.to_thread(self._aftermath.clear_up)
+            return left
+
+        working = asyncio.ensure_future(work())
+        try:
+            left = await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await working
+            raise
+        if left:
+            raise _endless(", ".join(map(str, left)))
+
+    def _end_leftovers(self) -> asyncio.Future[list[int]]:
+        return asyncio.ensure_future(asyncio.to_thread(self._aftermath.end_processes, self.pid))
 
     async def _disconnect(self) -> None:
         if self._writer is not None:
@@ -224,12 +284,12 @@ class WardenClient:
 
     async def _write(self, message: dict[str, Any]) -> None:
         if self._writer is None or self._reading is None or self._reading.done():
-            raise _lost()
+            raise lost_warden()
         self._writer.write(json.dumps(message).encode() + b"\n")
         try:
             await self._writer.drain()
         except ConnectionError as error:
-            raise _lost() from error
+            raise lost_warden() from error
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Take in what the warden says until it closes, then fail whoever still waits."""
@@ -242,10 +302,13 @@ class WardenClient:
             waiting: list[asyncio.Future[Any]] = [self._ready, *self._running.values()]
             for future in (*waiting, *(asked.reply for asked in self._asked.values())):
                 if not future.done():
-                    future.set_exception(_lost())
+                    future.set_exception(lost_warden())
                     future.exception()  # not every one is awaited
             self._asked.clear()
             self._running.clear()
+        if not self._ending:
+            self._leftovers = self._end_leftovers()
+            self._lost.set()
 
     def _take(self, message: dict[str, Any]) -> None:
         if "exit" in message:
@@ -253,6 +316,7 @@ class WardenClient:
             self._last[exited.name] = exited
             self._running.pop(exited.name).set_result(exited)
         elif "ready" in message:
+            self._owner = Owner.parse(message["owner"])
             self._ready.set_result(None)
         else:
             asked = self._asked[message["id"]]
@@ -262,12 +326,13 @@ class WardenClient:
             asked.reply.set_result(message)
 
 
-def _start_process(control: socket.socket, log: Path) -> "subprocess.Popen[bytes]":
+def _start_process(control: socket.socket, log: Path, run_id: str) -> "subprocess.Popen[bytes]":
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         return subprocess.Popen(
             # -I and -S: nothing from this environment, no site-packages, a quick start
             [sys.executable, "-I", "-S", warden.__file__, str(control.fileno())],
+            env={**{k: v for k, v in os.environ.items() if k != warden.OWNER_VARIABLE}, warden.RUN_VARIABLE: run_id},
             stdin=subprocess.DEVNULL,
             stdout=fd,
             stderr=fd,
@@ -289,9 +354,10 @@ def _own(folder: Path) -> dict[str, str]:
     return {"path": str(folder.absolute())}
 
 
-def _lost() -> EnvironmentFailure:
+def lost_warden() -> EnvironmentFailure:
+    """That it ended unasked, as a sentence."""
     return EnvironmentFailure(
-        "the warden, which owns every process of the run, has ended; so have they",
+        "the warden, which owns every process of the run, has ended before its time; all of them are ended with it",
         hint="its log is warden.log in the run directory's nodes/; the kernel's log says if memory ran out",
     )
 
@@ -299,6 +365,13 @@ def _lost() -> EnvironmentFailure:
 def _not_on_path(program: str, env: Mapping[str, str]) -> bool:
     """Whether a program that is given by its mere name cannot be found by it."""
     return os.sep not in program and shutil.which(program, path=env.get("PATH")) is None
+
+
+def _endless(pids: str) -> EnvironmentFailure:
+    return EnvironmentFailure(
+        f"some processes do not end: {pids}",
+        hint="a process in state D waits for a device; look at it with `ps -o pid,state,wchan,cmd`",
+    )
 
 
 def _failure(who: str, what: str, error: OSError, log: Path, cwd: Path | None = None) -> EnvironmentFailure:
