@@ -68,17 +68,20 @@ async def test_what_somebody_has_set_meanwhile_stays(rundir, redis_server):
 
 
 async def test_a_redis_that_has_gone_cannot_get_anything_back_and_that_is_told(rundir, real_redis):
-    with pytest.raises(EnvironmentFailure, match="has not got all its settings back: .* cannot be set back"):
+    with pytest.raises(EnvironmentFailure, match=r"has not got all its settings back: .* cannot be set back"):
         async with keeper(rundir, real_redis.url):
             real_redis.kill()
     assert {each.setting for each in not_given_back(rundir.undo)} == {BUFFERS, "maxclients"}
 
 
 async def test_a_run_that_has_failed_says_why_it_did(rundir, real_redis):
-    with pytest.raises(RuntimeError, match="the reason"):
+    async def fail() -> None:
         async with keeper(rundir, real_redis.url):
             real_redis.kill()
             raise RuntimeError("the reason")
+
+    with pytest.raises(RuntimeError, match="the reason"):
+        await fail()
 
 
 async def test_a_redis_that_cannot_be_kept_is_not_changed(rundir):
