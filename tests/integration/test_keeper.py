@@ -75,7 +75,7 @@ async def test_a_redis_that_has_gone_cannot_get_anything_back_and_that_is_told(r
 
 
 async def test_a_run_that_has_failed_says_why_it_did(rundir, real_redis):
-    async def fail():
+    async def fail() -> None:
         async with keeper(rundir, real_redis.url):
             real_redis.kill()
             raise RuntimeError("the reason")
