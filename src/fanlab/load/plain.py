@@ -25,7 +25,7 @@ from fanlab.load.users import ORDINALS, Ordinals, client_classes, equip, hand_ou
 from fanlab.load.wire import Message
 
 _ENDLESS_NS = 365 * 24 * 3600 * NS_PER_S
-_LEAD_NS = NS_PER_S  # the publishers' engine is starting meanwhile
+_LEAD_NS = NS_PER_S  # the publishers' engine connects meanwhile
 _MOST_CLIENTS = 1_000_000
 _log = logging.getLogger(__name__)
 
@@ -72,12 +72,12 @@ class _PlainLoad:
         return next(self._alone) if self._ordinals is None else self._ordinals.take(class_name)
 
     def order(self, role: str, message: dict[str, Any]) -> None:
-        """Tell an engine something. Publishing begins with the first publisher; one who comes later begins then."""
+        """Tell an engine something. A publisher begins when it comes, once its engine is there."""
         with self._starting:
             if self._engines is None:
                 self._engines = self._start()
         if message["op"] == "publish":
-            message = {**message, "from_ns": now_ns()}
+            message = {**message, "in_ns": _LEAD_NS}
         self._engines.order(role, message)
 
     def on_init(self, environment: Any, **_: Any) -> None:
@@ -110,7 +110,7 @@ class _PlainLoad:
         config = self._folder / "load.json"
         self.config.write(config)
         engines = Engines(config, 1, self._heard, self._died)
-        start_ns = now_ns() + _LEAD_NS
+        start_ns = now_ns()
         end_ns = start_ns + _ENDLESS_NS
         engines.begin({"op": "epoch", "publish_start_ns": start_ns, "zero_ns": start_ns, "publish_end_ns": end_ns})
         return engines

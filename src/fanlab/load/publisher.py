@@ -111,7 +111,8 @@ class PublishersEngine:
                 case "clock":
                     self._tell({"ev": "clock", "id": message["id"], "t1": t_ns, "t2": now_ns()})
                 case "publish":
-                    self._add(int(message["stream"]), message.get("from_ns"))
+                    in_ns = message.get("in_ns")  # from now; none: with the start
+                    self._add(int(message["stream"]), None if in_ns is None else t_ns + int(in_ns))
                 case "stop":
                     self._streams.pop(int(message["stream"]), None)
                     if self._schedule is not None:
