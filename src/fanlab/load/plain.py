@@ -49,6 +49,8 @@ def user_classes(target: Target) -> list[type[locust.User]]:
     readers, publishers = client_classes(load.config), stream_classes(load.config)
     equip(readers, load.order, load.ordinal)
     equip(publishers, load.order, lambda _: 0)  # the only one of its class
+    for cls in (*readers, *publishers):
+        cls.host = ",".join(target.urls)  # which Locust asks for and shows
     events: Any = locust.events
     events.init.add_listener(load.on_init)
     events.test_stop.add_listener(load.on_test_stop)
