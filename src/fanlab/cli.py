@@ -298,11 +298,18 @@ def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -
 @click.argument("file")
 @_with(_scenario_options)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool) -> None:
+@click.option("--compose", "as_compose", is_flag=True, help="As a Docker Compose file with Locust's web UI, by hand.")
+def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool, as_compose: bool) -> None:
     """Dry run: processes, timeline, deliveries expected, loss predicted, and where each value comes from."""
     from fanlab.dryrun import make_dryrun, render, to_json
 
-    dryruns = [make_dryrun(loaded) for loaded in _load(file, overrides=overrides, seed=seed)]
+    loadeds = _load(file, overrides=overrides, seed=seed)
+    if as_compose:
+        if as_json:
+            raise click.UsageError("--json and --compose are two forms of one plan: choose one")
+        click.echo(_compose(_one(loadeds, "plan --compose")), nl=False)
+        return
+    dryruns = [make_dryrun(loaded) for loaded in loadeds]
     if as_json:
         documents = [to_json(dryrun) for dryrun in dryruns]
         click.echo(json_text(documents[0] if len(documents) == 1 else documents))
@@ -442,6 +449,15 @@ def numsub(names: Sequence[str]) -> None:
 
     for channel, count in manual.numsub(names).items():
         click.echo(f"{printable(channel)} {count}")
+
+
+def _compose(loaded: "Loaded") -> str:
+    """The scenario as a Compose file that is to lie in the working directory."""
+    from fanlab.scenario.plan import make_plan
+    from fanlab.topology import compose
+
+    plan = make_plan(loaded.scenario)
+    return compose.render(loaded.scenario, plan, compose.look_up(plan, Path.cwd()), loaded.source)
 
 
 def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":

@@ -117,3 +117,26 @@ def test_a_stream_that_is_removed_is_over() -> None:
     schedule.add(1, iter(range(5, 1000, 10)))
     schedule.remove(0)
     assert [slot.stream for slot in schedule.due(100, 4)] == [1, 1, 1, 1]
+
+
+def test_a_stream_that_comes_later_begins_then() -> None:
+    schedule = Schedule(1000, 1200)
+    schedule.add(0, iter(range(0, 1000, 40)), 500)  # before the start: from the start
+    schedule.add(1, iter(range(5, 1000, 40)), 1100)
+    assert schedule.due(1120, 10) == [
+        Slot(1000, 0, 1),
+        Slot(1040, 0, 2),
+        Slot(1080, 0, 3),
+        Slot(1105, 1, 1),
+        Slot(1120, 0, 4),
+    ]
+    assert schedule.due(9999, 10) == [Slot(1145, 1, 2), Slot(1160, 0, 5), Slot(1185, 1, 3)]
+
+
+def test_a_stream_that_comes_back_begins_anew_and_has_no_slot_of_its_past() -> None:
+    schedule = Schedule(0, 1000)
+    schedule.add(0, iter(range(0, 1000, 10)))
+    assert schedule.due(15, 10) == [Slot(0, 0, 1), Slot(10, 0, 2)]
+    schedule.remove(0)  # its slot at 20 is in the heap
+    schedule.add(0, iter(range(0, 1000, 10)), 17)
+    assert schedule.due(47, 10) == [Slot(17, 0, 1), Slot(27, 0, 2), Slot(37, 0, 3), Slot(47, 0, 4)]

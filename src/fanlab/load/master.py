@@ -9,7 +9,6 @@ import csv
 import logging
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,10 @@ from fanlab.load.config import LoadConfig, read_config
 from fanlab.load.lifeline import Lifeline, dial
 from fanlab.load.users import (
     ORDER,
-    ORDINALS,
     TOLD,
     SmoothDispatcher,
     client_classes,
+    hand_out_ordinals,
     publisher_classes,
 )
 from fanlab.load.wire import Message
@@ -53,10 +52,9 @@ class Master:
         locust.runners.HEARTBEAT_LIVENESS = HEARTBEATS
         self.runner = self._environment.create_master_runner(host, 0)
         self.port = int(self.runner.server.port)
-        self._numbers: Counter[str] = Counter()
         self._spawned = 0
         self.over = Event()
-        self.runner.register_message(ORDINALS, self._on_ordinals)
+        hand_out_ordinals(self.runner)
         self.runner.register_message(TOLD, self._on_told)
         events: Any = self._environment.events
         events.worker_connect.add_listener(self._on_worker)
@@ -111,13 +109,6 @@ class Master:
 
     def _on_worker(self, client_id: str) -> None:
         self._parent.tell({"ev": "worker-connected", "id": client_id})
-
-    def _on_ordinals(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002 - Locust calls by name
-        class_name, count = msg.data["class"], msg.data["count"]
-        first = self._numbers[class_name]
-        self._numbers[class_name] += count
-        answer = {"class": class_name, "first": first, "count": count}
-        self.runner.send_message(ORDINALS, answer, client_id=msg.node_id)
 
     def _on_told(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002 - Locust calls by name
         self._parent.tell(msg.data)

@@ -1,32 +1,33 @@
 """For plain `locust -f`: clients and publishers over fanlab's engines, against a system that already runs.
 
-Locust decides how many users there are; the engines do the work and feed Locust's statistics. There is no ledger here:
-for an account of every message use `fanlab run`.
+Locust decides how many users there are, and in which of its workers; the engines do the work and feed Locust's
+statistics. There is no ledger here: for an account of every message use `fanlab run`.
 """
 
 import logging
 import os
 import shutil
-from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import locust
 from gevent.lock import RLock
+from locust.runners import MasterRunner, WorkerRunner
 
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.load.config import Backoff, ClientsConfig, LoadConfig, NodeTarget, PublishersConfig
 from fanlab.load.engines import Engines
 from fanlab.load.locust_stats import log_message
 from fanlab.load.pacer import AnyRate
-from fanlab.load.users import client_classes, equip, publisher_classes
+from fanlab.load.users import ORDINALS, Ordinals, client_classes, equip, hand_out_ordinals, stream_classes
 from fanlab.load.wire import Message
 from fanlab.topology.labels import Marks, Owner
 from fanlab.topology.private import own_private_folder
 
 _ENDLESS_NS = 365 * 24 * 3600 * NS_PER_S
-_LEAD_NS = NS_PER_S  # the publishers' engine is starting meanwhile
+_LEAD_NS = NS_PER_S  # the publishers' engine connects meanwhile
 _MOST_CLIENTS = 1_000_000
 _log = logging.getLogger(__name__)
 
@@ -45,12 +46,13 @@ class Target:
 
 
 def user_classes(target: Target) -> list[type[locust.User]]:
-    """Locust user classes for a locustfile: the readers, then the publishers of each channel (`fixed_count` users)."""
+    """Locust user classes for a locustfile: the readers, then one for each publisher."""
     load = _PlainLoad(target)
-    readers, publishers = client_classes(load.config), publisher_classes(load.config)
-    for cls in publishers:
-        cls.fixed_count = target.publishers
-    equip([*readers, *publishers], load.order, load.ordinal)
+    readers, publishers = client_classes(load.config), stream_classes(load.config)
+    equip(readers, load.order, load.ordinal)
+    equip(publishers, load.order, lambda _: 0)  # the only one of its class
+    for cls in (*readers, *publishers):
+        cls.host = ",".join(target.urls)  # which Locust asks for and shows
     events: Any = locust.events
     events.init.add_listener(load.on_init)
     events.test_stop.add_listener(load.on_test_stop)
@@ -65,24 +67,38 @@ class _PlainLoad:
         self._environment: Any = None
         self._engines: Engines | None = None
         self._folder: Path | None = None
-        self._numbers: Counter[str] = Counter()
+        self._ordinals: Ordinals | None = None  # in a worker
+        self._alone = count()
         self._starting = RLock()
 
     def ordinal(self, class_name: str) -> int:
-        """Numbers within this process are enough where nobody keeps a ledger."""
-        self._numbers[class_name] += 1
-        return self._numbers[class_name] - 1
+        """The next client's number, given once over all workers, so that clients are spread evenly over the nodes."""
+        return next(self._alone) if self._ordinals is None else self._ordinals.take(class_name)
 
     def order(self, role: str, message: dict[str, Any]) -> None:
-        """Tell an engine something. Publishing begins with the first publisher."""
+        """Tell an engine something. A publisher begins when it comes, once its engine is there."""
         with self._starting:
             if self._engines is None:
                 self._engines = self._start()
+        if message["op"] == "publish":
+            message = {**message, "in_ns": _LEAD_NS}
         self._engines.order(role, message)
 
     def on_init(self, environment: Any, **_: Any) -> None:
         """Locust is ready; its statistics are where deliveries are counted."""
         self._environment = environment
+        runner = environment.runner
+        if isinstance(runner, MasterRunner):
+            hand_out_ordinals(runner)
+        elif isinstance(runner, WorkerRunner):
+            self._ordinals = ordinals = Ordinals(
+                lambda name, wanted: runner.send_message(ORDINALS, {"class": name, "count": wanted})
+            )
+
+            def answered(environment: Any, msg: Any) -> None:  # noqa: ARG001 - Locust calls by name
+                ordinals.answered(msg.data["class"], msg.data["first"], msg.data["count"])
+
+            runner.register_message(ORDINALS, answered)
 
     def on_test_stop(self, **_: Any) -> None:
         """Clients leave, and the last figures come in before Locust prints its summary."""
@@ -92,14 +108,13 @@ class _PlainLoad:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-        self._numbers.clear()
 
     def _start(self) -> Engines:
         self._folder = own_private_folder(Marks.new(Owner.of(os.getpid())))
         config = self._folder / "load.json"
         self.config.write(config)
         engines = Engines(config, 1, self._heard, self._died)
-        start_ns = now_ns() + _LEAD_NS
+        start_ns = now_ns()
         end_ns = start_ns + _ENDLESS_NS
         engines.begin({"op": "epoch", "publish_start_ns": start_ns, "zero_ns": start_ns, "publish_end_ns": end_ns})
         return engines

@@ -47,7 +47,7 @@ class PublishersEngine:
             on_reply=self._in_flight.reply,
             on_break=self._in_flight.broken,
         )
-        self._streams: set[int] = set()
+        self._streams: dict[int, int | None] = {}  # from when on, where not from the start
         self._schedule: Schedule | None = None
         self._start_ns = self._end_ns = 0
         self._outcomes = bytearray()
@@ -111,25 +111,26 @@ class PublishersEngine:
                 case "clock":
                     self._tell({"ev": "clock", "id": message["id"], "t1": t_ns, "t2": now_ns()})
                 case "publish":
-                    self._add(int(message["stream"]))
+                    in_ns = message.get("in_ns")  # from now; none: with the start
+                    self._add(int(message["stream"]), None if in_ns is None else t_ns + int(in_ns))
                 case "stop":
-                    self._streams.discard(int(message["stream"]))
+                    self._streams.pop(int(message["stream"]), None)
                     if self._schedule is not None:
                         self._schedule.remove(int(message["stream"]))
                 case "epoch":
                     self._start_ns = int(message["publish_start_ns"])
                     self._end_ns = int(message["publish_end_ns"])
                     self._schedule = Schedule(self._start_ns, self._end_ns)
-                    for stream in sorted(self._streams):
-                        self._schedule.add(stream, stream_offsets(self._config, stream))
+                    for stream, from_ns in sorted(self._streams.items()):
+                        self._schedule.add(stream, stream_offsets(self._config, stream), from_ns)
                 case "finish":
                     return "finished"
         return None
 
-    def _add(self, stream: int) -> None:
-        self._streams.add(stream)
+    def _add(self, stream: int, from_ns: int | None) -> None:
+        self._streams[stream] = from_ns
         if self._schedule is not None:
-            self._schedule.add(stream, stream_offsets(self._config, stream))
+            self._schedule.add(stream, stream_offsets(self._config, stream), from_ns)
 
     def _next_slot_ns(self) -> int | None:
         return self._schedule.next_ns() if self._schedule is not None else None

@@ -6,7 +6,7 @@ The schedule never waits for a reply, and a message is never sent twice. Every s
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from fanlab.errors import HarnessError
 from fanlab.ledger.records import Status
@@ -48,15 +48,23 @@ class Schedule:
         self._end_ns = end_ns
         self._heap: list[tuple[int, int, int]] = []  # intended_ns, stream, seq
         self._offsets: dict[int, Iterator[int]] = {}
+        self._zero_ns: dict[int, int] = {}  # what a stream's offsets count from
+        self._left: set[int] = set()  # streams that are over, and may have a slot in the heap
 
-    def add(self, stream: int, offsets: Iterator[int]) -> None:
-        """A stream takes part, with these offsets from the start."""
+    def add(self, stream: int, offsets: Iterator[int], from_ns: int | None = None) -> None:
+        """A stream takes part, with these offsets from the start, or from `from_ns` if that is later."""
+        if stream in self._left:
+            self._left.discard(stream)
+            self._heap = [entry for entry in self._heap if entry[1] != stream]
+            heapify(self._heap)
         self._offsets[stream] = offsets
+        self._zero_ns[stream] = self._start_ns if from_ns is None else max(self._start_ns, from_ns)
         self._advance(stream, 1)
 
     def remove(self, stream: int) -> None:
-        """A stream is over."""
-        self._offsets.pop(stream, None)
+        """A stream is over; it may be added again."""
+        if self._offsets.pop(stream, None) is not None:
+            self._left.add(stream)
 
     def next_ns(self) -> int | None:
         """When the next slot is due; None when there is no more."""
@@ -78,8 +86,8 @@ class Schedule:
 
     def _advance(self, stream: int, seq: int) -> None:
         offset = next(self._offsets[stream], None)
-        if offset is not None and self._start_ns + offset < self._end_ns:
-            heappush(self._heap, (self._start_ns + offset, stream, seq))
+        if offset is not None and self._zero_ns[stream] + offset < self._end_ns:
+            heappush(self._heap, (self._zero_ns[stream] + offset, stream, seq))
         else:
             self._offsets.pop(stream)
 

@@ -3,7 +3,7 @@
 Imported by the Locust master and worker only, as everything that imports Locust or gevent.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +11,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from locust import User, task
 from locust.dispatch import UsersDispatcher
+from locust.env import Environment
 
 from fanlab.load.config import LoadConfig
 
@@ -70,6 +71,19 @@ class Ordinals:
                 self._ask(class_name, len(results))
 
 
+def hand_out_ordinals(master: Any) -> None:
+    """Let Locust's master runner answer its workers' Ordinals."""
+    given: Counter[str] = Counter()
+
+    def asked(environment: Environment, msg: Any) -> None:  # noqa: ARG001 - Locust calls by name
+        name, count = msg.data["class"], msg.data["count"]
+        answer = {"class": name, "first": given[name], "count": count}
+        given[name] += count
+        master.send_message(ORDINALS, answer, client_id=msg.node_id)
+
+    master.register_message(ORDINALS, asked)
+
+
 class EngineUser(User):
     """A client or a publisher. Subclasses say how many there are and what to tell which engine."""
 
@@ -117,6 +131,19 @@ def publisher_classes(config: LoadConfig) -> list[type[User]]:
         _user_class(f"publishers-{index}-{publishers.name}", first=publishers.first_stream, role="publishers")
         for index, publishers in enumerate(config.publishers)
     ]
+
+
+def stream_classes(config: LoadConfig) -> list[type[User]]:
+    """One class, with one user, per stream: whichever worker has that user, nobody else publishes the stream."""
+    streams = [
+        (f"publishers-{index}-{publishers.stream_name(k)}", publishers.first_stream + k)
+        for index, publishers in enumerate(config.publishers)
+        for k in range(publishers.count)
+    ]
+    classes = [_user_class(name, first=stream, role="publishers") for name, stream in streams]
+    for cls in classes:
+        cls.fixed_count = 1
+    return classes
 
 
 def equip(

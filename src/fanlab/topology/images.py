@@ -39,7 +39,7 @@ LABEL: Final = "fanlab.image"
 _TAG_CHARS: Final = 16
 _TAIL_LINES: Final = 20
 _NEVER: Final = ("**/__pycache__", "**/*.pyc", "**/.git")
-_HERE: Final = Path(__file__).resolve().parent / "dockerfiles"
+DOCKERFILES: Final = Path(__file__).resolve().parent / "dockerfiles"
 _BASE_HINT: Final = (
     f"the whole output is in the file named above; {BASE_VARIABLE} names another base image, and"
     f" {NETWORK_VARIABLE}=host builds on this machine's network"
@@ -64,7 +64,7 @@ class Recipe:
 
 def redis_recipe(environ: Mapping[str, str] = os.environ) -> Recipe:
     """The image of a run's Redis."""
-    return Recipe("fanlab-redis", pack({}, _HERE / "redis.Dockerfile"), _base(environ, REDIS_BASE_VARIABLE))
+    return Recipe("fanlab-redis", pack({}, DOCKERFILES / "redis.Dockerfile"), _base(environ, REDIS_BASE_VARIABLE))
 
 
 def helpers_recipe(environ: Mapping[str, str] = os.environ) -> Recipe:
@@ -76,24 +76,33 @@ def helpers_recipe(environ: Mapping[str, str] = os.environ) -> Recipe:
         if "_bundled" not in path.parts
     }
     files["runtime.lock"] = folder("requirements") / "runtime.lock"
-    return Recipe("fanlab-helpers", pack(files, _HERE / "helpers.Dockerfile"), _base(environ))
+    return Recipe("fanlab-helpers", pack(files, DOCKERFILES / "helpers.Dockerfile"), _base(environ))
 
 
 def node_recipe(folder: Path, build: ContainerBuild, environ: Mapping[str, str] = os.environ) -> Recipe:
     """The image of a node kind. Raises ScenarioError where its context or Dockerfile cannot be used."""
-    manifest = folder / "node.yaml"
-    context, dockerfile = (folder / build.context).resolve(), (folder / build.dockerfile).resolve()
-    if not dockerfile.is_file():
-        raise _unusable(manifest, "container.dockerfile", f"there is no file {dockerfile}")
-    if not context.is_dir():
-        raise _unusable(manifest, "container.context", f"there is no folder {context}")
+    context, dockerfile = build_places(folder, build)
     files = dict(_context_files(context))
     size = sum(path.lstat().st_size for path in files.values())
     if size > MAX_CONTEXT_BYTES:
         what = f"{context} holds {format_bytes(size)}, more than {format_bytes(MAX_CONTEXT_BYTES)}: add a .dockerignore"
-        raise _unusable(manifest, "container.context", what)
-    own = f"{BASE_VARIABLE}_{re.sub('[^A-Z0-9]+', '_', kind_of(folder).upper())}"
-    return Recipe("fanlab-node", pack(files, dockerfile), _base(environ, own))
+        raise _unusable(folder, "container.context", what)
+    return Recipe("fanlab-node", pack(files, dockerfile), _base(environ, own_base_variable(kind_of(folder))))
+
+
+def build_places(folder: Path, build: ContainerBuild) -> tuple[Path, Path]:
+    """The context and the Dockerfile of a node kind. Raises ScenarioError where there is none."""
+    context, dockerfile = (folder / build.context).resolve(), (folder / build.dockerfile).resolve()
+    if not dockerfile.is_file():
+        raise _unusable(folder, "container.dockerfile", f"there is no file {dockerfile}")
+    if not context.is_dir():
+        raise _unusable(folder, "container.context", f"there is no folder {context}")
+    return context, dockerfile
+
+
+def own_base_variable(kind: str) -> str:
+    """The variable that names the base image of one node kind alone: FANLAB_DOCKER_BASE_WS_NODE."""
+    return f"{BASE_VARIABLE}_{re.sub('[^A-Z0-9]+', '_', kind.upper())}"
 
 
 def pack(files: Mapping[str, Path], dockerfile: Path) -> bytes:
@@ -223,5 +232,5 @@ def _base(environ: Mapping[str, str], *before: str) -> dict[str, str]:
     return {}
 
 
-def _unusable(manifest: Path, path: str, what: str) -> ScenarioError:
-    return ScenarioError([Problem(str(manifest), 0, 0, path, what)])
+def _unusable(folder: Path, path: str, what: str) -> ScenarioError:
+    return ScenarioError([Problem(str(folder / "node.yaml"), 0, 0, path, what)])
