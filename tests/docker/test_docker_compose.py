@@ -201,12 +201,16 @@ def may_do_next_to_nothing(container: dict[str, Any]) -> None:
 
 
 def clients(system: Compose) -> list[int]:
-    """How many each node has."""
+    """How many each node has; a node that is starting has none."""
     found = []
     for node in ("node-1", "node-2", "node-3"):
         where = system.run(f"docker compose port {node} 8765").strip()
-        with urllib.request.urlopen(f"http://{where}/metrics", timeout=10) as answer:
-            found.append(int(float(re.findall(rb"(?m)^node_clients (\S+)$", answer.read())[0])))
+        try:
+            with urllib.request.urlopen(f"http://{where}/metrics", timeout=10) as answer:
+                text = answer.read()
+        except OSError:
+            text = b"node_clients 0"
+        found.append(int(float(re.findall(rb"(?m)^node_clients (\S+)$", text)[0])))
     return found
 
 
