@@ -1,5 +1,6 @@
 """A run and its workers, each `fanlab` in a process of its own, ended by their ids whatever happens."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -52,7 +53,7 @@ class Party:
     folder: Path
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
-    temp: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="fl-")))  # where workers have their folders
+    temp: Path = field(init=False)  # where workers have their folders
     started: list[Fanlab] = field(default_factory=list)
 
     @property
@@ -90,18 +91,19 @@ class Party:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.temp = Path(tempfile.mkdtemp(prefix="fl-"))  # short: the path of a Unix socket is
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in self.started:
-            family = [*one.children(), psutil.Process(one.process.pid)] if one.process.poll() is None else []
-            for process in family:
-                try:
-                    process.send_signal(signal.SIGKILL)
-                except psutil.Error:
-                    continue
-            one.process.wait()
-        shutil.rmtree(self.temp, ignore_errors=True)
+        try:
+            for one in self.started:
+                family = [*one.children(), psutil.Process(one.process.pid)] if one.process.poll() is None else []
+                for process in family:
+                    with contextlib.suppress(psutil.Error):
+                        process.send_signal(signal.SIGKILL)
+                one.process.wait()
+        finally:
+            shutil.rmtree(self.temp, ignore_errors=True)
 
     def _start(self, words: Sequence[str], before: Sequence[str] = (), **env: str) -> Fanlab:
         said = self.folder / f"{words[0]}-{len(self.started)}.out"
