@@ -152,11 +152,11 @@ RULES: Final[tuple[Rule, ...]] = (
          lambda f: f.joining, "outage_fault"),
 
     # From here on the client was live.
-    Rule(Cause.SLOW_CLIENT_DROP, None, "the node had it and dropped it: the client's buffer was full",
+    Rule(Cause.SLOW_CLIENT_DROP, Hop.NODE_SOCKET, "the node had it and dropped it: the client's buffer was full",
          lambda f: f.dropped_slow, "slow_fault"),
-    Rule(Cause.WRITE_ERROR, None, "the node had it and could not write it to the client",
+    Rule(Cause.WRITE_ERROR, Hop.NODE_SOCKET, "the node had it and could not write it to the client",
          lambda f: f.dropped_write, "end_fault"),
-    Rule(Cause.NOT_OPEN, None, "the node had it and skipped the client: its connection was ending",
+    Rule(Cause.NOT_OPEN, Hop.NODE_SOCKET, "the node had it and skipped the client: its connection was ending",
          lambda f: f.dropped_closing & ~f.node_died & ~f.node_frozen, "close_fault"),
     Rule(Cause.OUTPUT_BUFFER_KILL, None, "Redis had closed the node's connection for its output buffer",
          lambda f: f.buffer_killed, "break_fault"),
