@@ -186,7 +186,11 @@ class _Judged:
         return f"{total} of {total} right{unknown}: " + ", ".join(f"{n} {cause}" for cause, n in self.counts.items())
 
     def _told_wrong(self, wrong: Counter[str], fruitful: set[str]) -> list[str]:
-        barren = [f"not one loss by {plant.name}" for plant in self.plants if plant.name not in fruitful]
+        barren = [
+            f"not one loss by {plant.name}"
+            for plant in self.plants
+            if plant.name not in fruitful and not plant.harmless
+        ]
         return [f"{count} × {what}" for what, count in wrong.most_common(4)] + barren
 
     def _truths(self, loss: Any) -> dict[str, _Truth]:
@@ -202,13 +206,23 @@ class _Judged:
                 causes = _causes_at(plant.bands(slot, self.seen), t_s) if ours else set()
             for cause, by_itself in causes:
                 name = plant.name if plant.shown_by(cause) else f"{plant.name}, {cause.label}"
-                fault = -1 if by_itself else plant.fault_of(slot, self.seen)
-                found[f"{name}, by itself" if by_itself else name] = _Truth(cause, fault)
+                faults = [-1] if by_itself else plant.faults_of(slot, self.seen)
+                for turn, fault in enumerate(faults):
+                    found[f"{name}, by itself" if by_itself else f"{name}, {turn}" if turn else name] = _Truth(
+                        cause, fault
+                    )
         return found
 
     def _hops(self, cause: Cause, fault: int) -> frozenset[Hop]:
-        """Where losses by this cause happen. Only a paused node has what it then hands on too late."""
-        paused = fault >= 0 and self.seen.account.faults[fault].kind == "pause"
+        """Where losses by this cause happen, by this fault.
+
+        Only a paused node has what it then hands on too late; and what is between a node and its clients is not
+        between Redis and the node.
+        """
+        by = self.seen.account.faults[fault] if fault >= 0 else None
+        if cause is Cause.PARTITION and by is not None and by.settings.get("link") == "clients":
+            return frozenset({Hop.NODE_SOCKET})
+        paused = by is not None and by.kind == "pause"
         return HOPS[cause] | ({Hop.NODE_SOCKET} if cause is Cause.NODE_DOWN and paused else frozenset())
 
     def _t_s(self, loss: Any) -> float:

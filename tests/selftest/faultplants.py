@@ -1,4 +1,4 @@
-"""Plants for the kinds of faults that no cause is named after: each injected by fanlab itself, alone.
+"""Plants for kinds of faults rather than causes: each injected by fanlab itself, alone.
 
 What is true of a loss follows from when it was sent, as in `plants`; that of a node which the kernel killed, from when
 the harness saw its process end.
@@ -21,6 +21,9 @@ from fanlab.topology.backend import Need
 _BACK_OFF_S = 0.4  # of a client that has to try again, at most, with the time to connect
 _LAG_S = 2.0
 _BACK_S = 1.5  # of a node whose back-off has grown to its longest
+_PATIENCE_S = 0.3  # of a client that hears nothing, at least
+_PINGING = {"ping_interval": "200ms", "ping_timeout": "300ms"}
+_AWAY = {"reconnect": {"initial": "300ms", "factor": 1, "max": "300ms", "jitter": 0}, "failover": "sticky"}
 _IMPATIENT = {"REDIS_TIMEOUT_MS": "400", "REDIS_PING_MS": "100", "REDIS_RETRY_MS": "50"}
 
 
@@ -98,7 +101,51 @@ def _kept_out(slot: Slot, seen: Observed) -> Sequence[Band]:
     ]
 
 
-_ALL = (
+def _out_of_reach(slot: Slot, seen: Observed) -> Sequence[Band]:
+    """Nothing passes to the clients, who give up, and are not served again before it is over."""
+    over_s = seconds(fault_at(slot, seen).heal_confirmed_ns, seen)
+    return [
+        Band(slot.at_s - EDGE_S, over_s + EDGE_S, frozenset({Cause.PARTITION})),
+        Band(slot.at_s + _PATIENCE_S, over_s + _BACK_OFF_S, frozenset({Cause.CLIENT_RECONNECTING})),
+    ]
+
+
+def _half_gone(slot: Slot, _: Observed) -> Sequence[Band]:
+    """The node thinks that its clients have gone, and leaves the channel; they learn of it by their pings."""
+    returned_s = slot.at_s + 1.5
+    lost = frozenset({Cause.PARTITION, Cause.NO_SUBSCRIBER})
+    return [
+        Band(slot.at_s - EDGE_S, returned_s, lost),
+        Band(slot.at_s + _PATIENCE_S, returned_s, frozenset({Cause.CLIENT_RECONNECTING})),
+    ]
+
+
+def _reset(slot: Slot, seen: Observed) -> Sequence[Band]:
+    """What was on its way when connections were reset, and what came until clients were back."""
+    done_s = seconds(fault_at(slot, seen).confirmed_ns, seen)
+    on_its_way = frozenset({Cause.PARTITION, Cause.NOT_OPEN, Cause.WRITE_ERROR, Cause.NO_SUBSCRIBER})
+    return [
+        Band(slot.at_s - EDGE_S, done_s + EDGE_S, on_its_way),
+        Band(slot.at_s - EDGE_S, done_s + 0.3 + _BACK_OFF_S, frozenset({Cause.CLIENT_RECONNECTING})),
+    ]
+
+
+def _too_slow(slot: Slot, _: Observed) -> Sequence[Band]:
+    """The node drops what does not fit, closes the connection, skips the client meanwhile; and that comes back.
+
+    Who is told late of the close is still there when the node has nobody to be subscribed for.
+    """
+    return [
+        Band(slot.at_s - 2.0, slot.at_s + 4.0, frozenset({Cause.SLOW_CLIENT_DROP, Cause.NOT_OPEN})),
+        Band(slot.at_s, slot.at_s + 5.0, frozenset({Cause.CLIENT_RECONNECTING, Cause.NO_SUBSCRIBER})),
+    ]
+
+
+def _nothing(_: Slot, __: Observed) -> Sequence[Band]:
+    return ()
+
+
+_OF_NODES_AND_REDIS = (
     Plant(
         "restart",
         _gone,
@@ -166,4 +213,88 @@ _ALL = (
         shows=Cause.RESUBSCRIBE_GAP,
     ),
 )
+_TO_CLIENTS = (
+    Plant(
+        "partition from clients",
+        _out_of_reach,
+        lasts_s=2.5,
+        clients={**SOON, **_PINGING},
+        faults=_injected("partition", 1.2, link="clients", mode="drop"),
+        shows=Cause.PARTITION,
+    ),
+    Plant(
+        "half-open to clients",
+        _half_gone,
+        lasts_s=2.5,
+        clients={**SOON, **_PINGING},
+        faults=_injected("half-open", 1.2, link="clients", gone="node"),
+        shows=Cause.NO_SUBSCRIBER,
+    ),
+    Plant(
+        "connection-reset of clients",
+        _reset,
+        lasts_s=1.5,
+        clients=_AWAY,
+        faults=_injected("connection-reset", None, link="clients"),
+        shows=Cause.CLIENT_RECONNECTING,
+    ),
+    Plant(
+        "reconnect-storm",
+        _reset,
+        lasts_s=1.5,
+        clients=_AWAY,
+        faults=_injected("reconnect-storm", None),
+        shows=Cause.CLIENT_RECONNECTING,
+    ),
+    Plant(
+        "slow-clients",
+        _too_slow,
+        lasts_s=5.0,
+        env=lambda _: {"CLIENT_BUFFER_BYTES": "262144"},
+        faults=_injected("slow-clients", 3, per_second="50kB"),
+        bulky=True,
+        shows=Cause.SLOW_CLIENT_DROP,
+    ),
+    Plant(
+        "latency to clients", _nothing, faults=_injected("latency", 0.8, link="clients", latency="200ms"), harmless=True
+    ),
+    Plant("slicing to clients", _nothing, faults=_injected("slicing", 0.8, link="clients", size="16B"), harmless=True),
+)
+_TO_REDIS = (
+    Plant(
+        "partition from Redis",
+        only(Cause.PARTITION, until_s=1.2 + _BACK_S),
+        lasts_s=3.0,
+        env=lambda _: _IMPATIENT,
+        faults=_injected("partition", 1.2, link="redis", mode="drop"),
+        shows=Cause.PARTITION,
+    ),
+    Plant(
+        "half-open to Redis",
+        only(Cause.PARTITION, until_s=1.2 + _BACK_S),
+        lasts_s=3.0,
+        env=lambda _: _IMPATIENT,
+        faults=_injected("half-open", 1.2, link="redis", gone="peer"),
+        shows=Cause.PARTITION,
+    ),
+    Plant(
+        "connection-reset of Redis",
+        only(Cause.RESUBSCRIBE_GAP, until_s=1.0 + _BACK_S),
+        lasts_s=2.5,
+        faults=_injected("connection-reset", None, link="redis", repeat={"every": "120ms", "times": 8}),
+        again=True,
+        shows=Cause.RESUBSCRIBE_GAP,
+    ),
+    Plant(
+        "bandwidth to Redis",
+        only(Cause.OUTPUT_BUFFER_KILL, before_s=0.5, until_s=FOREVER_S),
+        lasts_s=5.0,
+        redis={"client-output-buffer-limit": "pubsub 1mb 0 0"},
+        faults=_injected("bandwidth", 3, link="redis", per_second="100kB"),
+        bulky=True,
+        shows=Cause.OUTPUT_BUFFER_KILL,
+    ),
+    Plant("latency to Redis", _nothing, faults=_injected("latency", 0.8, link="redis", latency="200ms"), harmless=True),
+)
+_ALL = (*_OF_NODES_AND_REDIS, *_TO_CLIENTS, *_TO_REDIS)
 FAULT_PLANTS: Mapping[str, Plant] = {plant.name: plant for plant in _ALL}

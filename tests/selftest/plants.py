@@ -70,22 +70,24 @@ class Plant:
     bulky: bool = False  # its clients have a channel of large messages, so that buffers fill
     for_good: bool = False  # whatever cuts its node off from Redis first does so for good
     mar: Callable[[RunDir], set[tuple[int, ...]]] | None = None  # damages the evidence; what that costs
+    again: bool = False  # its fault comes more than once
     by_redis: bool = False  # its fault is one of Redis, and touches its own node alone
     more: Callable[[Slot], Sequence[Mapping[str, Any]]] = lambda _: ()  # groups of clients beside its own
     need: Need | None = None  # a mechanism that not every machine has
     shows: Cause | None = None  # that some of its losses must have; None: the one that it is named after
+    harmless: bool = False  # it costs nothing: there is to be no loss at all
 
     def shown_by(self, cause: Cause) -> bool:
         """Whether a loss by this cause shows that it was planted."""
         return cause is self.shows if self.shows is not None else cause.label == self.name
 
-    def fault_of(self, slot: Slot, seen: Observed) -> int:
-        """The injected fault that its losses go back to: an index into the account's faults; -1 if it injects none."""
+    def faults_of(self, slot: Slot, seen: Observed) -> list[int]:
+        """The injected faults that its losses may go back to: indexes into the account's faults; -1: none."""
         if not self.faults(slot) and not self.for_good:
-            return -1
+            return [-1]
         targets = {"redis"} if self.wide or self.for_good or self.by_redis else {slot.node}
         mine = [index for index, fault in enumerate(seen.account.faults) if fault.target in targets]
-        return mine[0] if mine else -1
+        return (mine if self.again else mine[:1]) or [-1]
 
 
 def only(*causes: Cause, before_s: float = EDGE_S, until_s: float) -> Bands:

@@ -63,7 +63,7 @@ def end_as(count: int = 1, **given: Any) -> End:
     """Nothing ended."""
     defaults = {
         "fault": -1, "kind": "", "last": False, "troubled": False, "gone": False, "in_hand": False, "hung": False,
-        "starved": False, "link": False, "held": -1,
+        "starved": False, "link": False, "held": -1, "held_all": False,
     }  # fmt: skip
     return End(**columns(count, defaults, given))
 
@@ -82,7 +82,7 @@ def fault(
     *,
     confirmed: int | None = None,
     healing: int | None = None,
-    **settings: str,
+    **settings: Any,
 ) -> FaultAccount:
     """A fault that bit when it was requested and healed when that was asked for, unless told otherwise."""
     bit = requested if confirmed is None else confirmed

@@ -137,7 +137,7 @@ def test_a_connection_that_was_given_up_goes_back_to_what_made_it_slow():
         ("partition", {"link": "clients", "direction": "from-node"}, True),
         ("partition", {"link": "clients", "direction": "to-node"}, False),
         ("partition", {"link": "redis"}, False),
-        ("half-open", {"link": "clients"}, False),
+        ("connection-reset", {"link": "clients"}, False),
         ("slow-clients", {"link": "clients"}, False),
     ],
 )
@@ -151,6 +151,33 @@ def test_a_partition_holds_up_what_is_sent_while_it_lasts(kind, settings, held):
     ):
         found = end(*others, fault(kind, "node-1", requested, healed, **settings))
         assert found.held.tolist() == [2 if held and inside else -1]
+
+
+@pytest.mark.parametrize(
+    ("requested", "healed", "asked", "held"),
+    [
+        (SENT, None, SENT - 1, True),
+        (SENT, None, SENT, False),  # it came later, to a node that was there
+        (DONE + 1, None, S, False),
+        (2 * S, SENT, S, True),
+        (2 * S, SENT - 1, S, False),
+    ],
+)
+def test_what_closed_one_end_holds_up_what_is_sent_on_a_connection_that_was_there(requested, healed, asked, held):
+    one = fault("half-open", "node-1", requested, healed, link="clients")
+    found = end(fault("pause", "redis", 0), one, asked_ns=asked)
+    assert (found.held[0], found.held_all[0]) == (1 if held else -1, False)
+    assert end(fault("half-open", "node-1", requested, healed, link="redis"), asked_ns=asked).held.tolist() == [-1]
+
+
+def test_a_partition_holds_up_everybody_or_only_a_share():
+    for share, everybody in (({}, True), ({"share": 1.0}, True), ({"share": 0.5}, False)):
+        found = end(fault("pause", "redis", 0), fault("partition", "node-1", SENT, link="clients", **share))
+        assert (found.held[0], found.held_all[0]) == (1, everybody)
+    halved = fault("half-open", "node-1", SENT, link="clients")
+    both = end(fault("partition", "node-1", SENT, link="clients"), halved)
+    assert (both.held[0], both.held_all[0]) == (0, True)
+    assert not end().held_all[0]
 
 
 def test_without_faults_nothing_but_the_end_itself_is_known():

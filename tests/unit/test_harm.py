@@ -14,7 +14,9 @@ from fanlab.ledger.harm import (
     as_it_struck,
     doing,
     harm_of,
+    hits_all,
     hushed,
+    parting,
 )
 from fanlab.ledger.result import FaultAccount
 from support.losses import S, fault
@@ -139,6 +141,26 @@ def test_a_partition_that_says_no_more_is_one_between_node_and_redis_both_ways()
 def test_what_closes_one_end_holds_up_no_new_connection():
     faults = [fault("half-open", "node-1", 1, link="clients"), fault("connection-reset", "node-1", 1, link="clients")]
     assert requested(hushed(faults, Harm.HUSHES_CLIENTS)) == [None, None]
+
+
+def test_what_leaves_the_clients_ends_alone_while_it_lasts():
+    kinds = ("half-open", "partition", "connection-reset", "reconnect-storm", "slow-clients", "crash")
+    faults = [fault(kind, "node-1", 1, link="clients") for kind in kinds] + [fault("half-open", "node-1", 1)]
+    assert requested(parting(faults)) == [1, None, None, None, None, None, None]
+
+
+@pytest.mark.parametrize(("settings", "all_of_them"), [({}, True), ({"share": 1.0}, True), ({"share": 0.99}, False)])
+def test_a_fault_hits_all_connections_of_a_link_or_a_share(settings, all_of_them):
+    assert hits_all(fault("partition", "node-1", 1, **settings)) is all_of_them
+
+
+@pytest.mark.parametrize("kind", ["connection-reset", "reconnect-storm"])
+def test_a_reset_is_over_when_it_is_done(kind):
+    for healed in (9 * S, None):
+        struck = as_it_struck(fault(kind, "node-1", S, healed, confirmed=2 * S))
+        assert (struck.requested_ns, struck.heal_requested_ns, struck.heal_confirmed_ns) == (S, 2 * S, 2 * S)
+    unseen = FaultAccount(3, kind, "node-1", S)
+    assert as_it_struck(unseen) is unseen
 
 
 def limit(ended_ns, kind="memory-limit", requested_ns=S):

@@ -310,7 +310,7 @@ def test_its_node_had_too_little_to_keep_up(kind, more, starved):
 
 
 def link(kind, requested, healed=None, **settings):
-    return fault(kind, "node-1", requested, healed, link="clients", **settings)
+    return fault(kind, "node-1", requested, healed, **({"link": "clients"} | settings))
 
 
 @pytest.mark.parametrize(
@@ -320,9 +320,15 @@ def link(kind, requested, healed=None, **settings):
         ({"faults": [link("partition", DONE + 1)]}, False, True, 0),
         ({"faults": [link("partition", S, SENT - 1)]}, False, False, -1),
         ({"faults": [link("partition", SENT)], "closed": NEVER}, True, False, 0),
-        ({"faults": [link("connection-reset", CLOSED)]}, False, False, 0),
+        ({"faults": [link("connection-reset", CLOSED)]}, False, False, -1),
         ({"faults": [link("connection-reset", DONE)]}, False, True, 0),
-        ({"faults": [link("connection-reset", DONE)], "loss": {"next_sent_ns": CLOSED}}, False, False, 0),
+        ({"faults": [link("connection-reset", DONE)], "loss": {"next_sent_ns": CLOSED}}, False, False, -1),
+        ({"faults": [link("partition", SENT)], "loss": {"next_sent_ns": SENT + 9}}, True, False, 0),
+        ({"faults": [link("partition", SENT, share=0.5)], "loss": {"next_sent_ns": SENT + 9}}, False, False, 0),
+        ({"faults": [link("partition", SENT, share=0.5)]}, True, True, 0),
+        ({"faults": [link("partition", SENT, share=0.5)], "closed": NEVER}, True, False, 0),
+        ({"faults": [link("half-open", SENT)], "closed": NEVER}, True, False, 0),
+        ({"faults": [link("half-open", SENT)], "loss": {"next_sent_ns": SENT + 9}}, False, False, 0),
         ({"faults": [link("slow-clients", DONE)]}, False, True, 0),
         ({"faults": [link("partition", SENT)], "messages": messages(0)}, False, False, 0),
         ({"faults": [link("partition", SENT)], "closed": SENT}, False, False, 0),
@@ -359,6 +365,41 @@ def test_the_way_to_the_client_was_cut(more, held, ended, index):
 def test_what_made_clients_too_slow_or_let_much_come_at_once(faults, index):
     assert facts(faults=faults).slow_fault.tolist() == [index]
     assert facts(faults=faults, injected=0).slow_fault.tolist() == [-1]
+
+
+def test_a_connection_that_was_closed_for_slowness_goes_back_to_what_made_it_slow():
+    faults = [link("slow-clients", 2 * SENT), link("reconnect-storm", 3 * SENT, 3 * SENT)]
+    slow_drop = Drops(np.array([[0, 0, 9, DONE, SLOW, 1]]), np.zeros((0, 2), np.int64))
+    late = {"closed": 3 * SENT, "faults": faults}
+    assert facts(**late, drops=slow_drop).close_fault.tolist() == [0]
+    assert facts(**late, drops=slow_drop).slow_fault.tolist() == [0]
+    assert facts(**late).close_fault.tolist() == [1]
+    assert facts(**late).slow_fault.tolist() == [-1]
+    assert facts(**late, drops=slow_drop, injected=0).close_fault.tolist() == [-1]
+    assert facts(**(late | {"faults": faults[1:]}), drops=slow_drop).close_fault.tolist() == [0]
+    assert facts(closed=NEVER, faults=faults, drops=slow_drop).slow_fault.tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("more", "index"),
+    [
+        ({}, 0),
+        ({"faults": [link("half-open", SENT), fault("redis-kill-pubsub", "redis", SENT - S, SENT - S)]}, 1),
+        ({"faults": [link("reconnect-storm", DONE)]}, 0),
+        ({"faults": [link("reconnect-storm", DONE)], "loss": {"next_sent_ns": CLOSED}}, -1),
+        ({"injected": 0}, -1),
+    ],
+)
+def test_a_node_that_left_the_channel_since_its_clients_were_gone_for_it_goes_back_to_their_link(more, index):
+    given = {"faults": [link("half-open", SENT)], "closed": CLOSED} | more
+    left = facts(**given, breaks=[break_row(SENT - S, NEVER, Kind.DEAF, orderly=True)], messages=messages(0))
+    assert (left.deaf[0], left.break_fault[0]) == (True, index)
+    assert facts(**given, messages=messages(0)).silence_fault.tolist() == [index]
+
+
+def test_a_gap_that_nothing_began_does_not_go_back_to_the_link_to_clients():
+    given = {"faults": [link("half-open", SENT)], "closed": CLOSED}
+    assert facts(**given, breaks=[break_row(0, NEVER, Kind.GAP)]).break_fault.tolist() == [-1]
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ class Facts:
     outage_fault: Ints
     end_fault: Ints  # of the node, or of its links to clients, at the end of the connection
     slow_fault: Ints  # that lets a client's buffer fill
+    close_fault: Ints  # for which the node gave the client up, or at the end of the connection
     link_fault: Ints  # of the node's links to clients
     break_fault: Ints  # at the break of the subscription
     silence_fault: Ints  # of Redis or the node, since the node last had something of this channel
@@ -151,12 +152,12 @@ RULES: Final[tuple[Rule, ...]] = (
          lambda f: f.joining, "outage_fault"),
 
     # From here on the client was live.
-    Rule(Cause.SLOW_CLIENT_DROP, None, "the node had it and dropped it: the client's buffer was full",
+    Rule(Cause.SLOW_CLIENT_DROP, Hop.NODE_SOCKET, "the node had it and dropped it: the client's buffer was full",
          lambda f: f.dropped_slow, "slow_fault"),
-    Rule(Cause.WRITE_ERROR, None, "the node had it and could not write it to the client",
+    Rule(Cause.WRITE_ERROR, Hop.NODE_SOCKET, "the node had it and could not write it to the client",
          lambda f: f.dropped_write, "end_fault"),
-    Rule(Cause.NOT_OPEN, None, "the node had it and skipped the client: its connection was ending",
-         lambda f: f.dropped_closing & ~f.node_died & ~f.node_frozen, "end_fault"),
+    Rule(Cause.NOT_OPEN, Hop.NODE_SOCKET, "the node had it and skipped the client: its connection was ending",
+         lambda f: f.dropped_closing & ~f.node_died & ~f.node_frozen, "close_fault"),
     Rule(Cause.OUTPUT_BUFFER_KILL, None, "Redis had closed the node's connection for its output buffer",
          lambda f: f.buffer_killed, "break_fault"),
     Rule(Cause.PARTITION, None, "the node's link to Redis was silent, and not both of them knew",
@@ -184,7 +185,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(Cause.NO_SUBSCRIBER, None, "Redis did not count the node, though the client was subscribed there",
          lambda f: f.uncounted, "silence_fault"),
     Rule(Cause.SLOW_CLIENT_DROP, None, "the node gave the client up as too slow, and nothing came after this",
-         lambda f: f.closed_slow, "end_fault"),
+         lambda f: f.closed_slow, "close_fault"),
     Rule(Cause.PARTITION, None, "the way from the node to the client failed, and the connection ended with this on it",
          lambda f: f.link_ended, "link_fault"),
     Rule(Cause.RESUBSCRIBE_GAP, None, "Redis was at fault, and nobody knows of the node's subscription",

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.journals import stripe_paths
+from fanlab.ledger.linkjournal import NAME as LINK
+from fanlab.ledger.linkjournal import read_behind, with_nodes
 from fanlab.ledger.records import (
     DELIVERY_DTYPE,
     INTENT_DTYPE,
@@ -80,6 +82,7 @@ def close_up(rundir: RunDir, plan: Plan, run_tag: int | None, client: int, seq: 
     marks = {_mark(run_tag, stream.index, seq).encode() for stream in plan.streams}
     paths = {node.index: rundir.journal / f"{node.id}.jsonl" for node in plan.nodes}
     watched, witness = rundir.journal / "redis.jsonl", read_witness(rundir.witness)
+    behind = read_behind(rundir.journal / LINK)
     return CloseUp(
         client=client,
         seq=seq,
@@ -90,7 +93,7 @@ def close_up(rundir: RunDir, plan: Plan, run_tag: int | None, client: int, seq: 
         events=sorted(events, key=_time),
         witness=witness,
         nodes={index: sorted(_lines(path, marks), key=_time) for index, path in paths.items() if path.is_file()},
-        redis=sorted(_lines(watched, None), key=_time) if watched.is_file() else None,
+        redis=sorted(with_nodes(_lines(watched, None), behind), key=_time) if watched.is_file() else None,
     )
 
 

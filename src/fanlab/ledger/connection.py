@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fanlab.ledger.breaks import ENDS_NODES
 from fanlab.ledger.ends import among, fault_of_end
 from fanlab.ledger.faultlog import AFTERMATH_NS, IN_FLIGHT_NS
-from fanlab.ledger.harm import OF_CLIENTS, Harm, doing, harm_of, hushed
+from fanlab.ledger.harm import OF_CLIENTS, Harm, doing, harm_of, hits_all, hushed, parting
 from fanlab.ledger.histogram import Ints
 from fanlab.ledger.lookups import fault_at, latest, node_fault
 from fanlab.ledger.lost import Losses, World
@@ -70,6 +70,7 @@ class End:
     starved: Bools  # that fault kept the node from running fast enough
     link: Bools  # that fault is one of the way from the node to its clients
     held: Ints  # a fault that let nothing pass on that way when the message was sent; -1
+    held_all: Bools  # ... for whichever client
 
     @property
     def caught(self) -> Bools:
@@ -94,6 +95,9 @@ def end_of(losses: Losses, world: World, place: Place) -> End:
     kind = np.where(fault >= 0, np.array([one.kind for one in faults] or [""])[fault], "")
     harm = np.array([harm_of(one).value for one in faults] or [0])[fault]
     on_the_way = at_work(doing(faults, OF_CLIENTS), sent_ns, closed_ns) >= 0
+    held = at_work(hushed(faults, Harm.HUSHES_CLIENTS), sent_ns, done_ns, 0)
+    parted = at_work(parting(faults), sent_ns, done_ns, 0)
+    parted = np.where(np.array([one.requested_ns or 0 for one in faults] or [0])[parted] > place.asked_ns, parted, -1)
     struck_ns = np.array([one.requested_ns or 0 for one in faults] or [0])[fault]
     bitten_ns = np.array([one.confirmed_ns or NEVER for one in faults] or [0])[fault]
     hung = (fault >= 0) & (sent_ns + IN_HAND_NS < np.minimum(struck_ns, closed_ns)) & np.isin(kind, ENDS_NODES)
@@ -107,7 +111,8 @@ def end_of(losses: Losses, world: World, place: Place) -> End:
         hung=hung & ~on_the_way,
         starved=(fault >= 0) & (harm & Harm.STARVES.value > 0),
         link=(fault >= 0) & (harm & OF_CLIENTS.value > 0),
-        held=at_work(hushed(faults, Harm.HUSHES_CLIENTS), sent_ns, done_ns, 0),
+        held=np.where(held >= 0, held, parted),
+        held_all=(held >= 0) & np.array([hits_all(one) for one in faults] or [False])[held],
     )
 
 

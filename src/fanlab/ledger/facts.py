@@ -43,6 +43,10 @@ def facts_of(losses: Losses, world: World) -> Facts:
     due_ns = losses.sent_ns, np.minimum(losses.sent_ns + world.lateness_ns, place.closed_ns)
     untold = place.live & ~seen.missed & (dropped == NO_DROP)
     doubtful, _ = world.own.unread_at(losses.client, *due_ns, untold)
+    slowed = closed_as_slow(losses, world, place)
+    slow_fault = _slowing(losses, world, place.node, np.where(slowed, place.closed_ns, losses.done_ns))
+    silent = place.live & (losses.next_sent_ns >= place.closed_ns)  # nothing came after it
+    by_link = np.where(end.held >= 0, end.held, np.where(end.caught & end.link, end.fault, -1))
     unread, surely_unread = world.own.unread_at(losses.client, *due_ns, untold & (cut.kind == NO_BREAK))
     return Facts(
         node=place.node,
@@ -68,21 +72,22 @@ def facts_of(losses: Losses, world: World) -> Facts:
         gap_likely=place.live & ~seen.had & ~seen.all_counted & (strictly >= 0) & in_dark,
         uncounted=place.live & seen.uncounted,
         returned=cut.returned,
-        link_held=place.live & ~seen.missed & (end.held >= 0),
+        link_held=place.live & ~seen.missed & (end.held >= 0) & (end.held_all | silent),
         link_ended=place.live & ~seen.missed & end.caught & end.link,
         node_frozen=end.caught & (end.kind == PAUSE) & (~seen.had | end.in_hand),
         node_starved=end.caught & end.starved,
         node_died=end.caught & np.isin(end.kind, ENDS_NODES),
-        closed_slow=end.last & ~seen.missed & closed_as_slow(losses, world, place),
+        closed_slow=end.last & ~seen.missed & slowed,
         drop_likely=place.live & black & ~seen.missed & _dragged(losses, world, place.node),
         publish_fault=world.injected_only(np.where(stops >= 0, stops, door)),
         redis_fault=world.injected_only(redis),
         outage_fault=outage_fault,
         end_fault=np.where(end.fault < world.injected, end.fault, world.injected_only(redis)),
-        slow_fault=world.injected_only(_slowing(losses, world, place.node)),
-        link_fault=world.injected_only(np.where(end.held >= 0, end.held, end.fault)),
-        break_fault=world.injected_only(cut.fault),
-        silence_fault=world.injected_only(cut.silence_fault),
+        slow_fault=world.injected_only(slow_fault),
+        close_fault=world.injected_only(np.where(slowed & (slow_fault >= 0), slow_fault, end.fault)),
+        link_fault=world.injected_only(by_link),
+        break_fault=world.injected_only(np.where((cut.fault < 0) & (cut.kind == Kind.DEAF), by_link, cut.fault)),
+        silence_fault=world.injected_only(np.where(cut.silence_fault < 0, by_link, cut.silence_fault)),
     )
 
 
@@ -93,13 +98,13 @@ def _dragged(losses: Losses, world: World, node: Ints) -> Bools:
     return dragged
 
 
-def _slowing(losses: Losses, world: World, node: Ints) -> Ints:
+def _slowing(losses: Losses, world: World, node: Ints, until_ns: Ints) -> Ints:
     """The fault that made the clients of the node, or their links, too slow; else one that let much come at once."""
     found = np.full(len(node), -1)
     bursts = Harm.HUSHES_REDIS | Harm.DRAGS_REDIS | Harm.STOPS_PUBLISHING
     for harm in (bursts, SLOWS):
         hit = either_fault(
-            doing(world.faults, harm), world.node_names, node, losses.sent_ns, losses.done_ns, aftermath_ns=AFTERMATH_NS
+            doing(world.faults, harm), world.node_names, node, losses.sent_ns, until_ns, aftermath_ns=AFTERMATH_NS
         )
         found = np.where(hit >= 0, hit, found)
     return found

@@ -66,6 +66,7 @@ _ON_A_LINK: Final = {  # to its clients, to Redis
     "slicing": (Harm.DRAGS_CLIENTS, Harm.DRAGS_REDIS),
 }
 
+_AT_ONCE: Final = ("connection-reset", "reconnect-storm")
 KINDS: Final = frozenset({*_ALONE, *_ON_A_LINK})
 
 
@@ -97,8 +98,25 @@ def hushed(faults: Sequence[FaultAccount], harm: Harm) -> list[FaultAccount]:
     ]
 
 
+def parting(faults: Sequence[FaultAccount]) -> list[FaultAccount]:
+    """As `doing`, of those that leave the clients' ends of their connections alone, as long as they last."""
+    found = doing(faults, Harm.CUTS_CLIENTS)
+    return [one if harm_of(one) & Harm.HUSHES_CLIENTS else replace(one, requested_ns=None) for one in found]
+
+
+def hits_all(fault: FaultAccount) -> bool:
+    """Whether it hits each connection of its link, and not only a share of them."""
+    return bool(fault.settings.get("share", 1) == 1)
+
+
 def as_it_struck(fault: FaultAccount) -> FaultAccount:
-    """A limit that its target was killed for is a crash at that time; one that killed nobody is a limit and no more."""
+    """As far as connections are concerned.
+
+    A limit that its target was killed for is a crash at that time; one that killed nobody is a limit and no more. What
+    resets connections is over when it is done, whoever comes back to where he was.
+    """
+    if fault.kind in _AT_ONCE and fault.confirmed_ns is not None:
+        return replace(fault, heal_requested_ns=fault.confirmed_ns, heal_confirmed_ns=fault.confirmed_ns)
     if fault.kind != MEMORY_LIMIT or fault.ended_ns is None:
         return fault
     struck_ns = max(fault.requested_ns or 0, fault.ended_ns - TOLD_NS)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.ledger.lines import json_objects
+from fanlab.ledger.linkjournal import NAME, read_behind, with_nodes
 
 
 class Subscriber(NamedTuple):
@@ -79,10 +80,14 @@ class RedisJournal:
 
 
 def read_redis_journal(path: Path, node_indexes: Mapping[str, int]) -> RedisJournal | None:
-    """The journal; None where there is none. Lines that are none are counted, never fatal."""
+    """The journal; None where there is none. Lines that are none are counted, never fatal.
+
+    Connections that came through the link, whose journal lies beside this one, are those of the nodes behind it.
+    """
     if not path.is_file():
         return None
     lines, torn = json_objects(path)
+    lines = list(with_nodes(lines, read_behind(path.with_name(NAME))))
     subscribers: list[Subscriber] = []
     gone: list[Gone] = []
     kills: list[BufferKill] = []
