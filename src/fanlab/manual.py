@@ -118,7 +118,11 @@ def read_state() -> UpState | None:
         ) from error
     if _alive(state):
         return state
-    _log.warning("%s, up since %s, has ended by itself; its state is cleared", state.scenario, state.started_utc)
+    _log.warning(
+        "%s, up since %s, has ended by itself; its state is cleared, and `fanlab sweep` removes what it may have left",
+        state.scenario,
+        state.started_utc,
+    )
     file.unlink(missing_ok=True)
     return None
 

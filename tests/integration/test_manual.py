@@ -101,6 +101,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (folder / "node.yaml").write_text(MANIFEST.format(kind=kind))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FANLAB_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # a warden that is killed leaves a folder there
     yield tmp_path / "state"
     if (tmp_path / "state" / "up.json").exists():
         manual.down()
