@@ -89,8 +89,8 @@ def files(options: argparse.Namespace) -> Iterator[Line]:
                 print(f"\r{number + 1} of {len(ranges)} chunks", end="\r", file=sys.stderr, flush=True)
     told = (
         f"{options.files:,} files: {total.good:,} good, planned as {total.runs:,} runs; {total.refused:,} refused in"
-        f" good order; {len(total.failures)} not as they must be; slowest {total.slowest_s:.2f} s of CPU;"
-        f" {time.monotonic() - began:.0f} s"
+        f" good order; {len(total.failures)} not as they must be; at most {total.slowest_s:.2f} s of CPU for a file and"
+        f" all its plans; {time.monotonic() - began:.0f} s"
     )
     ok = not total.failures and total.good + total.refused == options.files and total.good > 0 and total.refused > 0
     yield Line("files", ok, "\n".join([told, *total.failures[:SHOWN]]))
