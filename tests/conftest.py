@@ -1,4 +1,7 @@
-"""Fixtures that more than one test file needs: a real Redis and a real Chromium."""
+"""Fixtures that more than one test file needs: a real Redis, a real Chromium, a real Docker engine.
+
+The only conftest.py: test files import from it by that name.
+"""
 
 import importlib
 import os
@@ -17,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import Phase, settings
 
+from fanlab.errors import EnvironmentFailure
 from fanlab.topology.ports import Reservation, reserve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from support.docker_runs import Labelled
 
 settings.register_profile("fanlab", deadline=None)  # machines are shared: how long an example took says nothing
 settings.register_profile(  # of a mutant it matters whether it is found, not by which smallest example
@@ -239,3 +245,27 @@ def page_watch(chromium_page: "Page") -> PageWatch:
     watch = PageWatch()
     watch.attach(chromium_page)
     return watch
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """The SDK's low-level client of an engine that answers; FANLAB_REQUIRE_DOCKER=1 fails where there is none."""
+    from fanlab.topology.engine import connect
+
+    try:
+        client = connect()
+    except EnvironmentFailure as error:
+        message = f"no Docker engine answers; start one, or see .ci/engine ({error.message})"
+        if os.environ.get("FANLAB_REQUIRE_DOCKER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    yield client.api
+    client.close()
+
+
+@pytest.fixture
+def labelled(engine: Any) -> "Labelled":
+    """Looks at the engine."""
+    from support.docker_runs import Labelled
+
+    return Labelled(engine)
