@@ -70,6 +70,18 @@ def test_a_rate_that_ends_at_zero_ends_the_schedule(rate: Any, slots: int) -> No
     assert len(list(islice(offsets_ms(rate), 100))) == slots
 
 
+@pytest.mark.parametrize(
+    "rate",
+    [
+        PoissonRate(kind="poisson", rate="1e-300/h"),
+        ConstantRate(rate="1e-300/h"),
+        RampRate(**{"kind": "ramp", "from": "0/s", "to": "1e-300/s", "over": "1h"}),
+    ],
+)
+def test_a_rate_so_near_to_zero_that_it_is_none(rate: Any) -> None:
+    assert [offset for offset in offsets_ns(rate, rng(1, "p")) if offset > 0] == []
+
+
 def test_poisson_is_seeded_and_has_the_right_mean() -> None:
     rate = PoissonRate(kind="poisson", rate="1k/s")
     first, again, other = (list(islice(offsets_ns(rate, rng(seed, "publisher", 0)), 20_000)) for seed in (1, 1, 2))

@@ -117,6 +117,8 @@ def _poisson(rate_per_s: float, rng: Random) -> Iterator[int]:
     now_s = 0.0
     while rate_per_s > 0:
         now_s += rng.expovariate(rate_per_s)
+        if now_s > _NEVER_S:
+            return
         yield round(now_s * NS_PER_S)
 
 
