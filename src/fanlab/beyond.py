@@ -37,16 +37,16 @@ class Beyond:
 
     async def places(self, redis_url: str | None, reach: Reach) -> list[Place]:
         """Where all that is loaded and was not started by fanlab is. Raises EnvironmentFailure for what may not be."""
-        targets = self.targets or Targets(redis=redis_url)
         found = []
-        for node in targets.nodes:
+        for node in self.targets.nodes if self.targets else ():
             where = f"--node {node.id}"
             refuse_user(node.ws, where)
             found.append(await reach.place(node.ws, where, ("ws", "wss"), _port(node.ws)))
             if node.http is not None:
                 found.append(await reach.place(node.http, f"{where}, its `http`", ("http",), _port(node.http)))
-        if targets.redis is not None:
-            found.append(await reach.place(targets.redis, "--redis-url", ("redis", "rediss"), redis.PORT))
+        url = self.targets.redis if self.targets else redis_url
+        if url is not None:
+            found.append(await reach.place(url, "--redis-url", ("redis", "rediss"), redis.PORT))
         return found
 
 

@@ -151,5 +151,5 @@ def _joining_ns(scenario: Scenario, group: ClientGroup, points: int) -> list[int
     """When that many clients of a late group come, evenly spread over it, at the latest when measuring ends."""
     points = min(group.count, points)
     turns = [(2 * point + 1) * group.count // (2 * points) for point in range(points)]
-    after_ns = [(group.join_ns or 0) + round(turn * NS_PER_S / group.spawn_rate_per_s) for turn in turns]
-    return [min(each, scenario.phases.measure_ns) for each in after_ns]
+    after_ns = [(group.join_ns or 0) + turn * NS_PER_S / group.spawn_rate_per_s for turn in turns]
+    return [round(min(each, scenario.phases.measure_ns)) for each in after_ns]

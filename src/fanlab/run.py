@@ -207,7 +207,8 @@ def _prepare(request: Request, listener: Listener) -> _Run:
 
 def _secrets(request: Request) -> Iterator[str]:
     yield from secrets_of(request.loaded.scenario)
-    yield from secrets_of_words([*request.command, request.redis_url or ""])
+    yield from secrets_of_words(request.command)
+    yield from secrets_of_url(request.redis_url or "")
     yield from request.beyond.secrets()
     yield from secrets_of_settings(os.environ)
 

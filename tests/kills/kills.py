@@ -46,6 +46,7 @@ USUAL_S = 20.0  # about the length of a run
 def main() -> int:
     """Do what the command line asks for; 0 where every case passed."""
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it leaves nothing behind itself
     passed = failed = 0
     for backend in options.backends:
         api, image = engine() if backend == "docker" else (None, "")

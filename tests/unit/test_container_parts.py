@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -99,10 +100,15 @@ def test_each_unit_has_an_address_of_its_own_and_keeps_it() -> None:
 
 
 def test_names_and_labels_tell_run_owner_and_unit() -> None:
-    marks = Marks.new(Owner(7, 8, "boot"))
+    marks = Marks.new(Owner(7, 8, "boot", "ns", "host"))
     assert marks.name("node-1") == f"fanlab-{marks.run_id[:8]}-node-1"
-    assert marks.labels("node-1") == {"fanlab.run": marks.run_id, "fanlab.owner": "7:8:boot", "fanlab.unit": "node-1"}
-    assert Marks.new(Owner(7, 8, "boot")).run_id != marks.run_id
+    assert marks.labels("node-1") == {
+        "fanlab.run": marks.run_id,
+        "fanlab.owner": "7:8:boot:ns@host",
+        "fanlab.user": str(os.getuid()),
+        "fanlab.unit": "node-1",
+    }
+    assert Marks.new(marks.owner).run_id != marks.run_id
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -110,14 +116,14 @@ def test_an_owner_is_alive_only_as_the_very_process_it_was() -> None:
     me = Owner.of(os.getpid())
     assert me.alive()
     assert Owner.parse(str(me)) == me
-    assert not Owner(me.pid, me.start_ticks + 1, me.boot_id).alive(), "a later process with this pid"
-    assert not Owner(me.pid, me.start_ticks, "another boot").alive()
+    for other in ({"start_ticks": me.start_ticks + 1}, {"boot_id": "another boot"}, {"namespace": "a container's"}):
+        assert not replace(me, **other).alive(), other
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         owner = Owner.of(child.pid)
         assert owner.alive()
         child.communicate(b"\n")
     assert not owner.alive()
-    for text in ("", "1:2", "a:b:c"):
+    for text in ("", "1:2", "1:2:boot:namespace", "a:2:boot:namespace@host"):
         with pytest.raises(ValueError, match=r".+"):
             Owner.parse(text)
 
@@ -138,7 +144,7 @@ def test_a_process_has_a_group_and_one_that_is_gone_has_none() -> None:
 
 def test_an_engine_that_is_elsewhere_is_known_by_its_boot_id(tmp_path: Path) -> None:
     place = tmp_path / "look"
-    spec = look_from(place, "image", user="1:1", labels={}, open_files=9)
+    spec = look_from(place, "image", user="1:1", labels={}, open_files=9, env={})
     assert spec.mounts == (Mount(place, str(place)),)
     assert spec.attached is None
     place.write_text("seen\nwritten\n")

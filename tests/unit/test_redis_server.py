@@ -130,6 +130,7 @@ async def test_adopting_nobody():
         ("rediss://me:secret@[::1]/1", "rediss://me:***@[::1]/1"),
         ("redis://[secret", "(not a URL)"),
         ("redis://127.0.0.1/0?password=secret&db=secret", "redis://127.0.0.1/0?password=***&db=***"),
+        ("redis://127.0.0.1/0?password=sec&ret&db=secret", "redis://127.0.0.1/0?password=***&***&db=***"),
         ("wss://h/ws?token=secret", "wss://h/ws?token=***"),
         ("ws://h/ws?secret", "ws://h/ws?***"),
         ("ws://u:secret@h/ws?t=secret=", "ws://u:***@h/ws?t=***"),

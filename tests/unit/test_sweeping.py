@@ -1,5 +1,7 @@
 """Removing a run's objects by label, at a fake engine: what is found, in which order it goes, and when it is enough."""
 
+import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from docker.errors import APIError, NotFound
 from fanlab.topology import sweeping
 from fanlab.topology.labels import OWNER, RUN, Owner
 
-OURS, DEAD = {RUN: "r1", OWNER: "1:0:none"}, "1:0:none"
+HERE = Owner.of(os.getpid())
+DEAD = str(replace(HERE, start_ticks=HERE.start_ticks + 1))
+OURS = {RUN: "r1", OWNER: DEAD}
 
 
 class FakeEngine:
@@ -117,5 +121,8 @@ def test_an_orphan_is_known_by_its_owner() -> None:
         return sweeping.Found("container", "i", "n", "r", owner)
 
     assert owned_by(DEAD).orphaned()
-    assert not owned_by(str(Owner.of(1))).orphaned()
+    assert owned_by(str(replace(HERE, boot_id="before"))).orphaned()
+    assert not owned_by(str(HERE)).orphaned()
+    assert not owned_by(str(replace(HERE, host="elsewhere", start_ticks=7))).orphaned(), "nobody here can tell"
+    assert not owned_by("1:0:none").orphaned(), "as labels once were: nobody's to remove"
     assert not owned_by("nonsense").orphaned(), "nobody's to remove"

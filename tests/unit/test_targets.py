@@ -111,6 +111,12 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert "larger than" in problems(lambda: read_targets(written(tmp_path, "#" * 256_001)))[0]
 
 
+def test_a_url_of_redis_that_is_none_is_told_without_its_password() -> None:
+    [said] = problems(lambda: told(["node-1=ws://h/"], None, "redis://u:<sec ret>@h:1/0"))
+    assert said.startswith("--redis-url: no URL; write it as redis://host:port/0")
+    assert "sec" not in said
+
+
 def targets(*names: str, redis: str | None = "redis://h") -> Targets:
     return Targets(nodes=[TargetNode(id=name, ws="ws://h/") for name in names], redis=redis)
 

@@ -37,6 +37,7 @@ MAX_PAYLOAD_BYTES = 2**20
 MAX_FAULTS = 200
 MAX_STRIKES = 2_000  # faults, each counted once for every node that it hits
 MAX_GROUPS = 500
+MAX_SPAWN_S = 3_600_000  # a thousand hours
 MAX_CLIENTS = 100_000
 MAX_STREAMS = 10_000
 MAX_MESSAGES = 50_000_000
@@ -113,6 +114,9 @@ def _client_group(keys: Keys, group: ClientGroup, world: World) -> Iterator[Find
             yield from no_node((*keys, "nodes", number), node, world)
     if group.spawn_rate_per_s <= 0:
         yield Finding((*keys, "spawn_rate"), "must be above 0/s, or no client ever comes")
+    elif group.count / group.spawn_rate_per_s > MAX_SPAWN_S:
+        what = f"so slow that the last of {group.count:,} clients comes after more than {MAX_SPAWN_S // 3600} hours"
+        yield Finding((*keys, "spawn_rate"), what)
     if group.reconnect.max_ns < group.reconnect.initial_ns:
         yield Finding(
             (*keys, "reconnect", "max"),

@@ -36,7 +36,6 @@ INSTALL_HINT: Final = (
     "or name a running one with --redis-url"
 )
 _START_HINT: Final = "a setting in topology.redis.config that this version does not know ends it; see nodes/redis.log"
-_VALUE: Final = re.compile(r"=[^&]*")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://((?![A-Za-z][A-Za-z0-9+.-]*://)\S)+")
 _VERSION: Final = re.compile(r"(Redis|Valkey) server v=(\S+)")
 _CONFIG_NAME: Final = re.compile(r"[a-z][a-z0-9-]*$")
@@ -252,4 +251,7 @@ def redacted(text: str) -> str:
 
 
 def _hidden_query(query: str) -> str:
-    return _VALUE.sub(f"={MARK}", query) if "=" in query else MARK
+    """Names stay; what is not `name=value` may be the rest of a value with a bare & in it."""
+    return "&".join(
+        f"{name}={MARK}" if equals else MARK for name, equals, _ in (one.partition("=") for one in query.split("&"))
+    )

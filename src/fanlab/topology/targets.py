@@ -87,7 +87,11 @@ def told(nodes: Sequence[str], file: Path | None, redis_url: str | None) -> Targ
         raise _wrong("--node", f"{', '.join(doubled)} is given more than once")
     if redis_url is not None and given.redis is not None:
         raise _wrong("--redis-url", f"{file} names a Redis, too: leave one of them out")
-    return Targets(nodes=both, redis=redis_url or given.redis)
+    try:
+        return Targets(nodes=both, redis=redis_url or given.redis)
+    except ValidationError:  # which would quote a part of a password
+        what = "no URL; write it as redis://host:port/0, and percent-encode what is special in its password"
+        raise _wrong("--redis-url", what) from None
 
 
 def _node(word: str) -> TargetNode:
