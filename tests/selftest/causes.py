@@ -146,8 +146,8 @@ class _Judged:
                 wrong[f"{what}, {self._when(loss)}"] += 1
             elif hop in self._hops(cause, fault):
                 self.right += 1
-            elif cause is Cause.NODE_CRASH_IN_FLIGHT and hop is Hop.UNKNOWN:
-                self.unknown += 1
+            elif hop is Hop.UNKNOWN and (cause is Cause.NODE_CRASH_IN_FLIGHT or self._of_clients(fault)):
+                self.unknown += 1  # the journal went with the node; or it had nobody to hand it to, and says nothing
             else:
                 wrong[f"{cause.label} on the hop {hop.label}"] += 1
             fruitful |= {plant.name for plant in self.plants if plant.shown_by(cause) and plant.name in truths}
@@ -219,11 +219,15 @@ class _Judged:
         Only a paused node has what it then hands on too late; and what is between a node and its clients is not
         between Redis and the node.
         """
-        by = self.seen.account.faults[fault] if fault >= 0 else None
-        if cause is Cause.PARTITION and by is not None and by.settings.get("link") == "clients":
+        if cause is Cause.PARTITION and self._of_clients(fault):
             return frozenset({Hop.NODE_SOCKET})
-        paused = by is not None and by.kind == "pause"
+        paused = fault >= 0 and self.seen.account.faults[fault].kind == "pause"
         return HOPS[cause] | ({Hop.NODE_SOCKET} if cause is Cause.NODE_DOWN and paused else frozenset())
+
+    def _of_clients(self, fault: int) -> bool:
+        """Whether a fault is one of the way from a node to its clients."""
+        by = self.seen.account.faults[fault] if fault >= 0 else None
+        return by is not None and (by.settings.get("link") == "clients" or by.kind == "reconnect-storm")
 
     def _t_s(self, loss: Any) -> float:
         return (int(loss["intended_ns"]) - self.seen.account.zero_ns) / NS_PER_S

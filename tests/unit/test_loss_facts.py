@@ -367,6 +367,26 @@ def test_what_made_clients_too_slow_or_let_much_come_at_once(faults, index):
     assert facts(faults=faults, injected=0).slow_fault.tolist() == [-1]
 
 
+@pytest.mark.parametrize(
+    ("more", "ended", "hop_"),
+    [
+        ({}, True, Hop.UNKNOWN),
+        ({"messages": messages(0)}, False, Hop.REDIS_NODE),
+        ({"faults": [link("slow-clients", S, SENT - AFTERMATH_NS - 1)]}, False, Hop.REDIS_NODE),
+        ({"faults": [link("connection-reset", DONE), fault("crash", "node-1", S, SENT)]}, True, Hop.UNKNOWN),
+        ({"faults": [link("connection-reset", DONE), fault("crash", "node-1", S)]}, False, Hop.REDIS_NODE),
+        ({"breaks": [break_row(0, NEVER, Kind.GAP)]}, True, Hop.REDIS_NODE),
+    ],
+)
+def test_a_node_whose_clients_were_gone_may_have_had_it_and_say_nothing(more, ended, hop_):
+    two = messages_at([SENT, SENT + S], [1, 1])
+    given = {"faults": [link("connection-reset", DONE)], "closed": CLOSED, "messages": two, "journals": [0]} | more
+    if len(given["messages"].status) == 2:
+        given["heard"] = {0: {1: SENT + 2 * S}}  # its journal goes on without the first
+    found = facts(**given)
+    assert (found.link_ended[0], Hop(found.hop[0])) == (ended, hop_)
+
+
 def test_a_connection_that_was_closed_for_slowness_goes_back_to_what_made_it_slow():
     faults = [link("slow-clients", 2 * SENT), link("reconnect-storm", 3 * SENT, 3 * SENT)]
     slow_drop = Drops(np.array([[0, 0, 9, DONE, SLOW, 1]]), np.zeros((0, 2), np.int64))

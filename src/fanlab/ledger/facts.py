@@ -73,7 +73,7 @@ def facts_of(losses: Losses, world: World) -> Facts:
         uncounted=place.live & seen.uncounted,
         returned=cut.returned,
         link_held=place.live & ~seen.missed & (end.held >= 0) & (end.held_all | silent),
-        link_ended=place.live & ~seen.missed & end.caught & end.link,
+        link_ended=place.live & (~seen.missed | _nobody_left(seen, end)) & end.caught & end.link,
         node_frozen=end.caught & (end.kind == PAUSE) & (~seen.had | end.in_hand),
         node_starved=end.caught & end.starved,
         node_died=end.caught & np.isin(end.kind, ENDS_NODES),
@@ -89,6 +89,11 @@ def facts_of(losses: Losses, world: World) -> Facts:
         break_fault=world.injected_only(np.where((cut.fault < 0) & (cut.kind == Kind.DEAF), by_link, cut.fault)),
         silence_fault=world.injected_only(np.where(cut.silence_fault < 0, by_link, cut.silence_fault)),
     )
+
+
+def _nobody_left(seen: Whereabouts, end: End) -> Bools:
+    """Whether the node may have had it and say nothing of it, for its clients were gone by then."""
+    return end.caught & end.link & ~seen.uncounted & ~end.gone
 
 
 def _dragged(losses: Losses, world: World, node: Ints) -> Bools:
@@ -115,7 +120,7 @@ def _hop(
 ) -> NDArray[np.uint8]:
     """Where a live client's message was lost, as far as that is proven; see `whereabouts`."""
     journals = np.isin(place.node, list(world.traffic.heard))
-    missed = seen.missed | (cut.surely & ~seen.had)
+    missed = (seen.missed & ~_nobody_left(seen, end)) | (cut.surely & ~seen.had)
     # by its clients: several were owed it, none had it as far as can be read, and the node was cut off, or hung
     hung = end.hung & end.caught
     cut_off = (cut.listed | cut.parted) & ~((end.held >= 0) | (end.last & end.link))
