@@ -288,7 +288,16 @@ async def _system(this: _Run, redis: RedisEndpoint, links: Links) -> AsyncIterat
 def _means(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint], links: Links) -> Means:
     by_id = {node.id: node for node in nodes}
     plan, rundir = this.plan, this.request.rundir
-    return Means(this.backend, redis.url, links.client, by_id, plan.channels, rundir, this.scenario.seed)
+    return Means(
+        this.backend,
+        redis.url,
+        links.client,
+        by_id,
+        plan.channels,
+        rundir,
+        this.scenario.seed,
+        warn=lambda text: this.notify(Warned(text)),
+    )
 
 
 async def _look_beyond(this: _Run) -> None:

@@ -1,6 +1,6 @@
 """What a fault is: something done to a unit, a probe that it bit, its undoing, and a probe that it healed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ class Means:
     channels: Sequence[str] = ()  # of the plan
     rundir: RunDir | None = None
     seed: int = 0
+    warn: Callable[[str], None] = lambda _: None  # tells whoever runs it what cannot be undone
 
 
 @dataclass(frozen=True, slots=True)
