@@ -1,7 +1,8 @@
 """redis-client-pause with a real Redis: its probes see it and nothing else; given up, it goes."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 from redis.asyncio import Redis
 
 from fanlab import clock
-from fanlab.faults.fault import Means
+from fanlab.faults.fault import Means, Target
 from fanlab.faults.inject import FaultJournal, inject_all
+from fanlab.faults.redis_client_pause import RedisClientPause
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp
 from fanlab.topology.backend import REDIS
@@ -63,3 +65,76 @@ async def test_nobody_is_warned_of_a_redis_that_goes_with_the_run(
 ) -> None:
     monkeypatch.setattr("fanlab.faults.inject.ABORT_HEAL_S", 0.2)
     await given_up(tmp_path, means(redis_server, adopted=False), "all")
+
+
+class FarAway:
+    """A Redis is this far away, one way: what comes goes on so much later, in order."""
+
+    def __init__(self, url: str, delay_s: float) -> None:
+        self._host, self._port = url.removeprefix("redis://").removesuffix("/0").split(":")
+        self._delay_s = delay_s
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        redis_reader, redis_writer = await asyncio.open_connection(self._host, int(self._port))
+        for source, sink in ((reader, redis_writer), (redis_reader, writer)):
+            task = asyncio.create_task(self._carry(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while data := await source.read(1 << 16):
+                loop.call_later(self._delay_s, sink.write, data)
+        loop.call_later(self._delay_s, sink.close)
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        yield f"redis://{host}:{port}/0"
+        server.close()
+        await asyncio.gather(*self._tasks)
+
+
+@contextlib.asynccontextmanager
+async def fault(url: str, mode: str, for_ns: int) -> AsyncIterator[RedisClientPause]:
+    made = RedisClientPause(Target(means(url, warn=lambda _: None), REDIS, for_ns=for_ns, settings={"mode": mode}))
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("mode", ["write", "all"])
+async def test_a_redis_far_away_is_not_taken_for_one_that_pauses(redis_server: str, mode: str) -> None:
+    async with (
+        FarAway(redis_server, 0.03).listening() as url,
+        fault(url, mode, 1) as pause,
+        Redis.from_url(redis_server) as near,
+    ):
+        await pause.inject()
+        await near.publish("news", "once this is answered, the pause of 1 ms is over")
+        for _ in range(3):
+            assert not await pause.has_bitten()
+            assert await pause.has_healed()
+
+
+@pytest.mark.parametrize("mode", ["write", "all"])
+async def test_a_redis_far_away_pauses_and_goes_on(redis_server: str, mode: str) -> None:
+    async with FarAway(redis_server, 0.03).listening() as url, fault(url, mode, 3 * clock.NS_PER_S) as pause:
+        await pause.inject()
+        assert await pause.has_bitten()
+        assert not await pause.has_healed()
+        await pause.heal()
+        async with asyncio.timeout(20):
+            while not await pause.has_healed():
+                pass
+
+
+async def test_publishes_that_come_slowly_are_not_kept_waiting_by_a_redis_that_goes_on(redis_server: str) -> None:
+    far = FarAway(redis_server, 0.001)
+    async with far.listening() as url, fault(url, "write", 1) as pause, Redis.from_url(redis_server) as near:
+        await pause.inject()
+        await near.publish("news", "once this is answered, the pause of 1 ms is over")
+        far._delay_s = 0.4  # longer than the probe waits; but the same for what is asked next
+        assert not await pause.has_bitten()
