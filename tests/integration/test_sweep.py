@@ -199,7 +199,7 @@ def test_a_cgroup_that_was_left_goes_with_what_is_in_it(temporary: Path) -> None
     try:
         for group in (left, in_use):
             group.make()
-        left.enter([member.pid])
+        (left.path / "cgroup.procs").write_text(str(member.pid))
         done = sweep(temporary)
         assert f"removed cgroup {left.path}\n" in done.stdout
         assert member.wait(timeout=10) == -signal.SIGKILL

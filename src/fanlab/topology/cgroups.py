@@ -1,7 +1,8 @@
 """CPU and memory limits for processes of this machine, by control groups of fanlab's own (version 1 or 2).
 
 Making one takes root, or a group that was delegated to this user; `refusal` finds out by making one. Memory is counted
-from when a process enters its group, so a unit that is to be limited later enters at its start. See cgroups(7).
+from when a process enters its group, and what it starts is where it is then, so a unit that is to be limited later is
+put there before it is executed. See cgroups(7).
 A group's name says whose it is, so that one that was left behind can be told from one in use.
 """
 
@@ -11,7 +12,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -152,16 +153,6 @@ class Group:
             self.path.mkdir()
         except OSError as error:
             raise EnvironmentFailure(f"no cgroup can be made at {self.path}: {error.strerror}") from error
-
-    def enter(self, pids: Iterable[int]) -> None:
-        """Put processes into it; those that have ended meanwhile need no limit."""
-        for pid in pids:
-            try:
-                _write(self.path / "cgroup.procs", str(pid))
-            except ProcessLookupError:
-                continue
-            except OSError as error:
-                raise EnvironmentFailure(f"process {pid} cannot enter {self.path}: {error.strerror}") from error
 
     def remove(self) -> None:
         """Remove its folder, if no process is in it any more."""

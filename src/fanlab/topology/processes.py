@@ -250,11 +250,9 @@ class ProcessBackend:
         await self._start(unit, self._unit(unit))
 
     async def _start(self, name: str, unit: _Unit) -> None:
-        unit.pid = await self._warden.spawn(name, unit.argv, env=unit.env, cwd=unit.cwd, log=unit.log)
+        groups = [group.path for (limited, _), group in self._groups.items() if limited == name]
+        unit.pid = await self._warden.spawn(name, unit.argv, env=unit.env, cwd=unit.cwd, log=unit.log, groups=groups)
         self._units[name] = unit
-        for (limited, _), group in self._groups.items():
-            if limited == name:
-                group.enter([unit.pid])
         if unit.become_ready is None:
             return
         try:

@@ -14,9 +14,10 @@ All of that is Linux; elsewhere each child and its process group are ended, and 
 
 Protocol: JSON objects, one a line. Requests carry `id` and `op`, replies the same `id`; exits are told unasked.
 
-    spawn {name, argv, shown, env, cwd, log}
+    spawn {name, argv, shown, env, cwd, log, groups}
                                        ->  {pid}         the child leads a process group; it appends to `log`, which
-                                                         begins with `shown`: its argv without secrets
+                                                         begins with `shown`: its argv without secrets. It, and all that
+                                                         it starts, is in the cgroups whose folders `groups` names
     signal {name, signum}              ->  {}            to the child's whole group
     own {path}                         ->  {}            a folder to remove when every process is gone
     at_end {argv, env}                 ->  {}            a command to run then, before that; last told, first run
@@ -193,7 +194,10 @@ class Warden:
             raise StepError("name", OSError(errno.EEXIST, "a process of this name runs", name))
         with _step("log"):
             log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        groups: list[int] = []
         try:
+            with _step("cgroup"):
+                groups.extend(os.open(f"{at}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for at in request["groups"])
             with _step("log"):  # also the cheapest way to learn now, and not from a mute node, that the disk is full
                 shown = shlex.join(request["shown"])
                 os.write(log, f"--- fanlab starts {name}: {shown}\n".encode(errors="backslashreplace"))
@@ -206,20 +210,25 @@ class Warden:
                     stdout=log,
                     stderr=log,
                     process_group=0,
-                    preexec_fn=self._in_child if self._libc else None,  # noqa: PLW1509 - there is one thread
+                    preexec_fn=(lambda: self._in_child(groups)) if self._libc else None,  # noqa: PLW1509 - one thread
                 )
+        except subprocess.SubprocessError as error:  # all that it says of an error in the child before it is executed
+            raise StepError("cgroup", OSError(errno.EPERM, str(error), ", ".join(request["groups"]))) from error
         finally:
-            os.close(log)
+            for fd in (log, *groups):
+                os.close(fd)
         process.returncode = 0  # tells Popen to leave the waiting to _reap
         self._pids[name] = process.pid
         return {"pid": process.pid}
 
-    def _in_child(self) -> None:
-        """Runs in the child between fork and exec."""
+    def _in_child(self, groups: Sequence[int]) -> None:
+        """Runs in the child between fork and exec: what it starts is where it is. Raises OSError."""
         if self._libc is not None:
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != self._own_pid:  # it died before the line above
             os._exit(1)
+        for group in groups:
+            os.write(group, b"0")  # whoever writes it
 
     def _signal(self, request: dict[str, Any]) -> dict[str, Any]:
         pid = self._pids.get(request["name"])

@@ -132,8 +132,17 @@ class WardenClient:
         """How the last process of this name ended; None while its first one runs."""
         return self._last.get(name)
 
-    async def spawn(self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> int:
-        """Start a process; returns its pid once it has been executed.
+    async def spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        groups: Sequence[Path] = (),
+    ) -> int:
+        """Start a process, in these cgroups from before it is executed; returns its pid once it has been.
 
         Raises EnvironmentFailure where there is no such program or folder, the log cannot be written, or the machine
         has no room for one more process.
@@ -141,7 +150,7 @@ class WardenClient:
         if name in self._running:
             raise HarnessError(f"{name} runs already")
         told = {"argv": list(argv), "shown": list(map(hide_word, argv)), "env": dict(env)}
-        request = {"name": name, **told, **_places(cwd, log)}
+        request = {"name": name, **told, **_places(cwd, log), "groups": list(map(str, groups))}
         self._running[name] = asyncio.get_running_loop().create_future()  # before the exit can be told
         reply = await self._ask("spawn", request, spawns=name)
         if "error" in reply:
@@ -382,6 +391,8 @@ def _failure(who: str, what: str, error: OSError, log: Path, cwd: Path | None = 
             f"the disk is full: {who} cannot be started, as {log} cannot be written",
             hint="free some space there, or put the run elsewhere with --out",
         )
+    if what == "cgroup":
+        return EnvironmentFailure(f"{who} cannot enter its cgroup {error.filename}: {reason}")
     if what == "log":
         return EnvironmentFailure(
             f"{who} cannot be started: its log {log} cannot be written ({reason})",
