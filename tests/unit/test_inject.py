@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from fanlab import clock
-from fanlab.errors import EnvironmentFailure
+from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.faults import catalogue, inject
 from fanlab.faults.fault import Means, Target
 from fanlab.faults.timeline import PlannedFault
@@ -42,10 +42,16 @@ class Scripted:
 
 
 def run(
-    fault: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, for_ns: int | None = 1_000_000
+    fault: Scripted | list[Scripted],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    for_ns: int | None = 1_000_000,
 ) -> tuple[list[inject.FaultFailure], list[FaultStamp]]:
-    def made(target: Target) -> Scripted:  # noqa: ARG001 - the registry's signature
-        return fault
+    faults = fault if isinstance(fault, list) else [fault]
+
+    def made(target: Target) -> Scripted:
+        return faults[target.id]
 
     monkeypatch.setitem(catalogue.FAULTS, "crash", made)
     monkeypatch.setattr(inject, "BITE_DEADLINE_S", 0.05)
@@ -53,9 +59,9 @@ def run(
     monkeypatch.setattr(inject, "OWN_HEAL_DEADLINE_S", 0.05)
     told: list[FaultStamp] = []
     journal = inject.FaultJournal(tmp_path / "faults.jsonl", told.append)
-    planned = PlannedFault(0, "crash", "node-1", at_ns=2_000_000, for_ns=for_ns)
+    planned = [PlannedFault(id_, "crash", "node-1", at_ns=2_000_000, for_ns=for_ns) for id_ in range(len(faults))]
     means = Means(cast("Backend", None), "redis://127.0.0.1")
-    failures = asyncio.run(inject.inject_all([planned], clock.now_ns(), means, journal))
+    failures = asyncio.run(inject.inject_all(planned, clock.now_ns(), means, journal))
     journal.close()
     return failures, told
 
@@ -105,3 +111,14 @@ def test_what_the_system_never_mends_is_no_failure_of_the_fault(
 def test_an_error_of_the_machine_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failures, _ = run(Scripted(error=EnvironmentFailure("no such unit")), tmp_path, monkeypatch)
     assert failures[0].why == "no such unit"
+
+
+@pytest.mark.parametrize("bug", [KeyError("limit"), HarnessError("node-1 was never started")])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_bug_in_a_fault_is_told_as_what_it_is_and_ends_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: Exception, *, first: bool
+) -> None:
+    faults = [Scripted(bites=False), Scripted(error=bug)]
+    with pytest.raises(type(bug)) as caught:
+        run(faults[::-1] if first else faults, tmp_path, monkeypatch)
+    assert caught.value is bug

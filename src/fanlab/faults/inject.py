@@ -17,7 +17,7 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from fanlab import clock
-from fanlab.errors import FanlabError
+from fanlab.errors import FanlabError, HarnessError
 from fanlab.faults.catalogue import FAULTS, HEALED_BY_STARTING
 from fanlab.faults.fault import Closing, Fault, Means, Target
 from fanlab.faults.timeline import PlannedFault
@@ -61,6 +61,8 @@ async def inject_all(
 ) -> list[FaultFailure]:
     """Run the whole timeline; returns when every fault has bitten, and healed where it is to heal, or could not.
 
+    A bug in a fault is raised, as it is, when the others have been healed; it is no failure of the fault.
+
     When it is cancelled, what has been broken is healed first, as far as ABORT_HEAL_S allows. What is gone stays so: it
     would be started only to be ended with the others.
     """
@@ -73,8 +75,11 @@ async def inject_all(
     finally:
         for task in tasks:
             task.cancel()  # once: a second time would end the healing
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return [failure for task in tasks if (failure := task.result()) is not None]
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for error in sorted(errors, key=lambda each: isinstance(each, asyncio.CancelledError)):  # the others, by the first
+        raise error
+    return [outcome for outcome in outcomes if isinstance(outcome, FaultFailure)]
 
 
 def made(planned: PlannedFault, means: Means) -> Fault:
@@ -96,6 +101,8 @@ class _Injection:
             return await self._all_stamps(zero_ns)
         except TimeoutError:
             return FaultFailure(self.planned, "could not be done in time: the target does not answer")
+        except HarnessError:
+            raise
         except (FanlabError, RedisError, OSError) as error:
             return FaultFailure(self.planned, str(error))
         except asyncio.CancelledError:
