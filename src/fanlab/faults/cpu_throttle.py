@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fanlab.faults.fault import Target
+from fanlab.faults.fault import Target, refuse_gone
 
 
 @dataclass(slots=True)
@@ -13,7 +13,8 @@ class CpuThrottle:
     had: float | None = None
 
     async def inject(self) -> None:
-        """Note the limit it has, and set another."""
+        """Note the limit it has, and set another. Raises EnvironmentFailure for a node that has ended already."""
+        refuse_gone(self.target)
         self.had = await self.target.backend.cpu_limit(self.target.unit)
         await self.target.backend.limit_cpu(self.target.unit, float(self.target.settings["cores"]))
 

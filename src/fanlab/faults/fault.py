@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from fanlab.errors import EnvironmentFailure
 from fanlab.link.client import LinkClient
 from fanlab.rundir import RunDir
-from fanlab.topology.backend import Backend, NodeEndpoint
+from fanlab.topology.backend import Backend, NodeEndpoint, UnitState
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ class Target:
     def redis_url(self) -> str:
         """Where fanlab's own process reaches Redis."""
         return self.means.redis_url
+
+
+def refuse_gone(target: Target) -> None:
+    """Raises EnvironmentFailure where there is no process that a limit could hold for."""
+    if target.backend.state(target.unit) is UnitState.GONE:
+        raise EnvironmentFailure(f"{target.unit} has ended already: there is nothing to limit")
 
 
 class Fault(Protocol):

@@ -154,6 +154,9 @@ class Backend(Protocol):
     async def memory_limit(self, unit: str) -> int | None:
         """The bytes that the kernel allows the unit now; None: no limit."""
 
+    async def memory_kills(self, unit: str) -> int:
+        """How many of the unit's processes the kernel has killed for want of memory; of no other end it tells."""
+
     async def restart(self, unit: str) -> None:
         """Start a unit that is gone again, at its old address, and wait until it is ready."""
 

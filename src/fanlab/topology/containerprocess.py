@@ -35,6 +35,7 @@ class ContainerProcess:
         self._stat: ProcessStat | None = None
         self._freezer: Path | None = None
         self._groups: dict[Need, Group] = {}
+        self.memory_kills = 0  # as last noted
 
     @classmethod
     async def start(cls, engine: Engine, name: str, container: str, log: Path, title: str) -> Self:
@@ -79,6 +80,12 @@ class ContainerProcess:
         if need not in self._groups:
             raise EnvironmentFailure(f"this machine does not show the cgroup that sets the {need} of {self._name}")
         return self._groups[need]
+
+    def note_memory_kills(self) -> int:
+        """How many of its processes the kernel has killed for want of memory, as long as its cgroup is there."""
+        if Need.MEMORY_LIMIT in self._groups:
+            self.memory_kills = max(self.memory_kills, self._groups[Need.MEMORY_LIMIT].kills())
+        return self.memory_kills
 
     async def _born(self, init: int) -> None:
         """Find the unit's own process below the container's init, unless it has ended already."""

@@ -327,6 +327,17 @@ class DockerBackend:
         """The bytes that the kernel allows it now."""
         return self._process(unit).group(Need.MEMORY_LIMIT).memory()
 
+    async def memory_kills(self, unit: str) -> int:
+        """Those that the kernel has counted; when its cgroup has gone with it, whether it was killed, too.
+
+        An engine may miss what it is to say of memory then, so a SIGKILL is taken for one: nobody else sends any to a
+        unit whose memory is limited.
+        """
+        process = self._process(unit)
+        if self.state(unit) is not UnitState.GONE:
+            return process.note_memory_kills()
+        return process.memory_kills + ((await process.exited()).status == -signal.SIGKILL)
+
     async def step_clock(self, unit: str, offset_ns: int) -> None:
         """Set its wall clock so much off the machine's. Raises HarnessError unless `prepare` came first."""
         if unit not in self._clocks:

@@ -215,6 +215,10 @@ class ExternalBackend:
         """Raises EnvironmentFailure."""
         raise _not_ours(unit)
 
+    async def memory_kills(self, unit: str) -> int:
+        """Raises EnvironmentFailure."""
+        raise _not_ours(unit)
+
     async def step_clock(self, unit: str, offset_ns: int) -> None:  # noqa: ARG002 - no matter how far
         """Raises EnvironmentFailure."""
         raise _not_ours(unit)

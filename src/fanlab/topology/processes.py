@@ -311,6 +311,10 @@ class ProcessBackend:
         """The bytes that the kernel allows it now."""
         return self._group(unit, Need.MEMORY_LIMIT).memory()
 
+    async def memory_kills(self, unit: str) -> int:
+        """Those that the kernel has counted since the unit was prepared."""
+        return self._group(unit, Need.MEMORY_LIMIT).kills()
+
     async def step_clock(self, unit: str, offset_ns: int) -> None:
         """Set its wall clock so much off the machine's. Raises HarnessError unless `prepare` came first."""
         if unit not in self._clocks:
