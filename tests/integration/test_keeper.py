@@ -34,7 +34,7 @@ def rundir(tmp_path: Path) -> RunDir:
 
 def keeper(rundir: RunDir, url: str, *, adopted: bool = True) -> Keeper:
     why = "it is somebody else's" if adopted else None
-    backend: Any = SimpleNamespace(refusal=lambda _: why, marks=Marks.new(Owner.of(os.getpid())))
+    backend: Any = SimpleNamespace(refusal=lambda _: why)
     return Keeper(backend, rundir, TIMELINE, url)
 
 
@@ -46,15 +46,29 @@ def events(rundir: RunDir) -> list[tuple[str, str]]:
     return [(line["ev"], line["setting"]) for line in map(json.loads, rundir.undo.read_text().splitlines())]
 
 
-async def test_what_a_fault_has_left_is_given_back_though_nobody_else_gets_in(rundir, redis_server):
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the keeper's folder stands."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+async def test_what_a_fault_has_left_is_given_back_though_nobody_else_gets_in(rundir, redis_server, temporary):
     with Redis.from_url(redis_server, decode_responses=True, single_connection_client=True) as redis:
         redis.config_set(BUFFERS, "pubsub 1000000 500000 7")
         before = settings(redis)
         async with keeper(rundir, redis_server):
             assert events(rundir) == [("keep", BUFFERS), ("keep", "maxclients")]
+            (folder,) = temporary.iterdir()
+            marks = Marks.of_folder(folder)
+            assert marks is not None
+            assert (marks.owner, marks.directory) == (Owner.of(os.getpid()), str(rundir.path))
             redis.config_set(BUFFERS, "pubsub 70000 0 0")
             redis.config_set("maxclients", "1")
         assert settings(redis) == before
+    assert list(temporary.iterdir()) == []
     assert events(rundir)[2:] == [("back", BUFFERS), ("back", "maxclients")]
     assert not_given_back(rundir.undo) == []
 
@@ -67,11 +81,12 @@ async def test_what_somebody_has_set_meanwhile_stays(rundir, redis_server):
     assert events(rundir)[2:] == [("untouched", BUFFERS), ("untouched", "maxclients")]
 
 
-async def test_a_redis_that_has_gone_cannot_get_anything_back_and_that_is_told(rundir, real_redis):
+async def test_a_redis_that_has_gone_cannot_get_anything_back_and_that_is_told(rundir, real_redis, temporary):
     with pytest.raises(EnvironmentFailure, match=r"has not got all its settings back: .* cannot be set back"):
         async with keeper(rundir, real_redis.url):
             real_redis.kill()
     assert {each.setting for each in not_given_back(rundir.undo)} == {BUFFERS, "maxclients"}
+    assert len(list(temporary.iterdir())) == 1  # for fanlab sweep
 
 
 async def test_a_run_that_has_failed_says_why_it_did(rundir, real_redis):
@@ -84,13 +99,14 @@ async def test_a_run_that_has_failed_says_why_it_did(rundir, real_redis):
         await fail()
 
 
-async def test_a_redis_that_cannot_be_kept_is_not_changed(rundir):
+async def test_a_redis_that_cannot_be_kept_is_not_changed(rundir, temporary):
     url = "redis://:hunter2@127.0.0.1:1/0"
     with pytest.raises(EnvironmentFailure, match="cannot be kept, so none is changed") as caught:
         async with keeper(rundir, url):
             pytest.fail("it has been entered")
     assert "hunter2" not in str(caught.value)
     assert rundir.undo.read_bytes() == b""
+    assert list(temporary.iterdir()) == []
 
 
 async def test_our_own_redis_needs_no_keeper(rundir, redis_server):

@@ -17,6 +17,7 @@ from support.killing import (
     fanlab,
     interrupted,
     interrupted_twice,
+    keeper_killed,
     new_case,
     warden_killed,
 )
@@ -32,6 +33,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
         pytest.param(warden_killed, id="warden"),
         pytest.param(both_killed, id="both"),
         pytest.param(adopted("redis-maxclients", fanlab), id="adopted-redis"),
+        pytest.param(keeper_killed, id="keeper"),
     ],
 )
 def test_nothing_is_left_behind(way: Callable[[Case], None]) -> None:

@@ -9,7 +9,8 @@ phase, several faults at once, and nodes that leave daemons behind:
     SIGINT, SIGTERM twice    the second one ends it at once
     warden       SIGKILL to the warden: fanlab ends what is left, and reports
     both         SIGKILL to both, and then `fanlab sweep`
-    adopted …    (process backend) SIGKILL while a setting of somebody's Redis is changed: it gets it back
+    adopted …    (process backend) SIGKILL while a setting of somebody's Redis is changed: it gets it back; SIGKILL to
+                 fanlab and the keeper, and then `fanlab sweep`
 
 5 s (containers: 30 s) afterwards there are no processes, containers, networks, volumes, cgroups, temporary folders and
 iptables rules of the run; its directory can be reported on; bystanders, who look as like it as can be, are untouched.
@@ -35,6 +36,7 @@ from support.killing import (
     fanlab,
     interrupted,
     interrupted_twice,
+    keeper_killed,
     killed_at,
     new_case,
     warden_killed,
@@ -88,6 +90,7 @@ def _cases(
         for who, victims in (("fanlab", fanlab), ("both", both)):
             yield f"adopted buffer {who}", adopted("redis-output-buffer", victims, limit="64kB")
             yield f"adopted maxclients {who}", adopted("redis-maxclients", victims)
+        yield "adopted keeper", keeper_killed
 
 
 def _options() -> argparse.Namespace:

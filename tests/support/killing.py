@@ -19,6 +19,7 @@ from support.bystanders import Bystanders, bystanders
 from support.clinging import scenario, write_nodes
 from support.leftovers import Traces, eventually, readable, stamps, warden_of
 from support.own_redis import OwnRedis
+from support.processes import family
 
 GONE_S: Final = {"process": 5.0, "docker": 30.0}
 RUN_S: Final = 420.0  # the first one makes images
@@ -232,6 +233,29 @@ def adopted(kind: str, victims: Callable[[Case], list[int]], **settings: str) ->
             case.nothing_left()
 
     return do
+
+
+def keeper_killed(case: Case) -> None:
+    """Together with fanlab, while the warden lives: it ends all, but a setting is `fanlab sweep`'s to give back."""
+    fault = {"kind": "redis-output-buffer", "at": "500ms", "for": "4s", "limit": "64kB"}
+    (case.place / "scenario.yaml").write_text(yaml.safe_dump(scenario(faults=[fault])))
+    with OwnRedis(case.place, secret="") as redis:
+        before = redis.settings()
+        harness = case.start("--redis-url", redis.url)
+        case.confirmed("redis-output-buffer")
+        case.traces.note(harness.pid)
+        keepers = [each for each in family(harness.pid) if "fanlab.faults.redis_keeper" in each.cmdline()]
+        case.expect(len(keepers) == 1, f"{len(keepers)} keepers")
+        for each in keepers:
+            each.kill()
+        harness.kill()
+        harness.wait()
+        eventually(lambda: len(case.traces.left()) == 1, GONE_S["process"], "the warden's end: one folder stays")
+        case.expect(redis.settings() != before, "it was given back by somebody else: that proves nothing")
+        swept = case.fanlab("sweep")
+        case.expect(swept.returncode == 0, f"sweep exits with {swept.returncode}: {swept.stdout}{swept.stderr}")
+        case.expect(redis.settings() == before, f"{redis.settings()} is not {before}")
+        case.nothing_left()
 
 
 def _warden(harness: "subprocess.Popen[bytes]") -> int:

@@ -1,4 +1,4 @@
-"""Somebody's Redis, with a password, and with a client of theirs that stays connected."""
+"""Somebody's Redis, with a password or without, and with a client of theirs that stays connected."""
 
 import contextlib
 import socket
@@ -19,17 +19,17 @@ SETTINGS = ("maxclients", "client-output-buffer-limit")
 class OwnRedis:
     """A redis-server for as long as the block lasts."""
 
-    secret = "hunter2"
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secret: str = "hunter2") -> None:  # noqa: S107 - of a Redis that is gone soon
+        self.secret = secret
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._folder = folder / "their-redis"
 
     @property
     def url(self) -> str:
-        """With its password."""
-        return f"redis://:{self.secret}@127.0.0.1:{self.port}/0"
+        """With its password, if it has one."""
+        login = f":{self.secret}@" if self.secret else ""
+        return f"redis://{login}127.0.0.1:{self.port}/0"
 
     def settings(self) -> dict[str, str]:
         """By the client that is connected already."""

@@ -2,7 +2,8 @@
 
 The run's own Redis goes with the run. An adopted one (--redis-url) stays, so a process beside the harness, the keeper,
 is connected to it from before the first fault, and gives it its settings back when the harness ends, however it ends.
-It is the one process that the warden does not own: it has to outlive the warden too.
+It is the one process that the warden does not own: it has to outlive the warden too. Its marks are its own for the same
+reason, and name the harness; by them `fanlab sweep` finds what a keeper that was killed has not given back.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from fanlab.faults.redis_keeper import GIVE_BACK_S, GIVEN_VARIABLE, READY, URL_V
 from fanlab.faults.timeline import PlannedFault
 from fanlab.rundir import RunDir
 from fanlab.topology.backend import Backend, Need
+from fanlab.topology.labels import Marks, Owner
 from fanlab.topology.logtail import tail
 
 KEEPER: Final = "redis-keeper"
@@ -62,28 +64,30 @@ class Keeper:
             try:
                 ready = await self._ready(self._process)
             except asyncio.CancelledError:
-                self._process.kill()  # nothing has been changed yet
+                await self._ended(self._process)  # nothing has been changed yet
                 raise
             if not ready:
-                self._process.kill()
-                self._process.wait()
+                await self._ended(self._process)
                 raise self._failure("the settings of the Redis of --redis-url cannot be kept, so none is changed")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Have them given back. Raises EnvironmentFailure if one is not, unless something else went wrong before."""
-        process = self._process
-        if process is None or process.stdin is None or process.stdout is None:
-            return
-        process.stdin.close()
-        process.stdout.close()
+        if self._process is not None and await self._ended(self._process) != 0 and kind is None:
+            raise self._failure("the Redis of --redis-url has not got all its settings back")
+
+    async def _ended(self, process: "subprocess.Popen[bytes]") -> int:
+        """Have it end: it gives back what it kept, and removes its folder. Returns its exit status."""
+        if process.stdin is not None:
+            process.stdin.close()
         try:
-            status = await asyncio.to_thread(process.wait, ENDED_S)
+            return await asyncio.to_thread(process.wait, ENDED_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            status = process.wait()
-        if status != 0 and kind is None:
-            raise self._failure("the Redis of --redis-url has not got all its settings back")
+            return process.wait()
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
 
     async def _ready(self, process: "subprocess.Popen[bytes]") -> bool:
         stdout = process.stdout
@@ -99,7 +103,7 @@ class Keeper:
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 argv,
-                env={**os.environ, **self._backend.marks.env(), **told},
+                env={**os.environ, **Marks.new(Owner.of(os.getpid())).env(), **told},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -3,7 +3,9 @@
 It is connected before the first fault is done, because redis-maxclients may let nobody in afterwards. It notes what the
 settings are, says `kept`, and waits: for the end of its standard input, which its harness holds and every death of a
 harness closes, or for SIGTERM. Then a setting that still has a fault's value gets the one it had, and the keeper ends.
-Its environment, never its arguments, tells it the Redis' URL, and as JSON which values the faults give which setting.
+A folder with its marks, where temporary folders are, goes with it, unless something has not been given back: by that
+folder `fanlab sweep` finds what is to be done. Its environment, never its arguments, tells it the Redis' URL, and as
+JSON which values the faults give which setting.
 
 It journals to `--journal FILE`, a JSON line each; times are CLOCK_MONOTONIC, ns:
 
@@ -17,11 +19,13 @@ import argparse
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +34,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from fanlab.topology.labels import Marks
+from fanlab.topology.private import own_private_folder
 from fanlab.topology.redis import redact
 
 URL_VARIABLE: Final = "FANLAB_KEEPER_REDIS_URL"
@@ -85,6 +91,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: None)  # the wake-up descriptor does it
     given: dict[str, list[str]] = json.loads(os.environ[GIVEN_VARIABLE])
     url = os.environ[URL_VARIABLE]
+    folder = _signed(arguments.journal)
     fd = os.open(arguments.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def journal(event: str, **told: Any) -> None:
@@ -97,11 +104,23 @@ def main() -> int:
             journal("keep", redis=redact(url), setting=name, had=value, given=given[name])
     except (RedisError, OSError, ValueError) as error:
         sys.stderr.write(f"the settings of {redact(url)} cannot be kept: {error}\n")
+        shutil.rmtree(folder)
         return 1
     os.write(sys.stdout.fileno(), READY)
     select.select([sys.stdin, wake], [], [])
     signal.setitimer(signal.ITIMER_REAL, GIVE_BACK_S + 1)  # whatever hangs then: it ends
-    return 0 if _all_back(redis, had, given, journal) else 1
+    if not _all_back(redis, had, given, journal):
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def _signed(journal: Path) -> Path:
+    """A folder that says whose keeper this is, and where its journal stands."""
+    marks = Marks.of_env(os.environ)
+    if marks is None:
+        raise SystemExit("its environment does not say whose keeper it is: a run starts it")
+    return own_private_folder(replace(marks, directory=str(journal.absolute().parent)))
 
 
 def _all_back(
