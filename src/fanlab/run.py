@@ -110,7 +110,13 @@ async def run(request: Request, notify: Listener) -> None:
         redis = await _start_redis(this)
         async with (
             _owned(this.backend),
-            Keeper(this.backend, request.rundir, this.timeline, redis.url),
+            Keeper(
+                this.backend,
+                request.rundir,
+                this.timeline,
+                redis.url,
+                warn=lambda text: this.notify(Warned(text)),
+            ),
             Links(this.backend, request.rundir, wanted(this.timeline), seed=this.scenario.seed) as links,
             _system(this, redis, links) as nodes,
             _watching(this, redis) as watch,

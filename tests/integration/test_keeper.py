@@ -1,8 +1,11 @@
 """The keeper of an adopted Redis' settings, with a real Redis; that it outlives fanlab is in test_kills.py."""
 
+import asyncio
 import json
 import os
+import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,10 +35,10 @@ def rundir(tmp_path: Path) -> RunDir:
     return found
 
 
-def keeper(rundir: RunDir, url: str, *, adopted: bool = True) -> Keeper:
+def keeper(rundir: RunDir, url: str, *, adopted: bool = True, warn: Callable[[str], None] = pytest.fail) -> Keeper:
     why = "it is somebody else's" if adopted else None
     backend: Any = SimpleNamespace(refusal=lambda _: why)
-    return Keeper(backend, rundir, TIMELINE, url)
+    return Keeper(backend, rundir, TIMELINE, url, warn=warn)
 
 
 def settings(redis: "Redis") -> dict[str, str]:
@@ -82,21 +85,30 @@ async def test_what_somebody_has_set_meanwhile_stays(rundir, redis_server):
 
 
 async def test_a_redis_that_has_gone_cannot_get_anything_back_and_that_is_told(rundir, real_redis, temporary):
-    with pytest.raises(EnvironmentFailure, match=r"has not got all its settings back: .* cannot be set back"):
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r"has not got all its settings back; client-.* before the run; maxclients was .* cannot be set back",
+    ):
         async with keeper(rundir, real_redis.url):
             real_redis.kill()
     assert {each.setting for each in not_given_back(rundir.undo)} == {BUFFERS, "maxclients"}
     assert len(list(temporary.iterdir())) == 1  # for fanlab sweep
 
 
-async def test_a_run_that_has_failed_says_why_it_did(rundir, real_redis):
-    async def fail() -> None:
-        async with keeper(rundir, real_redis.url):
-            real_redis.kill()
-            raise RuntimeError("the reason")
+@pytest.mark.parametrize("reason", [RuntimeError("the reason"), asyncio.CancelledError()])
+async def test_a_run_that_has_failed_says_why_it_did_and_warns_of_the_rest(rundir, real_redis, reason):
+    warned: list[str] = []
 
-    with pytest.raises(RuntimeError, match="the reason"):
+    async def fail() -> None:
+        async with keeper(rundir, real_redis.url, warn=warned.append):
+            real_redis.kill()
+            raise reason
+
+    with pytest.raises(type(reason)) as caught:
         await fail()
+    assert caught.value is reason
+    (warning,) = warned
+    assert re.search(r"maxclients was '\d+' before the run", warning)
 
 
 async def test_a_redis_that_cannot_be_kept_is_not_changed(rundir, temporary):

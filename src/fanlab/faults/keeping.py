@@ -48,12 +48,22 @@ def changes(timeline: Iterable[PlannedFault]) -> dict[str, list[str]]:
 class Keeper:
     """A keeper for as long as the `async with` lasts; none where there is nothing to keep, or the Redis is ours."""
 
-    def __init__(self, backend: Backend, rundir: RunDir, timeline: Iterable[PlannedFault], redis_url: str) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        rundir: RunDir,
+        timeline: Iterable[PlannedFault],
+        redis_url: str,
+        *,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`warn` is told what is not given back where an error that came before must not be hidden by another."""
         adopted = backend.refusal(Need.OWN_REDIS) is not None
         self._given = changes(timeline) if adopted else {}
         self._backend = backend
         self._rundir = rundir
         self._redis_url = redis_url
+        self._warn = warn
         self._log = rundir.logs / f"{KEEPER}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,9 +82,16 @@ class Keeper:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Have them given back. Raises EnvironmentFailure if one is not, unless something else went wrong before."""
-        if self._process is not None and await self._ended(self._process) != 0 and kind is None:
-            raise self._failure("the Redis of --redis-url has not got all its settings back")
+        """Have them given back. Raises EnvironmentFailure, naming them, if one is not; or warns, if that is not all."""
+        if self._process is None or await self._ended(self._process) == 0:
+            return
+        left = "".join(
+            f"; {kept.setting} was {kept.had!r} before the run" for kept in not_given_back(self._rundir.undo)
+        )
+        failure = self._failure(f"the Redis of --redis-url has not got all its settings back{left}")
+        if kind is None:
+            raise failure
+        self._warn(str(failure))
 
     async def _ended(self, process: "subprocess.Popen[bytes]") -> int:
         """Have it end: it gives back what it kept, and removes its folder. Returns its exit status."""
