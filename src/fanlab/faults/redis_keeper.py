@@ -71,10 +71,15 @@ def look(redis: "Redis", name: str) -> str:
     return part(name, str(found[name]))
 
 
+def to_give_back(now: str, had: str, given: Sequence[str]) -> bool:
+    """Whether it still has a fault's value; else it has its own, or somebody else's."""
+    return now != had and now in given
+
+
 def give_back(redis: "Redis", name: str, had: str, given: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Set it to what it had, if it still has what a fault gave it; returns what to journal. Raises as `look` does."""
     now = look(redis, name)
-    if now == had or now not in given:
+    if not to_give_back(now, had, given):
         return "untouched", {"is": now}
     redis.config_set(name, had)
     return "back", {"to": had}

@@ -31,7 +31,7 @@ class RedisMaxClients:
         return await self._refused()
 
     async def heal(self) -> None:
-        """The number that held before."""
+        """The number that held before, unless somebody else has changed it meanwhile."""
         await self.setting.restore()
 
     async def has_healed(self) -> bool:

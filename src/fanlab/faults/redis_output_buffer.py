@@ -24,15 +24,15 @@ class RedisOutputBuffer:
 
     async def has_bitten(self) -> bool:
         """Redis says that this limit holds."""
-        return f"pubsub {self.target.settings['limit_bytes']} 0 0" in await self.setting.get()
+        return await self.setting.holds()
 
     async def heal(self) -> None:
-        """The limits that held before."""
+        """The limits that held before, unless somebody else has changed them meanwhile."""
         await self.setting.restore()
 
     async def has_healed(self) -> bool:
-        """Redis says that they hold again."""
-        return await self.setting.get() == self.setting.had
+        """Redis says that they hold again, or others that somebody else has set."""
+        return await self.setting.healed()
 
     async def close(self) -> None:
         """Hang up."""
