@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from fanlab.errors import EnvironmentFailure
 from fanlab.faults.catalogue import FAULTS
 from fanlab.faults.fault import Means, Target
 
@@ -53,3 +54,14 @@ async def test_other_clients_limits_are_nobody_s_to_set_back(redis_server: str) 
         now = (await redis.config_get(BUFFERS))[BUFFERS]
     assert now.startswith("normal 5000000 0 0")
     assert "70000" not in now
+
+
+async def test_a_file_that_redis_kept_before_is_not_removed(redis_server: str) -> None:
+    backend: Any = SimpleNamespace(execute=lambda *_: pytest.fail("it touches Redis' files"))
+    fault: Any = FAULTS["redis-disk-full"](Target(Means(backend, redis_server), "redis"))
+    async with Redis.from_url(redis_server, decode_responses=True) as redis:
+        await redis.config_set("appendonly", "yes")
+        with pytest.raises(EnvironmentFailure, match="keeps an append-only file already"):
+            await fault.inject()
+        await fault.heal()
+        assert await redis.config_get("appendonly") == {"appendonly": "yes"}

@@ -170,6 +170,7 @@ async def test_a_partition_through_which_something_came_is_none() -> None:
     link.now = replace(link.now, up=DirectionBytes(1, 0, 0))
     with pytest.raises(EnvironmentFailure, match="1 bytes came through the partition"):
         await fault.heal()
+    assert link.now.toxics == ()
 
 
 async def test_and_where_it_hits_a_share_others_go_on() -> None:

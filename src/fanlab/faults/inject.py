@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -26,7 +27,7 @@ from fanlab.ledger.events import FaultStamp, StampName
 PROBE_EVERY_S = 0.005
 BITE_DEADLINE_S = 10.0
 HEAL_DEADLINE_S = 30.0
-ABORT_HEAL_S = 5.0  # when the run is given up
+ABORT_HEAL_S = 5.0  # when the fault has failed, or the run is given up
 OWN_HEAL_DEADLINE_S = 10.0  # for what the system itself is to mend
 
 
@@ -94,7 +95,10 @@ class _Injection:
     planned: PlannedFault
     fault: Fault
     journal: FaultJournal
-    broken: bool = False  # it may have been done, and is not undone
+    broken: bool = False  # it may have been done, and is to be undone
+    done: bool = False  # it was done
+    heal_asked: bool = False
+    undone: bool = False
 
     async def run(self, zero_ns: int) -> FaultFailure | None:
         try:
@@ -105,11 +109,9 @@ class _Injection:
             raise
         except (FanlabError, RedisError, OSError) as error:
             return FaultFailure(self.planned, str(error))
-        except asyncio.CancelledError:
-            if self.broken and self.planned.for_ns != 0 and self.planned.kind not in HEALED_BY_STARTING:
-                await self._heal_at_once()
-            raise
         finally:
+            if self._is_to_be_undone():
+                await _in_any_case(self._heal_at_once())
             if isinstance(self.fault, Closing):
                 await self.fault.close()
 
@@ -120,15 +122,19 @@ class _Injection:
         self.broken = True
         async with asyncio.timeout(BITE_DEADLINE_S):
             await fault.inject()
+        self.done = True
         if not await _until(fault.has_bitten, BITE_DEADLINE_S):
             return FaultFailure(planned, f"showed no effect within {BITE_DEADLINE_S:g} s")
         self._stamp("confirmed")
         if planned.for_ns is None:
+            self.broken = False
             return None
         await clock_reaches(zero_ns + planned.at_ns + planned.for_ns)
         self._stamp("heal_requested")
+        self.heal_asked = True
         async with asyncio.timeout(HEAL_DEADLINE_S):
             await fault.heal()
+        self.undone = True
         # With nothing to undo, a system that never mends it is what was to be found.
         undone = planned.for_ns > 0
         if await _until(fault.has_healed, HEAL_DEADLINE_S if undone else OWN_HEAL_DEADLINE_S):
@@ -138,12 +144,26 @@ class _Injection:
             return FaultFailure(planned, f"did not heal within {HEAL_DEADLINE_S:g} s")
         return None
 
+    def _is_to_be_undone(self) -> bool:
+        """It has failed, or the run is given up: what was broken would stay so."""
+        if not self.broken or self.planned.for_ns == 0:
+            return False
+        task = asyncio.current_task()
+        given_up = task is not None and task.cancelling() > 0
+        if self.planned.kind in HEALED_BY_STARTING and (given_up or not self.done):
+            return False
+        return given_up or not self.undone
+
     async def _heal_at_once(self) -> None:
-        """The run is given up: undo it, and stamp what is seen of it. Whatever fails ends with the run's units."""
-        with contextlib.suppress(TimeoutError, FanlabError, RedisError, OSError):
+        """Undo it, and stamp what is seen of it. Whatever fails ends with the run's units."""
+        failures = (TimeoutError, FanlabError, RedisError, OSError)
+        with contextlib.suppress(*failures):
             async with asyncio.timeout(ABORT_HEAL_S):
-                self._stamp("heal_requested")
-                await self.fault.heal()
+                if not self.heal_asked:
+                    self._stamp("heal_requested")
+                if not self.undone:
+                    with contextlib.suppress(*failures):
+                        await self.fault.heal()
                 if await _until(self.fault.has_healed, ABORT_HEAL_S):
                     self._stamp("heal_confirmed")
 
@@ -155,6 +175,16 @@ async def clock_reaches(t_ns: int) -> None:
     """Wait until the monotonic clock shows `t_ns`; returns at once if it has passed."""
     while (left_ns := t_ns - clock.now_ns()) > 0:  # noqa: ASYNC110 - a clock sets no event
         await asyncio.sleep(left_ns / clock.NS_PER_S)
+
+
+async def _in_any_case(healing: Coroutine[Any, Any, None]) -> None:
+    """See it through, though the run is given up meanwhile."""
+    task = asyncio.ensure_future(healing)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _until(probe: Callable[[], Awaitable[bool]], deadline_s: float) -> bool:

@@ -26,9 +26,9 @@ class Partition(LinkToxic):
     async def heal(self) -> None:
         """Take it off. Raises EnvironmentFailure if something has come through meanwhile: it was no partition then."""
         now = await self.state()
+        await LinkToxic.heal(self)
         if self.at_bite is not None and self.target.settings["share"] == 1:
             up, down = now.up.passed - self.at_bite.up.passed, now.down.passed - self.at_bite.down.passed
             came = {"upstream": up, "downstream": down, BOTH: up + down}[self.stream()]
             if came:
                 raise EnvironmentFailure(f"{came} bytes came through the partition")
-        await LinkToxic.heal(self)

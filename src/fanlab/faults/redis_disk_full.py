@@ -26,6 +26,7 @@ class RedisDiskFull:
     """Let Redis keep an append-only file where there is no room; stop keeping it to heal."""
 
     target: Target
+    done: bool = False  # or begun
 
     async def inject(self) -> None:
         """Put the link where Redis will open the file, then let it keep one, and write."""
@@ -33,6 +34,7 @@ class RedisDiskFull:
             if (await redis.config_get("appendonly"))["appendonly"] != "no":
                 raise EnvironmentFailure("redis-disk-full: this Redis keeps an append-only file already")
             folder, name = await self._place(redis)
+            self.done = True
             path = shlex.quote(f"{folder}/temp-{name}.incr")
             await self._sh(f"mkdir -p {shlex.quote(folder)} && ln -sfn /dev/full {path}")
             await redis.config_set("appendonly", "yes")
@@ -43,7 +45,9 @@ class RedisDiskFull:
         return await self._refused()
 
     async def heal(self) -> None:
-        """Let it keep no file any more, and remove what there is of it."""
+        """Let it keep no file any more, and remove what there is of it: not of one that it kept before."""
+        if not self.done:
+            return
         async with connected(self.target.redis_url) as redis:
             await redis.config_set("appendonly", "no")
             await redis.delete(KEY)
