@@ -340,3 +340,26 @@ async def test_reset_peer_and_limit_data_end_connections(link: LinkProcess, serv
         assert ends(client) == "FIN"
         assert ends(accepted) == "FIN"
     assert [row["why"] for row in await link.until_event("close", 3)] == ["strike", "strike", "enough"]
+
+
+async def test_what_a_toxic_has_touched_is_told_though_its_connection_has_ended(
+    link: LinkProcess, server: Upstream
+) -> None:
+    await link.client.proxy(PROXY, server.address)
+
+    async def touched() -> list[int]:
+        return [toxic.touched for toxic in (await link.client.state())[PROXY].toxics]
+
+    async with joined(link, server) as (client, accepted):
+        await link.client.add(PROXY, "late", "latency", stream="both", attributes={"latency_ms": 1})
+        assert await touched() == [0]
+        client.sendall(b"up")
+        assert receive(accepted, 2) == b"up"
+        accepted.sendall(b"down")
+        assert receive(client, 4) == b"down"
+        assert await touched() == [6]
+    await link.until(PROXY, lambda now: now.open == 0, "the connection has ended")
+    assert await touched() == [6]
+    await link.client.remove(PROXY, "late")
+    await link.client.add(PROXY, "late", "latency", stream="both", attributes={"latency_ms": 1})
+    assert await touched() == [0]

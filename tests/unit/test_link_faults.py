@@ -10,7 +10,7 @@ import pytest
 
 from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.faults.catalogue import FAULTS, LINK_OF
-from fanlab.faults.fault import Fault, Means
+from fanlab.faults.fault import Explaining, Fault, Means
 from fanlab.faults.inject import made
 from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
@@ -33,6 +33,8 @@ class NotingLink:
     put_on: list[tuple[str, str, str, float, Mapping[str, Any]]] = field(default_factory=list)
     proxies: list[tuple[str, str]] = field(default_factory=list)
     hit: int = 2
+    touched: int = 100
+    ended: int = 3
 
     async def proxy(self, name: str, upstream: str) -> str:
         self.proxies.append((name, upstream))
@@ -42,7 +44,7 @@ class NotingLink:
         self, proxy: str, name: str, type_: str, *, stream: str, toxicity: float, attributes: Mapping[str, Any]
     ) -> int:
         self.put_on.append((proxy, type_, stream, toxicity, attributes))
-        toxic = ToxicState(name, type_, stream, toxicity, attributes, self.hit)
+        toxic = ToxicState(name, type_, stream, toxicity, attributes, self.hit, self.touched)
         self.now = replace(self.now, toxics=(*self.now.toxics, toxic))
         return self.hit
 
@@ -54,6 +56,7 @@ class NotingLink:
 
     async def reset(self, proxy: str, share: float) -> int:
         self.put_on.append((proxy, "reset", "", share, {}))
+        self.now = replace(self.now, closed={"reset": self.now.closed.get("reset", 0) + self.ended})
         return self.hit
 
     async def state(self) -> dict[str, ProxyState]:
@@ -187,10 +190,13 @@ async def test_a_reset_needs_connections_and_heals_when_there_are_as_many_again(
     link = NotingLink(hit=0)
     with pytest.raises(EnvironmentFailure, match="no connection on node-1/clients"):
         await on(link, {"kind": "connection-reset"}).inject()
-    link.hit = 3
+    link.hit, link.ended = 3, 2
+    link.now = replace(QUIET, closed={"reset": 1})
     fault = on(link, {"kind": "connection-reset"})
     assert not await fault.has_bitten()
     await fault.inject()
+    assert not await fault.has_bitten()  # of three, two have ended
+    link.now = replace(QUIET, closed={"reset": 4})
     assert await fault.has_bitten()
     await fault.heal()
     link.now = replace(QUIET, open=2)
@@ -221,3 +227,23 @@ async def test_only_the_links_that_faults_name_are_led_through_the_proxy(tmp_pat
     assert await links.before(first) == first
     assert await links.before(second) == replace(second, ws_url="ws://host-of-link:5002/ws?a=b")
     assert link.proxies[1:] == [("node-2/clients", "n2:8")]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "latency", "latency": "500ms"},
+        {"kind": "bandwidth", "per_second": "900MB"},
+        {"kind": "slicing", "size": "11B"},
+        {"kind": "slow-clients", "per_second": "900MB"},
+    ],
+)
+async def test_where_nothing_is_sent_nothing_is_late(fault: dict[str, Any]) -> None:
+    link = NotingLink(touched=0)
+    made_of_it = on(link, fault)
+    await made_of_it.inject()
+    assert not await made_of_it.has_bitten()
+    assert isinstance(made_of_it, Explaining)
+    assert made_of_it.lacks() == "nothing was sent over node-1/clients that it could have touched"
+    link.now = replace(link.now, toxics=tuple(replace(toxic, touched=1) for toxic in link.now.toxics))
+    assert await made_of_it.has_bitten()

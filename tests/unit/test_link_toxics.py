@@ -133,3 +133,27 @@ def test_jitter_is_drawn_from_the_seed() -> None:
 
     assert dues(1) == dues(1) != dues(2)
     assert all(due is not None and 50 * MS <= due <= 150 * MS for due in dues(1))
+
+
+@pytest.mark.parametrize(
+    ("type_", "attributes", "touched"),
+    [
+        ("latency", {"latency_ms": 1}, 10),
+        ("latency", {"latency_ms": 0}, 0),
+        ("bandwidth", {"rate_bytes_per_s": 1000}, 10),
+        ("slicer", {"average_size_bytes": 3}, 10),
+        ("slicer", {"average_size_bytes": 10}, 0),
+        ("hold", {}, 10),
+        ("drop", {}, 10),
+        ("limit_data", {"bytes": 4}, 6),
+        ("reset_peer", {"timeout_ms": 0}, 0),
+        ("slow_close", {"delay_ms": 9}, 0),
+    ],
+)
+def test_what_a_toxic_has_touched_went_on_otherwise_than_it_came(
+    type_: str, attributes: dict[str, float], touched: int
+) -> None:
+    stage = parse_toxic("x", type_, attributes=attributes).effect.stage("x", 0, rng(1))  # type: ignore[union-attr]
+    assert stage.touched == 0
+    stage.feed(b"0123456789", 0)
+    assert stage.touched == touched

@@ -1,9 +1,12 @@
 """connection-reset and reconnect-storm: RST to both sides of connections, once. All of them come back at once."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.link_toxic import LinkToxic
+
+RESET: Final = "reset"  # why a connection was closed, in the link's words
 
 
 @dataclass(slots=True)
@@ -12,17 +15,23 @@ class ConnectionReset(LinkToxic):
 
     had: int = 0
     reset: int = 0
+    closed: int = 0  # by a reset, before
 
     async def inject(self) -> None:
         """Reset them. Raises EnvironmentFailure where there is none."""
-        self.had = (await self.state()).open
+        before = await self.state()
+        self.had, self.closed = before.open, before.closed.get(RESET, 0)
         self.reset = await self.control().reset(self.proxy, float(self.target.settings["share"]))
         if not self.reset:
             raise EnvironmentFailure(f"there is no connection on {self.proxy} to reset")
 
     async def has_bitten(self) -> bool:
-        """The link has seen them end."""
-        return self.reset > 0
+        """So many connections have ended, both sockets of each, by a reset."""
+        return 0 < self.reset <= (await self.state()).closed.get(RESET, 0) - self.closed
+
+    def lacks(self) -> str:
+        """Why it has not bitten."""
+        return f"not all connections on {self.proxy} that were to be reset have ended"
 
     async def heal(self) -> None:
         """Nothing to undo."""

@@ -72,6 +72,14 @@ class Fault(Protocol):
 
 
 @runtime_checkable
+class Explaining(Protocol):
+    """A fault that can say more of why its probe sees no effect."""
+
+    def lacks(self) -> str:
+        """What was missing, by the last look."""
+
+
+@runtime_checkable
 class Closing(Protocol):
     """A fault that keeps something open from its injection on, such as a connection that it needs to heal."""
 

@@ -22,6 +22,14 @@ class HalfOpen(LinkToxic):
         """`half_open`, of the side that is gone."""
         return [OneToxic("half_open", _GONE[self.link, self.target.settings["gone"]], {})]
 
+    async def has_bitten(self) -> bool:
+        """One side of a connection at least has been closed."""
+        return bool(await self._all_hold())
+
+    def lacks(self) -> str:
+        """Why it has not bitten."""
+        return f"there was no connection on {self.proxy} to halve"
+
     async def has_healed(self) -> bool:
         """None of them is left, and the node answers. What the void took is not coming."""
         free = not self._held(await self.state())

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from fanlab import clock
 from fanlab.errors import FanlabError, HarnessError
 from fanlab.faults.catalogue import FAULTS, HEALED_BY_STARTING
-from fanlab.faults.fault import Closing, Fault, Means, Target
+from fanlab.faults.fault import Closing, Explaining, Fault, Means, Target
 from fanlab.faults.timeline import PlannedFault
 from fanlab.ledger.events import FaultStamp, StampName
 
@@ -124,7 +124,8 @@ class _Injection:
             await fault.inject()
         self.done = True
         if not await _until(fault.has_bitten, BITE_DEADLINE_S):
-            return FaultFailure(planned, f"showed no effect within {BITE_DEADLINE_S:g} s")
+            why = f": {fault.lacks()}" if isinstance(fault, Explaining) else ""
+            return FaultFailure(planned, f"showed no effect within {BITE_DEADLINE_S:g} s{why}")
         self._stamp("confirmed")
         if planned.for_ns is None:
             self.broken = False

@@ -71,9 +71,13 @@ class LinkToxic:
             )
 
     async def has_bitten(self) -> bool:
-        """Every one of them has hold of a connection: one that hits none changes nothing."""
-        held = self._held(await self.state())
-        return len(held) == len(self.toxics()) and all(toxic.hit for toxic in held)
+        """Something came through each of them late, or in pieces: where nothing is sent, nothing is wrong."""
+        held = await self._all_hold()
+        return bool(held) and all(toxic.touched for toxic in held)
+
+    def lacks(self) -> str:
+        """Why it has not bitten."""
+        return f"nothing was sent over {self.proxy} that it could have touched"
 
     async def heal(self) -> None:
         """Take them off."""
@@ -85,6 +89,11 @@ class LinkToxic:
         now = await self.state()
         free = not self._held(now) and not now.up.held and not now.down.held
         return free and await self.target.backend.probe(self.target.unit)
+
+    async def _all_hold(self) -> list[ToxicState]:
+        """They, if every one of them has hold of a connection; else none."""
+        held = self._held(await self.state())
+        return held if len(held) == len(self.toxics()) and all(toxic.hit for toxic in held) else []
 
     async def state(self) -> ProxyState:
         """The proxy, as the link tells it."""

@@ -21,7 +21,11 @@ class Partition(LinkToxic):
     async def has_bitten(self) -> bool:
         """It has hold of connections; how much had come through by then is noted."""
         self.at_bite = await self.state()
-        return await LinkToxic.has_bitten(self)
+        return bool(await self._all_hold())
+
+    def lacks(self) -> str:
+        """Why it has not bitten."""
+        return f"there was no connection on {self.proxy} to cut"
 
     async def heal(self) -> None:
         """Take it off. Raises EnvironmentFailure if something has come through meanwhile: it was no partition then."""

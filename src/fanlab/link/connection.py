@@ -63,6 +63,17 @@ class Connection:
         self._finished: set[Flow] = set()  # those whose FIN has been passed on
         self._halved_by: str | None = None
         self._unread = {"up": 0, "down": 0}
+        self._touched: dict[str, int] | None = None  # at its end
+
+    @property
+    def touched(self) -> dict[str, int]:
+        """Bytes that each toxic that hits it has touched, both ways."""
+        if self._touched is not None:
+            return self._touched
+        flows = (self.upward, self.downward)
+        return {
+            name: sum(stage.touched for flow in flows if (stage := flow.chain.stages.get(name))) for name in self.hits
+        }
 
     @property
     def discarded(self) -> tuple[int, int]:
@@ -149,6 +160,7 @@ class Connection:
         self.why = why
         if self.connecting is not None:
             self.connecting.cancel()
+        self._touched = self.touched
         for flow in (self.upward, self.downward):
             flow.stop()
         for side in (self._down, self._up):

@@ -40,6 +40,10 @@ class Stage(Protocol):
     def discarded(self) -> int:
         """Bytes that came in and never leave."""
 
+    @property
+    def touched(self) -> int:
+        """Bytes that came in and did not go on at once as they were: to be late, in pieces, or never."""
+
     def feed(self, item: Item, now_ns: int) -> None:
         """Take an item in."""
 

@@ -39,6 +39,7 @@ class Proxy:
         self._closed: Counter[str] = Counter()
         self._passed = [0, 0]  # of connections that are no more; up, down
         self._discarded = [0, 0]
+        self._touched: Counter[str] = Counter()  # by toxic
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._listener = Listener(loop, host, self._accepted)
@@ -66,6 +67,7 @@ class Proxy:
         if name not in self._toxics:
             raise ValueError(f"the proxy {self.name} has no toxic {name}")
         toxic = self._toxics.pop(name)
+        self._touched.pop(name, None)
         self._tell(toxic, "off")
         for connection in self._all():
             connection.lift(name)
@@ -106,6 +108,8 @@ class Proxy:
                     toxicity=toxic.toxicity,
                     attributes=dataclasses.asdict(toxic.effect),
                     hit=sum(toxic.name in connection.hits for connection in there),
+                    touched=self._touched[toxic.name]
+                    + sum(connection.touched.get(toxic.name, 0) for connection in there),
                 )
                 for toxic in self._toxics.values()
             ),
@@ -204,6 +208,7 @@ class Proxy:
     def _on_close(self, connection: Connection) -> None:
         del self._connections[connection.number]
         self._closed[connection.why] += 1
+        self._touched.update({name: n for name, n in connection.touched.items() if name in self._toxics})
         for way in (0, 1):
             self._passed[way] += connection.passed[way]
             self._discarded[way] += connection.discarded[way]

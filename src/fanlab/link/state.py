@@ -25,6 +25,7 @@ class ToxicState:
     toxicity: float
     attributes: Mapping[str, Any]
     hit: int  # connections there are now that it hits
+    touched: int = 0  # bytes since it was added that came late, in pieces or not at all because of it
 
 
 @dataclass(frozen=True, slots=True)

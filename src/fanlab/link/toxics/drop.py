@@ -26,6 +26,11 @@ class DropStage:
     lost: bool = field(default=False, init=False)
     spare: int = field(default=0, init=False)
 
+    @property
+    def touched(self) -> int:
+        """All that came."""
+        return self.discarded
+
     def feed(self, item: Item, _now_ns: int) -> None:
         """Lose it."""
         self.lost = True

@@ -35,6 +35,11 @@ class LimitDataStage:
         self._closed = False
         self.discarded = 0
 
+    @property
+    def touched(self) -> int:
+        """What was too much."""
+        return self.discarded
+
     def feed(self, item: Item, _now_ns: int) -> None:
         """Let it pass as far as the limit allows."""
         if self._closed:

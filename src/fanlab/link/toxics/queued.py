@@ -17,6 +17,7 @@ class Queued:
         self._queue: deque[tuple[int, Item]] = deque()
         self.held = 0
         self.discarded = 0
+        self.touched = 0
 
     def schedule(self, item: Item, now_ns: int) -> Iterable[tuple[int, Item]]:
         """This item's time; it may be cut into pieces, each with a time of its own."""
@@ -24,9 +25,14 @@ class Queued:
 
     def feed(self, item: Item, now_ns: int) -> None:
         """Put it in the queue."""
+        pieces, late = 0, False
         for due_ns, piece in self.schedule(item, now_ns):
             self._queue.append((due_ns, piece))
             self.held += size_of(piece)
+            pieces += 1
+            late = late or due_ns > now_ns
+        if late or pieces > 1:
+            self.touched += size_of(item)
 
     def take(self, now_ns: int) -> list[Item]:
         """All whose time has come."""

@@ -25,7 +25,7 @@ class ResetPeer:
 class ResetPeerStage:
     """Holds nothing, but has a time of its own."""
 
-    spare = held = discarded = 0
+    spare = held = discarded = touched = 0
 
     def __init__(self, name: str, reset_ns: int) -> None:
         self._name = name
