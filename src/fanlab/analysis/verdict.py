@@ -49,13 +49,15 @@ _ENDS: Final[Mapping[str, str]] = {
     "running": "it was killed",
     "aborted": "it was interrupted",
     "failed": "it broke off with an error",
+    "stopped": "it was stopped by a gate, and its journals are cut short",
     "complete": "its journals are cut short",
 }
 
 
 def not_complete(case: Case) -> Iterator[str]:
     """An aborted run: what it did not get to see may be what mattered."""
-    if not case.complete:
+    stopped = case.manifest.get("status") == "stopped" and not case.account.evidence.unclosed
+    if not case.complete and not stopped:
         how = _ENDS.get(case.manifest.get("status", ""), "it ended before its time")
         yield f"the run is partial ({how}): run it again to the end"
 
@@ -299,6 +301,13 @@ def gates_not_met(case: Case) -> Iterator[str]:
             yield f"gate not met: {gate.expr} (it is {describe(parse_gate(gate.expr), gate.actual)})"
 
 
+def stopped_by_a_gate(case: Case) -> Iterator[str]:
+    """A gate that was to end the run as soon as it failed, and did."""
+    if (stop := case.manifest.get("stopped")) is not None:
+        value = describe(parse_gate(stop["expr"]), stop["actual"])
+        yield f"stopped at {stop['t_s']:.1f} s by the gate {stop['expr']} (it was {value} by then)"
+
+
 def ended_unasked(case: Case) -> Iterator[str]:
     """A node or a Redis that ended though no fault ended it: whatever the gates are, this is a failure."""
     for death in case.manifest.get("unplanned_exits") or ():
@@ -325,7 +334,7 @@ INVALIDATING: Final[tuple[Checker, ...]] = (
     drain_cut_short,
     clocks_differ,
 )
-FAILING: Final[tuple[Checker, ...]] = (gates_not_met, caches_without_excuse, ended_unasked)
+FAILING: Final[tuple[Checker, ...]] = (stopped_by_a_gate, gates_not_met, caches_without_excuse, ended_unasked)
 # What is missing at the end of a run that was cut short is no finding of its own, and advice on it would be wrong.
 NEEDS_THE_END: Final = frozenset(
     {nothing_published, nothing_owed, clients_missing, faults_without_effect, gates_not_met}
