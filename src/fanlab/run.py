@@ -169,6 +169,7 @@ def _prepare(request: Request, listener: Listener) -> _Run:
         "scenario_source": secrets.hide(shown.source),
         "scenario_sha256": request.loaded.sha256,
         "matrix_cell": shown.cell,
+        "gate_places": [asdict(place) for place in shown.gate_places],
         "seed": scenario.seed,
         "backend": request.backend,
         "workers": request.workers + (request.beyond.invitation.expect if request.beyond.invitation else 0),

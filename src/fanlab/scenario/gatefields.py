@@ -131,14 +131,16 @@ def full_name(written: str) -> str:
 
 def quantity_of_field(field: str) -> Quantity | None:
     """What a field measures, by its full name with real names in it; None for what is no field."""
+    if field in FIELDS and "*" not in field:
+        return FIELDS[field]
     return next((quantity for pattern, _, quantity in _patterns() if pattern.fullmatch(field)), None)
 
 
 def subject_of(field: str) -> tuple[Kind, str] | None:
     """Of which node, channel, group or fault a field is."""
     for pattern, kind, _ in _patterns():
-        if match := pattern.fullmatch(field):
-            return None if kind is None else (kind, match[1])
+        if kind is not None and (match := pattern.fullmatch(field)):
+            return kind, match[1]
     return None
 
 
@@ -183,6 +185,7 @@ def _patterns() -> list[tuple[re.Pattern[str], Kind | None, Quantity]]:
     return [
         (re.compile(re.escape(name).replace(r"\*", "(.+)")), _kind_of(name), quantity)
         for name, quantity in FIELDS.items()
+        if "*" in name
     ]
 
 

@@ -105,7 +105,7 @@ class GateResult:
     ok: bool
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 14)
 def parse_gate(text: str) -> Gate:
     """A gate from its text. Raises GateError, which says what would be right."""
     body, abort = _without_abort(text)
