@@ -12,6 +12,7 @@ import click
 from fanlab.beyond import Beyond
 from fanlab.errors import FanlabError
 from fanlab.exits import Exit
+from fanlab.outputs import Outputs
 from fanlab.places import new_place
 from fanlab.progress import View, view_for
 from fanlab.redaction import Secrets, hide_setting
@@ -49,6 +50,7 @@ def run_all(
     trace: bool,
     as_json: bool,
     no_progress: bool,
+    outputs: Outputs,
 ) -> Exit:
     """Run each cell of a scenario in turn, print its result, and say how it went over all.
 
@@ -69,6 +71,13 @@ def run_all(
         ends.append(_run_once(request, view_for(told, wanted=not no_progress), trace=trace, quiet=as_json))
         if ends[-1].code is Exit.INTERRUPTED:
             break
+    outputs.tell(
+        [
+            (end.summary, rundir.read_manifest())
+            for end, rundir in zip(ends, rundirs, strict=False)
+            if end.summary is not None
+        ]
+    )
     summaries = [end.summary for end in ends if end.summary is not None]
     if as_json and summaries:
         echo_json(summaries[0] if len(loadeds) == 1 else summaries)
@@ -116,6 +125,18 @@ def make_report(path: Path, *, quiet: bool) -> dict[str, Any]:
         except BrokenPipeError:  # `fanlab run … | head`: that nobody reads on changes no verdict
             nobody_reads(sys.stdout)
     return summary
+
+
+def show_gates(summary: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Print the gates, the verdict and its reasons."""
+    from rich.console import Group
+
+    from fanlab.report.terminal import outcome
+
+    try:
+        console().print(Group(*outcome(summary, manifest)))
+    except BrokenPipeError:
+        nobody_reads(sys.stdout)
 
 
 def _cell(loaded: Loaded) -> str:

@@ -20,6 +20,7 @@ from fanlab.terminal import console, echo_json, interruptible, json_text, nobody
 
 if TYPE_CHECKING:
     from fanlab.beyond import Beyond
+    from fanlab.outputs import Outputs
     from fanlab.scenario.loader import Loaded
 
 DEMO = "quickstart"
@@ -89,6 +90,23 @@ _beyond_options = (
         "--max-connections", type=click.IntRange(min=1), help="Most clients for other machines.  [default: 1000]"
     ),
 )
+_output_options = (
+    click.option(
+        "--junit", type=click.Path(path_type=Path), metavar="FILE", help="JUnit XML: a case per gate, one for the run."
+    ),
+    click.option(
+        "--gitlab-metrics",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="OpenMetrics text, for GitLab.",
+    ),
+    click.option(
+        "--benchmark-json",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="JSON for github-action-benchmark (customSmallerIsBetter).",
+    ),
+)
 _run_options = (
     *_scenario_options,
     _backend_option("process", "docker", "external"),
@@ -116,6 +134,7 @@ _run_options = (
     click.option(
         "--trace", is_flag=True, help="Write every delivery to deliveries.csv.gz, and have a second checker count them."
     ),
+    *_output_options,
     click.option("--json", "as_json", is_flag=True, help="summary.json alone on stdout, everything else on stderr."),
     click.option("--no-progress", is_flag=True, help="Say nothing while it runs."),
 )
@@ -139,11 +158,19 @@ def demo(**options: Any) -> None:
 def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> NoReturn:
     from fanlab.attended import run_all
 
+    outputs = _outputs(how)
     beyond = _beyond(how)
     loadeds = _load(file, overrides=overrides, seed=seed)
     if beyond.invitation is not None:
         _one(loadeds, "run --expect-workers")
-    raise SystemExit(run_all(loadeds, beyond=beyond, **how))
+    raise SystemExit(run_all(loadeds, beyond=beyond, outputs=outputs, **how))
+
+
+def _outputs(how: dict[str, Any]) -> "Outputs":
+    """The files that the options ask for; they are taken out of `how`."""
+    from fanlab.outputs import Outputs
+
+    return Outputs(*(how.pop(name) for name in ("junit", "gitlab_metrics", "benchmark_json")))
 
 
 def _beyond(how: dict[str, Any]) -> "Beyond":
@@ -220,6 +247,35 @@ def report(run_directory: Path, as_json: bool) -> None:
     summary = make_report(run_directory, quiet=as_json)
     if as_json:
         echo_json(summary)
+    raise SystemExit(VERDICT_EXITS[summary["verdict"]])
+
+
+@cli.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--gate", "expressions", multiple=True, metavar="EXPR", help="Judge by this gate, each time another one.")
+@click.option("--gates", "file", type=click.Path(path_type=Path), metavar="FILE", help="Judge by the gates of a file.")
+@_with(_output_options)
+@click.option("--json", "as_json", is_flag=True, help="The summary alone on stdout, as judged now.")
+def gate(run_directory: Path, expressions: Sequence[str], file: Path | None, *, as_json: bool, **how: Any) -> None:
+    """Judge RUN again, offline: by its own gates, or by those given; what RUN holds does not change.
+
+    FILE is YAML: a list of gates, or a mapping with `gates`, as a scenario is.
+    """
+    from fanlab.attended import VERDICT_EXITS, show_gates
+    from fanlab.gating import judged
+    from fanlab.rundir import RunDir
+    from fanlab.scenario.gatefile import given_in_file, given_in_words
+
+    outputs = _outputs(how)
+    given = None if file is None and not expressions else given_in_words(expressions)
+    if given is not None and file is not None:
+        given += given_in_file(file)
+    summary, manifest = judged(RunDir(run_directory), given)
+    outputs.tell([(summary, manifest)])
+    if as_json:
+        echo_json(summary)
+    else:
+        show_gates(summary, manifest)
     raise SystemExit(VERDICT_EXITS[summary["verdict"]])
 
 

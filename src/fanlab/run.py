@@ -6,7 +6,7 @@ come, and leaves a run directory. What the evidence means is worked out afterwar
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from secrets import randbelow
@@ -21,6 +21,7 @@ from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inje
 from fanlab.faults.keeping import Keeper
 from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
+from fanlab.gatewatch import GateWatch, told
 from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.caps import refuse_excess
@@ -32,6 +33,7 @@ from fanlab.redaction import Secrets, hide_in_files, secrets_of_settings, secret
 from fanlab.rediswatch import RedisWatch
 from fanlab.rundir import RunDir, write_json
 from fanlab.sampler import Sampler
+from fanlab.scenario.gates import parse_gate
 from fanlab.scenario.loader import Loaded
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan, make_plan
@@ -52,7 +54,7 @@ TICK_S = 0.25
 CONNECT_DEADLINE_S = 30.0
 LEAD_NS = 300 * clock.NS_PER_MS  # between telling everyone the epoch and the first message
 _RUN_TAGS = 1 << 16
-_STATES = ("starting", "running", "complete", "aborted", "failed", "quiet", "deadline")
+_STATES = ("starting", "running", "complete", "stopped", "aborted", "failed", "quiet", "deadline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class _Run:
     reach: Reach
     remotes: Remotes | None = None
     zero_ns: int | None = None
+    stopped: bool = False  # by a gate
     failures: list[FaultFailure] = field(default_factory=list)
 
     def notify(self, event: Event) -> None:
@@ -129,16 +132,17 @@ async def run(request: Request, notify: Listener) -> None:
             await _compare_clocks(this, load, "before")
             await _set_epoch(this, load)
             async with _sampling(this, redis), _ticking(this, load):
-                await _measure(this, load, _means(this, redis, nodes, links), watch)
-                await _drain(this, load)
-                links.check()
-                await _sweep(this, load)
+                await _until_a_gate_fails(this, load, _measure(this, load, _means(this, redis, nodes, links), watch))
+                if not this.stopped:
+                    await _drain(this, load)
+                    links.check()
+                    await _sweep(this, load)
             await _compare_clocks(this, load, "after")
             notify(PhaseBegan("leave", "clients close, journals are completed"))
             await load.leave()
         if this.remotes is not None:
             this.remotes.check_home()
-        _write_manifest(this, status="complete")
+        _write_manifest(this, status="stopped" if this.stopped else "complete")
     except asyncio.CancelledError:
         _write_manifest(this, status="aborted")
         raise
@@ -171,6 +175,7 @@ def _prepare(request: Request, listener: Listener) -> _Run:
         "scenario_source": secrets.hide(shown.source),
         "scenario_sha256": request.loaded.sha256,
         "matrix_cell": shown.cell,
+        "gate_places": [asdict(place) for place in shown.gate_places],
         "seed": scenario.seed,
         "backend": request.backend,
         "workers": request.workers + (request.beyond.invitation.expect if request.beyond.invitation else 0),
@@ -467,6 +472,28 @@ async def _measure(this: _Run, load: LoadSession, means: Means, watch: Watch) ->
     for failure in this.failures:
         this.notify(Warned(f"{failure.fault.name} at {format_duration(failure.fault.at_ns)}: {failure.why}"))
     this.manifest["fault_failures"] = [{"fault": failure.fault.id, "why": failure.why} for failure in this.failures]
+
+
+async def _until_a_gate_fails(this: _Run, load: LoadSession, phase: Coroutine[Any, Any, None]) -> None:
+    """The phase; it is given up as soon as a gate that says `else abort` is seen to fail."""
+    watch = GateWatch([parse_gate(expr) for expr in this.scenario.gates])
+    if watch.idle:
+        await phase
+        return
+    work = asyncio.create_task(phase, name="measure")
+    try:
+        while not work.done():
+            await asyncio.wait({work}, timeout=TICK_S)
+            stop = watch.look(clock.now_ns() - (this.zero_ns or 0), load.snapshot())
+            if stop is not None and not work.done():
+                this.stopped = True
+                this.manifest["stopped"] = stop.to_json()
+                this.notify(Warned(told(stop, parse_gate(stop.expr))))
+                work.cancel()
+        await asyncio.gather(work, return_exceptions=this.stopped)
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 async def _compare_clocks(this: _Run, load: LoadSession, moment: Moment) -> None:

@@ -30,6 +30,7 @@ def test_help_names_every_verb_and_the_exit_codes() -> None:
         "validate",
         "plan",
         "report",
+        "gate",
         "explain",
         "up",
         "down",

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fanlab.analysis.names import names_of
+from fanlab.analysis.parts import by_channel, by_group, by_node
 from fanlab.ledger.account import account, settle
 from fanlab.ledger.journals import read_deliveries, read_journals
 from fanlab.ledger.odd import Odd
@@ -150,7 +152,7 @@ def same(one: Account, other: Account) -> None:
     """Equal in every figure."""
     for field in dataclasses.fields(Account):
         mine, theirs = getattr(one, field.name), getattr(other, field.name)
-        if field.name == "by_client":
+        if field.name in ("by_client", "by_stream"):
             assert {term: part.tolist() for term, part in mine.items()} == {
                 term: part.tolist() for term, part in theirs.items()
             }
@@ -176,6 +178,22 @@ def coherent(found: Account) -> None:
     assert sum(fault.measured for fault in found.faults) == (found.losses["fault"] >= 0).sum()
 
 
+def adds_up(found: Account, history: History) -> None:
+    """The parts come to the whole: every pair is of one channel and of one group."""
+    names, measure = names_of(history.manifest()), found.measure
+    for parts in (by_channel(found, names).values(), by_group(found, names).values()):
+        for term in ("owed", "delivered", "lost", "indeterminate"):
+            assert (term, sum(part[term] for part in parts)) == (term, getattr(measure, term))
+        for part in parts:
+            assert part["owed"] == part["delivered"] + part["lost"] + part["indeterminate"]
+    assert sum(part["published"] for part in by_channel(found, names).values()) == measure.published
+    nodes = by_node(found, names).values()
+    assert (sum(part["delivered"] for part in nodes), sum(part["lost"] for part in nodes)) <= (
+        measure.delivered,
+        measure.lost,
+    )
+
+
 def odd_of(found: Account) -> list[tuple[str, int, int, int, int]]:
     """What was odd, as the reference has it."""
     rows = found.odd[["kind", "client", "stream", "seq", "recv_ns"]].tolist()
@@ -198,6 +216,7 @@ def test_equals_the_reference(history):
             client: n for client, n in of.items() if n
         }
     coherent(found)
+    adds_up(found, history)
 
 
 @FEW

@@ -195,6 +195,8 @@ def make_account(**changes: Any) -> Account:
         overall=Histogram.of((np.linspace(1, 20, 3910) * NS_PER_MS).astype(np.int64)),
         by_node={"node-1": Histogram.of([NS_PER_MS] * 2410), "node-2": Histogram.of([2 * NS_PER_MS] * 1500)},
         over_time=[Histogram.of([NS_PER_MS] * int(n), COARSE_BITS) for n in offered - lost_per_bin],
+        by_channel={"news": Histogram.of((np.linspace(1, 20, 3910) * NS_PER_MS).astype(np.int64))},
+        by_group={"readers": Histogram.of((np.linspace(1, 20, 3910) * NS_PER_MS).astype(np.int64))},
     )
     hop = Histogram.of([NS_PER_MS // 5] * 1000)
     fields: dict[str, Any] = {
@@ -206,6 +208,7 @@ def make_account(**changes: Any) -> Account:
             "delivered": np.array([1000, 950, 1000, 960]),
             "lost": np.array([0, 50, 0, 40]),
         },
+        "by_stream": {"published": np.array([1000]), "owed": np.array([4000])},
         "publishers": {"planned": 1100, "sent": 1100, "unsent": 0, "failed": 0, "timed_out": 0, "unheard": 0},
         "clients": {"count": 4, "connected": 4, "reconnects": 2, "never_returned": 0},
         "faults": [crash()],
@@ -253,6 +256,7 @@ def empty_account() -> Account:
         warm_up=Tally(),
         losses=np.zeros(0, LOSS_DTYPE),
         by_client={"owed": none, "delivered": none, "lost": none},
+        by_stream={"published": np.zeros(1, np.int64), "owed": np.zeros(1, np.int64)},
         publishers={"planned": 0, "sent": 0, "unsent": 0, "failed": 0, "timed_out": 0, "unheard": 0},
         clients={"count": 0, "connected": 0, "reconnects": 0, "never_returned": 0},
         faults=[],

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from fanlab import resources
-from fanlab.scenario.gates import FIELDS
+from fanlab.scenario.gatefields import FIELDS
 from fanlab.scenario.shape import Choice, Items, Leaf, Record, Shape, Slot, Texts, scenario_shape
 from support.hostile import NAMES
 from support.scenario_trees import Table

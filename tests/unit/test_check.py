@@ -100,6 +100,13 @@ def test_the_least_payload_is_the_marker() -> None:
         ({"phases": {"measure": "10s", "drain": {"quiet": 0}}}, ["phases.drain.quiet"]),
         ({"gates": ["loss.by_node.node-3 == 0", "loss.by_channel.news == 0"]}, []),
         ({"gates": ["loss.by_channel.jobs == 0"]}, ["gates.0"]),
+        ({"gates": ["lost(node-3) == 0", "latency.p99(channel=news) < 1s", "lost(group=g) == 0"]}, []),
+        ({"gates": ["lost(node=node-4) == 0", "lost(channel=nwes) == 0", "lost(group=h) == 0"]},
+         ["gates.0", "gates.1", "gates.2"]),
+        ({"gates": ["lost(node=none) == 0", "recovery(node=none) < 1s"]}, ["gates.1"]),
+        ({"gates": ["lost(fault=crash node-2 @2s) == 0"]}, ["gates.0"]),
+        ({"gates": ["lost(fault=crash node-2 @2s) == 0", "recovery(fault=crash node-2 @3s) < 1s"],
+          "faults": [{"kind": "crash", "target": "node-2", "at": "2s"}]}, ["gates.1"]),
     ],
 )  # fmt: skip
 def test_bounds(changes: dict[str, Any], keys: list[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from fanlab.ledger.fold import Context, Grid, Settled, deliveries_settled
 from fanlab.ledger.histogram import Histogram
+from fanlab.ledger.latency import Part
 from fanlab.ledger.messages import NO_MESSAGE, NO_OUTCOME, Messages
 from fanlab.ledger.odd import Odd, sorted_odd
 from fanlab.ledger.pairs import spread
@@ -32,7 +33,8 @@ def context(messages: Messages, windows: np.ndarray, streams: tuple[int, ...] = 
     return Context(
         spread(windows, streams), messages,
         **{"zero_ns": 0, "grid": Grid(0, 25, 4), "clients": 3, "node_names": ("a", "b"), "node_done_ns": {},
-           "outages": (), **changes},
+           "outages": (), "channel": Part(np.zeros(9, np.int64), ["news"]),
+           "group": Part(np.zeros(9, np.int64), ["readers"]), **changes},
     )  # fmt: skip
 
 

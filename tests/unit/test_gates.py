@@ -7,22 +7,34 @@ from typing import Any, get_type_hints
 import pytest
 
 from fanlab.analysis.latency import LatencyBlock
+from fanlab.analysis.parts import NodePart, Part
 from fanlab.analysis.recovery import RecoveryBlock
 from fanlab.report import schema
-from fanlab.scenario.gates import (
+from fanlab.scenario.gatefields import (
     CAUSES,
     COPY_CAUSES,
     FIELDS,
     HOPS,
-    IMPLIED,
+    KINDS,
     MISS_CAUSES,
     MISS_HOPS,
+    SHORT,
+    full_name,
+    kept_by,
+    narrowed,
+    owed_of,
+    quantity_of_field,
+    subject_of,
+)
+from fanlab.scenario.gates import (
+    IMPLIED,
     Gate,
     GateError,
     describe,
     evaluate,
     in_force,
     parse_gate,
+    room,
 )
 
 SUMMARY: dict[str, Any] = {
@@ -30,11 +42,15 @@ SUMMARY: dict[str, Any] = {
     "loss": {
         "ratio": 0.003,
         "unexplained": 0,
+        "by_fault": [{"fault": "crash node-2 @2s", "measured": 3, "predicted": None}],
         "by_node": {"node-1": 0, "node-2": 3},
         "by_channel": {"user.updated": 2, "user": 1},
     },
     "latency_ms": {"n": 997, "p50": 1.5, "p99": 49.9, "p999": None, "max": math.nan},
     "recovery_ms": {"all_back": 700.0, "by_fault": {"crash node-2": {"all_back": 700.0}}},
+    "warm_up": {"owed": 0, "lost": 0},
+    "by_node": {"node-2": {"owed": 200, "delivered": 197, "lost": 3, "latency_ms": {"p99": 12.5}}},
+    "by_channel": {"user.updated": {"owed": 400, "delivered": 398, "lost": 2}},
     "generator": {"cpu": True},
 }
 
@@ -57,6 +73,25 @@ SUMMARY: dict[str, Any] = {
         ("loss.by_channel.user.updated == 0", ("loss.by_channel.user.updated", "==", 0)),
         ("phases.drain_s < 5s", ("phases.drain_s", "<", 5)),
         ("phases.drain_s < 500ms", ("phases.drain_s", "<", 0.5)),
+        ("lost == 0", ("ledger.lost", "==", 0)),
+        ("unexplained == 0", ("loss.unexplained", "==", 0)),
+        ("recovery < 3s", ("recovery_ms.max", "<", 3000)),
+        ("recovery(node-2) < 3s", ("recovery_ms.by_node.node-2.max", "<", 3000)),
+        ("recovery(node-2).all_back < 3s", ("recovery_ms.by_node.node-2.all_back", "<", 3000)),
+        ("recovery.all_back ( node = node-2 ) < 3s", ("recovery_ms.by_node.node-2.all_back", "<", 3000)),
+        ("recovery(group=readers) < 3s", ("recovery_ms.by_group.readers.max", "<", 3000)),
+        ("recovery(fault='crash node-2 @2s') < 3s", ("recovery_ms.by_fault.crash node-2 @2s.max", "<", 3000)),
+        ("latency.p99(node=node-2) < 1s", ("by_node.node-2.latency_ms.p99", "<", 1000)),
+        ("latency.n(channel=user.updated) > 1k", ("by_channel.user.updated.latency_ms.n", ">", 1000)),
+        ("lost(group=readers) == 0", ("by_group.readers.lost", "==", 0)),
+        ("ledger.lost(group=readers) == 0", ("by_group.readers.lost", "==", 0)),
+        ("unexplained(node=node-1) == 0", ("by_node.node-1.unexplained", "==", 0)),
+        ("cache.missed(node-1) == 0", ("cache.by_node.node-1.missed", "==", 0)),
+        ('lost(fault="crash node-2 @2s") < 600', ("loss.by_fault.crash node-2 @2s.measured", "<", 600)),
+        ("lost(fault=crash node-2 @2s #3) < 600", ("loss.by_fault.crash node-2 @2s #3.measured", "<", 600)),
+        ("lost(phase=warm_up) == 0", ("warm_up.lost", "==", 0)),
+        ("lost(measure) == 0", ("ledger.lost", "==", 0)),
+        ("loss.ratio(phase=measure) < 1%", ("loss.ratio", "<", 0.01)),
     ],
 )
 def test_parsed(text: str, gate: tuple[str, str, float]) -> None:
@@ -84,6 +119,27 @@ def test_parsed(text: str, gate: tuple[str, str, float]) -> None:
         ("loss.by_node. == 0", "'loss.by_node.' is no field", None),
         ("verdict == pass", "'verdict' is no field", None),
         ("ledger.lost == 0" + " " * 300, "is no gate", None),
+        ("delivred >= 1", "'delivred' is no field", "delivered"),
+        ("lsot(node=node-2) == 0", "'lsot' is no field", "lost"),
+        ("latency(node-2) < 1s", "'latency' is no field", None),
+        ("lost(news) == 0", "what is 'news'?", None),
+        ("lost() == 0", "selects nothing", None),
+        ("lost(node=node-1, channel=news) == 0", "selects nothing", None),
+        ("lost(chanel=news) == 0", "'chanel' is nothing to select by", "channel"),
+        ("lost(phase=warmup) == 0", "there is no phase 'warmup'", "warm_up"),
+        ("latency.p99(phase=warm_up) < 1s", "latency_ms.p99 is not kept by phase", None),
+        ("recovery(channel=news) < 1s", "recovery_ms.max is not kept by channel", None),
+        ("published(node=node-1) > 0", "ledger.published is not kept by node", None),
+        ("by_node.node-1.lost(node=node-2) == 0", "or is of one already", None),
+        ("publishers.failed < 1%", "publishers.failed is a count", None),
+        ("ledger.published > 99%", "ledger.published is a count", None),
+        ("lost(node=node-1) < 5ms", "by_node.node-1.lost is a count", None),
+        ("lost(node=node-1", "is no gate", None),
+        ("lost == 0 else abort", "ledger.lost is known only when the run's journals are read", None),
+        ("latency.p99(node=node-1) < 1s else abort", "is known only when", None),
+        ("latency.p99 > 1s else abort", "compare it by `<` or `<=`", None),
+        ("publishers.failed >= 1 else abort", "compare it by `<` or `<=` or `==`", None),
+        ("publishers.failed == 0 else abort after 5", "is no duration", None),
     ],
 )
 def test_refused(text: str, what: str, suggestion: str | None) -> None:
@@ -114,12 +170,24 @@ def test_refused(text: str, what: str, suggestion: str | None) -> None:
         ("loss.by_node.node-9 == 0", None, False),  # absent
         ("hops.redis.p50 >= 0ms", None, False),  # a whole block absent
         ("generator.cpu >= 0", None, False),  # a truth value is no number
+        ("lost(node=node-2) == 3", 3, True),
+        ("latency.p99(node-2) < 12ms", 12.5, False),
+        ("lost(channel=user.updated) <= 2", 2, True),
+        ("lost(fault=crash node-2 @2s) == 3", 3, True),
+        ("loss.by_fault.crash node-2 @2s.predicted < 9", None, False),
+        ("lost(fault=crash node-2 @9s) == 0", None, False),
+        ("delivered(node=node-2) >= 98.5%", 0.985, True),
+        ("delivered(channel=user.updated) >= 99.6%", 0.995, False),
+        ("lost <= 0.3%", 0.003, True),
+        ("loss.ratio(node=node-2) < 1%", 0.015, False),
+        ("loss.ratio(fault=crash node-2 @2s) <= 0.3%", 0.003, True),
+        ("loss.ratio(phase=warm_up) < 1%", None, False),  # nothing was owed
         ("ledger.published != 5", None, False),  # even where "not equal" would be trivially so
     ],
 )
 def test_evaluated(text: str, actual: float | None, ok: bool) -> None:
     result = evaluate(parse_gate(text), SUMMARY)
-    assert (result.actual, result.ok, result.expr) == (actual, ok, text)
+    assert (result.actual, result.ok, result.expr) == (pytest.approx(actual), ok, text)
 
 
 def test_a_gate_on_a_block_is_not_met() -> None:
@@ -136,7 +204,16 @@ BLOCKS = [
     ("generator", schema.GeneratorBlock),
     ("recovery_ms", RecoveryBlock),
     ("recovery_ms.by_fault.*", RecoveryBlock),
+    ("recovery_ms.by_node.*", RecoveryBlock),
+    ("recovery_ms.by_group.*", RecoveryBlock),
+    ("by_node.*", NodePart),
+    ("by_channel.*", Part),
+    ("by_group.*", Part),
+    ("by_node.*.latency_ms", LatencyBlock),
+    ("by_channel.*.latency_ms", LatencyBlock),
+    ("by_group.*.latency_ms", LatencyBlock),
     ("loss", schema.LossBlock),
+    ("loss.by_fault.*", schema.FaultLoss),
     ("phases", schema.PhasesBlock),
     ("cache", schema.CacheBlock),
     ("cache.by_node.*", schema.CacheNodeBlock),
@@ -156,7 +233,7 @@ def test_the_fields_are_those_of_the_summary(name: str, block: type) -> None:
             numbers.add(f"{key}.*")
     depth = name.count(".") + 1
     known = {".".join(field.split(".")[depth:]) for field in FIELDS if field.startswith(f"{name}.")}
-    inner = ("by_fault", "by_node.*.", "staleness_ms.", "refresh_ms.")  # blocks of their own in this table
+    inner = ("by_fault", "by_node.*.", "by_group.*.", "staleness_ms.", "refresh_ms.", "latency_ms.")  # of their own
     known = {field for field in known if not field.startswith(inner)}
     known = {re.sub(r"^by_(cause|hop)\.\w+$", r"by_\1.*", field) for field in known}
     assert known == numbers
@@ -195,3 +272,49 @@ def test_a_cause_in_a_gate_must_be_one_that_the_ledger_knows() -> None:
 )
 def test_values_are_told_with_their_units(text: str, actual: float | None, shown: str) -> None:
     assert describe(parse_gate(text), actual) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "after_ns"),
+    [
+        ("publishers.failed == 0", None),
+        ("publishers.failed == 0 else abort", 0),
+        ("latency.p99 < 500ms else abort after 5s", 5_000_000_000),
+    ],
+)
+def test_some_gates_end_the_run(text: str, after_ns: int | None) -> None:
+    assert parse_gate(text).abort_after_ns == after_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "actual", "left"),
+    [
+        ("latency.p99 < 50ms", 40.0, 10.0),
+        ("latency.p99 < 50ms", 60.0, -10.0),
+        ("delivered >= 99%", 0.995, 0.005),
+        ("ledger.owed > 10", 7, -3),
+        ("ledger.lost == 0", 0, None),
+        ("ledger.lost == 0", 4, -4),
+        ("ledger.lost != 4", 4, None),
+        ("ledger.lost == 0", None, None),
+    ],
+)
+def test_how_far_a_value_is_from_its_threshold(text: str, actual: float | None, left: float | None) -> None:
+    assert room(parse_gate(text), actual) == (None if left is None else pytest.approx(left))
+
+
+def test_every_short_name_is_a_field() -> None:
+    assert {full_name(short) for short in SHORT} <= set(FIELDS)
+    for kind in KINDS:
+        assert kept_by(kind)
+
+
+def test_a_field_that_is_narrowed_is_one_again() -> None:
+    """Whatever is kept by a part is a field of its own, whose subject is that part."""
+    for field in (name for name in FIELDS if "*" not in name):
+        for kind, name in (("node", "node-2"), ("channel", "a.b"), ("group", "readers"), ("fault", "crash node-1 @2s")):
+            if (found := narrowed(field, kind, name)) is not None:
+                assert quantity_of_field(found) == quantity_of_field(field)
+                assert subject_of(found) == (kind, name)
+                owed = owed_of(found)
+                assert owed is None or quantity_of_field(owed) == "count"

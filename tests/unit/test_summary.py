@@ -16,7 +16,7 @@ from fanlab.ledger.probes import ProbeDelays
 from fanlab.ledger.result import Tally
 from fanlab.report.schema import Summary
 from fanlab.report.summary import make_summary
-from fanlab.scenario.gates import FIELDS
+from fanlab.scenario.gatefields import FIELDS
 from support.accounts import at, crash, empty_account, make_account, make_manifest, make_scenario
 
 DOCS = Path(__file__).parents[2] / "docs" / "summary-json.md"
@@ -43,7 +43,8 @@ def fields_of(kind: Any, path: str) -> Iterator[str]:
 OPEN = {
     *(f"loss.by_{what}" for what in ("hop", "cause", "node", "channel")),
     "duplicates.by_cause",
-    "recovery_ms.by_fault",
+    *(f"recovery_ms.by_{what}" for what in ("fault", "node", "group")),
+    *(f"by_{what}" for what in ("node", "channel", "group")),
     *(f"cache.by_{what}" for what in ("hop", "cause", "node")),
 }
 
@@ -196,6 +197,7 @@ def test_the_documentation_names_exactly_the_fields_that_exist():
 
 def test_gates_can_be_about_fields_that_exist_and_about_no_others():
     known = {re.sub(r"\.by_(cause|hop)\.\w+$", r".by_\1.*", field) for field in FIELDS}
+    known = {field.replace("loss.by_fault.*.", "loss.by_fault[].") for field in known}
     assert known - SCHEMA == set()
     numbers = {path for path in SCHEMA if path.split(".")[0] in ("ledger", "warm_up", "latency_ms", "hops_ms")}
     numbers |= {

@@ -37,6 +37,22 @@ def test_a_node_that_ended_by_itself_fails_the_run_whatever_the_gates_are():
     )
 
 
+def test_a_run_that_a_gate_stopped_fails_for_that_reason_alone():
+    stop = {"expr": "latency.p99 < 50ms else abort", "t_s": 3.25, "actual": 65.5}
+    manifest = make_manifest(status="stopped", stopped=stop)
+    found = judge(make_account(partial=True), manifest, [GateResult("latency_ms.p99 < 5ms", 19.81, False)])
+    assert found.verdict == "fail"
+    assert found.reasons == ("stopped at 3.2 s by the gate latency.p99 < 50ms else abort (it was 65.5 ms by then)",)
+
+
+def test_a_run_that_a_gate_stopped_and_whose_journals_are_cut_short_is_invalid():
+    stop = {"expr": "latency.p99 < 50ms else abort", "t_s": 3.25, "actual": 65.5}
+    evidence = replace(make_account().evidence, unclosed=1)
+    found = judge(make_account(partial=True, evidence=evidence), make_manifest(status="stopped", stopped=stop), [])
+    assert found.verdict == "invalid"
+    assert found.reasons[0].startswith("the run is partial (it was stopped by a gate, and its journals are cut short)")
+
+
 def test_invalid_is_worse_than_failed_and_both_reasons_stand():
     found = judge(make_account(generator_cpu=0.97), make_manifest(), [GateResult("latency_ms.p99 < 5ms", 19.81, False)])
     assert found.verdict == "invalid"

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fanlab.analysis.latency import ecdf_ms, over_time_ms, spectrum_ms
-from fanlab.analysis.names import Names, deed, names_of
+from fanlab.analysis.names import Names, names_of
 from fanlab.analysis.recovery import bite_ns, recoveries
 from fanlab.analysis.series import CacheLine, FaultWindow, Floats, HopLoss, Series
 from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.ledger.causes import Cause, Hop
 from fanlab.ledger.records import NO_NODE
 from fanlab.ledger.result import Account, Outage
+from fanlab.scenario.strikes import deed
 
 MAX_ROWS = 400  # of the heatmap: more would be finer than a pixel
 

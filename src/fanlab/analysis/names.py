@@ -7,7 +7,7 @@ from typing import Any
 from fanlab.ledger.records import NO_NODE
 from fanlab.ledger.result import FaultAccount
 from fanlab.scenario.plan import GroupSpec, Plan, plan_from_json
-from fanlab.units import format_duration
+from fanlab.scenario.strikes import deed, names_of_strikes
 
 NOWHERE = "none"  # the node of a client that was never on any
 
@@ -53,15 +53,8 @@ class Names:
         return self.faults.get(fault.id, deed(fault.kind, fault.target))
 
 
-def deed(kind: str, target: str) -> str:
-    """`crash node-2`; a fault of Redis is named by its kind alone."""
-    return kind if target == "redis" else f"{kind} {target}"
-
-
 def names_of(manifest: Mapping[str, Any]) -> Names:
     """The names in a manifest. Raises KeyError or TypeError for a manifest without a plan."""
-    faults: dict[int, str] = {}
-    for planned in manifest.get("faults") or ():
-        name = f"{deed(planned['kind'], planned['target'])} @{format_duration(planned['at_ns'])}"
-        faults[planned["id"]] = f"{name} #{planned['id']}" if name in faults.values() else name
+    planned = manifest.get("faults") or ()
+    faults = names_of_strikes((one["id"], one["kind"], one["target"], one["at_ns"]) for one in planned)
     return Names(plan_from_json(manifest["plan"]), faults)

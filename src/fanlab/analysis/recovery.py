@@ -43,9 +43,11 @@ class RecoveryBlock(TypedDict):
 
 
 class RecoverySummary(RecoveryBlock):
-    """The same over all faults together, and fault by fault."""
+    """The same over all faults together, and fault by fault; over all faults, by node and by group."""
 
     by_fault: dict[str, RecoveryBlock]
+    by_node: dict[str, RecoveryBlock]  # that the client was on when the fault took its connection
+    by_group: dict[str, RecoveryBlock]  # of the client
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Return:
     reconnected_ms: float
     subscribed_ms: float
     first_message_ms: float
+    node: int = -1  # that it was on
 
     @property
     def served_ms(self) -> float:
@@ -95,7 +98,16 @@ def recovery_summary(account: Account, names: Names) -> RecoverySummary:
     by_fault = returns(account)
     pooled = [one for hit in by_fault for one in hit]
     blocks = {names.fault(fault): _block(hit) for fault, hit in zip(account.faults, by_fault, strict=True)}
-    return {**_block(pooled), "by_fault": blocks}
+    groups = {one.client: group.name for one in pooled if (group := names.group_of(one.client)) is not None}
+    return {
+        **_block(pooled),
+        "by_fault": blocks,
+        "by_node": {node.id: _block([one for one in pooled if one.node == node.index]) for node in names.plan.nodes},
+        "by_group": {
+            group.name: _block([one for one in pooled if groups.get(one.client) == group.name])
+            for group in names.plan.groups
+        },
+    }
 
 
 def recoveries(account: Account, names: Names) -> list[Recovery]:
@@ -129,6 +141,7 @@ def _return(client: int, outages: Sequence[Outage], start_ns: int) -> Return:
         reconnected_ms=after(last.reopened_ns),
         subscribed_ms=after(last.resubscribed_ns),
         first_message_ms=after(last.first_message_ns),
+        node=ordered[0].node,
     )
 
 

@@ -9,7 +9,6 @@ run cannot be judged, so it makes it invalid, never valid.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -35,7 +34,6 @@ _EARLY_SHARE = 0.01  # a timer may fire a hair early; clocks that differ show in
 _KEPT_WAITING = (
     0.2  # a process that waits for a CPU so much of the time would not gain by sharing its work with another
 )
-_OWED_NOTHING = re.compile(r"\s*ledger\.owed\s*==\s*0\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +49,15 @@ _ENDS: Final[Mapping[str, str]] = {
     "running": "it was killed",
     "aborted": "it was interrupted",
     "failed": "it broke off with an error",
+    "stopped": "it was stopped by a gate, and its journals are cut short",
     "complete": "its journals are cut short",
 }
 
 
 def not_complete(case: Case) -> Iterator[str]:
     """An aborted run: what it did not get to see may be what mattered."""
-    if not case.complete:
+    stopped = case.manifest.get("status") == "stopped" and not case.account.evidence.unclosed
+    if not case.complete and not stopped:
         how = _ENDS.get(case.manifest.get("status", ""), "it ended before its time")
         yield f"the run is partial ({how}): run it again to the end"
 
@@ -81,12 +81,17 @@ def publishing_fell_short(case: Case) -> Iterator[str]:
 
 def nothing_owed(case: Case) -> Iterator[str]:
     """A run that owed nobody anything can lose nothing, so it tested nothing; unless that was the question."""
-    asked = any(_OWED_NOTHING.fullmatch(gate.expr) and gate.ok for gate in case.gates)
+    asked = any(gate.ok and _asks_for_nothing(gate.expr) for gate in case.gates)
     if case.account.measure.owed == 0 and not asked:
         yield (
             "no client was owed a single message, so nothing was tested: subscribe clients to the channels published on"
             " (if nobody listening is the question, say so with the gate `ledger.owed == 0`)"
         )
+
+
+def _asks_for_nothing(expr: str) -> bool:
+    gate = parse_gate(expr)
+    return (gate.field, gate.op, gate.threshold) == ("ledger.owed", "==", 0)
 
 
 def too_little_known(case: Case) -> Iterator[str]:
@@ -296,6 +301,13 @@ def gates_not_met(case: Case) -> Iterator[str]:
             yield f"gate not met: {gate.expr} (it is {describe(parse_gate(gate.expr), gate.actual)})"
 
 
+def stopped_by_a_gate(case: Case) -> Iterator[str]:
+    """A gate that was to end the run as soon as it failed, and did."""
+    if (stop := case.manifest.get("stopped")) is not None:
+        value = describe(parse_gate(stop["expr"]), stop["actual"])
+        yield f"stopped at {stop['t_s']:.1f} s by the gate {stop['expr']} (it was {value} by then)"
+
+
 def ended_unasked(case: Case) -> Iterator[str]:
     """A node or a Redis that ended though no fault ended it: whatever the gates are, this is a failure."""
     for death in case.manifest.get("unplanned_exits") or ():
@@ -322,7 +334,7 @@ INVALIDATING: Final[tuple[Checker, ...]] = (
     drain_cut_short,
     clocks_differ,
 )
-FAILING: Final[tuple[Checker, ...]] = (gates_not_met, caches_without_excuse, ended_unasked)
+FAILING: Final[tuple[Checker, ...]] = (stopped_by_a_gate, gates_not_met, caches_without_excuse, ended_unasked)
 # What is missing at the end of a run that was cut short is no finding of its own, and advice on it would be wrong.
 NEEDS_THE_END: Final = frozenset(
     {nothing_published, nothing_owed, clients_missing, faults_without_effect, gates_not_met}

@@ -4,14 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanlab.scenario.faults import Fault, OnNodes
 from fanlab.scenario.model import Scenario
-from fanlab.scenario.occurrences import occurrences_ns
 from fanlab.scenario.plan import Plan
-from fanlab.seed import rng
-from fanlab.topology.backend import REDIS
+from fanlab.scenario.strikes import deed, strikes
 
-CHOICES = ("one", "minority", "all")
 _TIMING = {"kind", "at_ns", "for_ns", "target", "repeat", "stagger_ns"}
 
 
@@ -29,37 +25,19 @@ class PlannedFault:
     @property
     def name(self) -> str:
         """As reports name it: `crash node-2`."""
-        return self.kind if self.target == REDIS else f"{self.kind} {self.target}"
+        return deed(self.kind, self.target)
 
 
 def resolve(scenario: Scenario, plan: Plan) -> tuple[PlannedFault, ...]:
     """Every fault, at each of its times, on each target, in order of time (ties as written), numbered from 0."""
-    found: list[tuple[int, Fault, str]] = []
-    nodes = [node.id for node in plan.nodes]
-    for number, fault in enumerate(scenario.faults):
-        times_ns = occurrences_ns(fault, number, seed=scenario.seed, end_ns=scenario.phases.measure_ns)
-        for turn, at_ns in enumerate(times_ns):
-            if isinstance(fault, OnNodes):
-                targets = _targets(fault, (number, turn) if turn else (number,), scenario.seed, nodes)
-                found.extend((at_ns + place * fault.stagger_ns, fault, target) for place, target in enumerate(targets))
-            else:
-                found.append((at_ns, fault, REDIS))
-    found.sort(key=lambda entry: entry[0])
     return tuple(
-        PlannedFault(number, fault.kind, target, at_ns, fault.lasts_ns, fault.model_dump(mode="json", exclude=_TIMING))
-        for number, (at_ns, fault, target) in enumerate(found)
+        PlannedFault(
+            number,
+            strike.fault.kind,
+            strike.target,
+            strike.at_ns,
+            strike.fault.lasts_ns,
+            strike.fault.model_dump(mode="json", exclude=_TIMING),
+        )
+        for number, strike in enumerate(strikes(scenario, [node.id for node in plan.nodes]))
     )
-
-
-def _targets(fault: OnNodes, draw: tuple[int, ...], seed: int, nodes: list[str]) -> list[str]:
-    """The nodes that a fault hits, in node order. A minority is fewer than half, yet at least one."""
-    if isinstance(fault.target, list):
-        wanted = set(fault.target)
-        return [node for node in nodes if node in wanted]
-    if fault.target == "all":
-        return nodes
-    if fault.target in ("one", "minority"):
-        size = 1 if fault.target == "one" else max(1, (len(nodes) - 1) // 2)
-        chosen = rng(seed, "fault", *draw).sample(nodes, size)
-        return [node for node in nodes if node in chosen]
-    return [fault.target]

@@ -29,7 +29,7 @@ from fanlab.ledger.health import cpu_share, cpu_wait_share, gc_max_ms, loop_lag_
 from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.hops import message_hops, node_times
 from fanlab.ledger.journals import Journals, read_deliveries, read_journals
-from fanlab.ledger.latency import LatencyTable
+from fanlab.ledger.latency import LatencyTable, Part
 from fanlab.ledger.mending import Owed, mend, with_mended
 from fanlab.ledger.messages import NO_MESSAGE, Messages, collect_messages
 from fanlab.ledger.missing import Cut, PhaseDebt, debts
@@ -87,6 +87,11 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         grid=_grid(zero_ns, end_ns),
         clients=clients,
         node_names=tuple(node.id for node in plan.nodes),
+        channel=Part(np.array([channels[stream.channel] for stream in plan.streams], np.int64), plan.channels),
+        group=Part(
+            np.repeat(np.arange(len(plan.groups)), [group.count for group in plan.groups]),
+            [group.name for group in plan.groups],
+        ),
         node_done_ns={index: done_ns for index, (_, done_ns) in nodes.items()},
         outages=outages,
     )
@@ -136,6 +141,10 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
         odd=odd,
         undecided=undecided_rows(owed, pairs, messages),
         by_client={"owed": owed.owed_by_client, "delivered": settled.by_client, "lost": owed.lost_by_client},
+        by_stream={
+            "published": np.bincount(messages.stream[messages.may_exist & measure], minlength=len(plan.streams)),
+            "owed": owed.owed_by_stream,
+        },
         publishers=_publishers(messages, measure),
         clients={
             "count": windows.seen,
@@ -295,6 +304,7 @@ def _nothing(plan: Plan, faults: list[FaultAccount], evidence: Evidence, clock: 
         warm_up=Tally(),
         losses=np.zeros(0, LOSS_DTYPE),
         by_client={term: np.zeros(clients, np.int64) for term in ("owed", "delivered", "lost")},
+        by_stream={term: np.zeros(len(plan.streams), np.int64) for term in ("published", "owed")},
         publishers=dict.fromkeys(("planned", "sent", "unsent", "failed", "timed_out", "unheard"), 0),
         clients=dict.fromkeys(("count", "connected", "reconnects", "never_returned"), 0),
         faults=faults,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fanlab.ledger.arrival import Arrival, Chunks, in_order
 from fanlab.ledger.histogram import Histogram, Ints
-from fanlab.ledger.latency import LatencyTable
+from fanlab.ledger.latency import LatencyTable, Part
 from fanlab.ledger.messages import Messages
 from fanlab.ledger.odd import Odd, odd_rows
 from fanlab.ledger.pairs import Pairs, pair_key
@@ -86,6 +86,8 @@ class Context:
     grid: Grid
     clients: int
     node_names: tuple[str, ...]
+    channel: Part  # `of` each stream
+    group: Part  # `of` each client
     node_done_ns: Mapping[int, Ints]  # by node index: when it had handed out each message; 0: not journaled
     outages: Sequence[Outage]  # sorted by client and time
 
@@ -186,7 +188,7 @@ class _Fold:
                 message[good],
                 records[good],
             )
-        self._add_figures(client, recv, intended, message, records["node"].astype(np.int64))
+        self._add_figures(client, recv, intended, message, records)
 
     def _note_odd(self, kind: Odd, chosen: Bools, records: NDArray[Any], measure: Bools) -> None:
         """Count the chosen deliveries by phase, and keep a row for each."""
@@ -201,11 +203,19 @@ class _Fold:
             setattr(counts, name, getattr(counts, name) + len(found))
             rows.append(found)
 
-    def _add_figures(self, client: Ints, recv: Ints, intended: Ints, message: Ints, node: Ints) -> None:
+    def _add_figures(self, client: Ints, recv: Ints, intended: Ints, message: Ints, records: NDArray[Any]) -> None:
         context, settled = self._context, self.settled
+        node = records["node"].astype(np.int64)
         settled.over_time += context.grid.count(recv)
         settled.by_client += np.bincount(client, minlength=context.clients)
-        settled.latency.add(recv - intended, node, context.grid.bin_of(intended), context.node_names)
+        settled.latency.add(
+            recv - intended,
+            node,
+            context.grid.bin_of(intended),
+            context.node_names,
+            channel=Part(context.channel.of[records["stream"]], context.channel.names),
+            group=Part(context.group.of[client], context.group.names),
+        )
         for index, done_ns in context.node_done_ns.items():
             of_node = node == index
             done = done_ns[message[of_node]]

@@ -42,8 +42,8 @@ class Histogram:
         made.add(np.asarray(values_ns, np.int64))
         return made
 
-    def add(self, values_ns: Ints) -> None:
-        """Count an array of int64."""
+    def add(self, values_ns: Ints, index: Ints | None = None) -> None:
+        """Count an array of int64. `index`: the bucket of each (of 0, for what is negative), where it is known."""
         if not len(values_ns):
             return
         low = int(values_ns.min())
@@ -51,7 +51,7 @@ class Histogram:
             self.clamped += int(np.count_nonzero(values_ns < 0))
             values_ns, low = np.maximum(values_ns, 0), 0
         high = int(values_ns.max())
-        index = bucket_of(values_ns, self.bits)
+        index = bucket_of(values_ns, self.bits) if index is None else index
         first = int(index.min())
         self._add_counts(first, np.bincount(index - first).astype(np.int64))
         self._note(len(values_ns), int(values_ns.sum()), low, high)

@@ -45,6 +45,7 @@ class Debts:
     grid_lost: Ints
     owed_by_client: Ints
     lost_by_client: Ints
+    owed_by_stream: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # of the measure phase
     measure: PhaseDebt = field(default_factory=PhaseDebt)
     warm_up: PhaseDebt = field(default_factory=PhaseDebt)
     pair: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -55,6 +56,7 @@ class Debts:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
+    stream: int
     pairs: slice
     messages: slice
     owed: Bools  # all four are pairs × messages
@@ -68,6 +70,7 @@ def debts(pairs: Pairs, messages: Messages, runs: Runs, grid: Grid, cut: Cut, *,
     found = Debts(
         np.zeros(grid.bins, np.int64), np.zeros(grid.bins, np.int64),
         np.zeros(clients, np.int64), np.zeros(clients, np.int64),
+        owed_by_stream=np.zeros(len(messages.base) - 1, np.int64),
     )  # fmt: skip
     losses: list[tuple[Ints, Ints, Ints]] = []
     undecided: list[Runs] = []
@@ -79,6 +82,7 @@ def debts(pairs: Pairs, messages: Messages, runs: Runs, grid: Grid, cut: Cut, *,
             phase.indeterminate += int(np.count_nonzero(block.indeterminate[:, chosen]))
         intended = messages.intended_ns[block.messages][measure]
         of = pairs.client[block.pairs]
+        found.owed_by_stream[block.stream] += int(np.count_nonzero(block.owed[:, measure]))
         for table, over_time, by_client in (
             (block.owed[:, measure], found.grid_owed, found.owed_by_client),
             (block.lost[:, measure], found.grid_lost, found.lost_by_client),
@@ -114,7 +118,7 @@ def _blocks(pairs: Pairs, messages: Messages, runs: Runs, cut: Cut) -> Iterator[
             lost = missing & sure
             if cut.partial or (cut.horizon_ns[window["client"]] < NEVER).any():
                 lost &= ~(_trailing(got) & _open_at_the_end(window, cut, done))
-            yield _Block(of_pairs, of_stream, owed, lost, missing & ~lost, got)
+            yield _Block(stream, of_pairs, of_stream, owed, lost, missing & ~lost, got)
 
 
 def _open_at_the_end(window: NDArray[Any], cut: Cut, done: Ints) -> Bools:

@@ -113,12 +113,13 @@ class Account:
     warm_up: Tally
     losses: NDArray[Any]  # LOSS_DTYPE, measure phase only, sorted by intended_ns
     by_client: dict[str, NDArray[np.int64]]  # owed, delivered, lost per client index
+    by_stream: dict[str, NDArray[np.int64]]  # published, owed per stream index
     publishers: dict[str, int]  # planned, sent, unsent, failed, timed_out, unheard (Redis replied 0: nobody subscribed)
     clients: dict[str, int]  # count, connected, reconnects, never_returned
     faults: list[FaultAccount]
     outages: list[Outage]
     evidence: Evidence
-    latency: LatencyTable  # of the measure phase's first copies: overall, by node id, over time
+    latency: LatencyTable  # of the measure phase's first copies: overall, by node id, channel, group, over time
     hops: dict[str, Histogram]  # "schedule", "redis", "node", "client"; what each counts is in ledger.hops
     start_ns: int  # left edge of the first bin: time 0, so that each array over time sums to the measure phase's total
     zero_ns: int  # time 0: the start of the measure phase

@@ -20,6 +20,11 @@ def bucket_ms(bucket: int) -> float:
     return float(2 ** ((bucket + 0.5) / PER_OCTAVE) / 1e3)
 
 
+def least_ms(bucket: int) -> float:
+    """The lower end of a bucket, in milliseconds."""
+    return float(2 ** (bucket / PER_OCTAVE) / 1e3)
+
+
 @dataclass(slots=True)
 class Histogram:
     """Counts by bucket, with the exact sum and extremes."""

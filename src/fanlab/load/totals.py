@@ -1,6 +1,7 @@
 """What the engines said last, added up. Pure."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fanlab.load.histogram import Batch, batch_from_json, percentile_ms
@@ -24,6 +25,7 @@ class LoadSnapshot:
     last_delivery_ns: int | None
     latency_p50_ms: float | None  # of the last second, as Locust's stats have it
     latency_p99_ms: float | None
+    latencies: Mapping[int, int] = field(default_factory=dict, repr=False)  # all so far, by bucket of load.histogram
     as_of_ns: int | None = None  # every clients engine has told what it received until here; None before the first did
 
 
@@ -35,6 +37,7 @@ class Totals:
     _clients: dict[int, Message] = field(default_factory=dict)  # by worker
     _publishers: dict[int, Message] = field(default_factory=dict)
     _batches: dict[int, list[Batch]] = field(default_factory=dict)
+    _latencies: Counter[int] = field(default_factory=Counter)
 
     def told(self, message: Message) -> None:
         """Take in a `counts` or `batch` message of an engine."""
@@ -42,6 +45,8 @@ class Totals:
         if message["ev"] == "batch":
             if message["role"] == "clients":
                 self._batches[worker] = [batch_from_json(data) for data in message["deliver"].values()]
+                for batch in self._batches[worker]:
+                    self._latencies.update(batch.buckets)
         elif message["role"] == "clients":
             self._clients[worker] = message
         else:
@@ -67,6 +72,7 @@ class Totals:
             last_delivery_ns=max((m["last_delivery_ns"] for m in clients if m["last_delivery_ns"]), default=None),
             latency_p50_ms=percentile_ms(recent, 0.5),
             latency_p99_ms=percentile_ms(recent, 0.99),
+            latencies=dict(self._latencies),
             as_of_ns=min((m["t"] for m in clients), default=None),
         )
 

@@ -192,4 +192,6 @@ def _partial(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     until = (summary.get("evidence") or {}).get("complete_until_s")
     upto = f" Its journals are complete up to {text.seconds(until)}." if text.is_number(until) else ""
     ended = f"This run did not end in order (status: {text.clean(status, 40)})"
+    if status == "stopped":
+        ended = "A gate stopped this run before its end"
     return f"{ended}; the figures cover what its journals hold.{upto}"

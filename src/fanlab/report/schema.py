@@ -7,6 +7,7 @@ schema_version. None is null in the file: not measured, too few samples, or it n
 from typing import Any, Final, Literal, TypedDict
 
 from fanlab.analysis.latency import LatencyBlock
+from fanlab.analysis.parts import NodePart, Part
 from fanlab.analysis.recovery import RecoverySummary
 from fanlab.analysis.verdict import Outcome
 from fanlab.ledger.clocks import Basis
@@ -235,6 +236,9 @@ class Measured(TypedDict):
     partial: bool
     ledger: LedgerBlock
     warm_up: LedgerBlock
+    by_node: dict[str, NodePart]
+    by_channel: dict[str, Part]
+    by_group: dict[str, Part]
     loss: LossBlock
     duplicates: DuplicatesBlock
     latency_ms: LatencyBlock

@@ -13,6 +13,7 @@ from fanlab.analysis.case import GateOutcome
 from fanlab.analysis.expected import loss_by_outage
 from fanlab.analysis.latency import latency_block
 from fanlab.analysis.names import Names, names_of
+from fanlab.analysis.parts import by_channel, by_group, by_node
 from fanlab.analysis.recovery import recovery_summary
 from fanlab.analysis.verdict import judge
 from fanlab.clock import NS_PER_MS, NS_PER_S
@@ -70,6 +71,9 @@ def make_summary(
         "reasons": list(verdict.reasons),
         "ledger": measured["ledger"],
         "warm_up": measured["warm_up"],
+        "by_node": measured["by_node"],
+        "by_channel": measured["by_channel"],
+        "by_group": measured["by_group"],
         "loss": measured["loss"],
         "duplicates": measured["duplicates"],
         "latency_ms": measured["latency_ms"],
@@ -98,6 +102,9 @@ def measure(account: Account, manifest: Mapping[str, Any]) -> Measured:
         "partial": account.partial or manifest["status"] != "complete",
         "ledger": _ledger(account.measure),
         "warm_up": _ledger(account.warm_up),
+        "by_node": by_node(account, names),
+        "by_channel": by_channel(account, names),
+        "by_group": by_group(account, names),
         "loss": _loss(account, manifest, names),
         "duplicates": _duplicates(account),
         "latency_ms": latency_block(account.latency.overall, account.clock),

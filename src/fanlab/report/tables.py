@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from fanlab.analysis.latency import is_blurred
 from fanlab.report import text, words
-from fanlab.scenario.gates import Gate, GateError, parse_gate, quantity_of
+from fanlab.scenario.gates import Gate, GateError, parse_gate, quantity_of, room
 
 Tone = Literal["", "good", "bad", "muted"]
 PERCENTILES: Final = (("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p999", "p99.9"), ("max", "max"))
@@ -49,7 +49,7 @@ class Table:
 
 
 def gates(summary: Mapping[str, Any]) -> Table:
-    """Each gate, what was measured, and how far that is from the threshold (positive: room left)."""
+    """Each gate, what was measured, and how far that is from the threshold: positive is room left; per cent of it."""
     rows = []
     for gate in summary["gates"]:
         ok = bool(gate["ok"])
@@ -227,13 +227,23 @@ def _in_unit(value: object, gate: Gate | None) -> str:
     return shown(value)
 
 
+def measured(gate: Mapping[str, Any]) -> str:
+    """The value of one entry of `gates`, in its unit."""
+    return _in_unit(gate["actual"], _parsed(gate["expr"]))
+
+
+def margin(gate: Mapping[str, Any]) -> str:
+    """How far the value of one entry of `gates` is from its threshold."""
+    return _margin(gate["actual"], _parsed(gate["expr"]))
+
+
 def _margin(actual: object, gate: Gate | None) -> str:
-    if gate is None or not text.is_number(actual):
+    left = room(gate, actual) if gate is not None and text.is_number(actual) else None
+    if gate is None or left is None:
         return text.NONE
-    if gate.op in ("==", "!="):
-        return _signed(actual - gate.threshold, gate) if actual != gate.threshold and gate.op == "==" else text.NONE
-    return _signed(gate.threshold - actual if gate.op.startswith("<") else actual - gate.threshold, gate)
+    share = f" ({_sign(left)}{text.digits(abs(left / gate.threshold) * 100)} %)" if gate.threshold else ""
+    return f"{_sign(left)}{_in_unit(abs(left), gate)}{share}"
 
 
-def _signed(value: float, gate: Gate) -> str:
-    return ("−" if value < 0 else "+") + _in_unit(abs(value), gate)
+def _sign(value: float) -> str:
+    return "−" if value < 0 else "+"

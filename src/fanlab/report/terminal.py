@@ -1,7 +1,8 @@
-"""The table at the end of a run: the verdict and what it rests on, within 80 columns, with or without colour."""
+"""The table at the end of a run: the gates, the verdict, and what it rests on, within 80 columns, colours or not."""
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,20 +21,7 @@ _COARSE_AT_MOST: Final = 2
 
 def table(summary: Mapping[str, Any], manifest: Mapping[str, Any], report_path: Path) -> RenderableType:
     """What `fanlab run` prints last. Every text is a `Text`, so that a name such as `[bold]` is shown as it is."""
-    verdict = facts.verdict(summary, manifest)
-    tone = _STYLES[verdict.tone]
-    headline = Text.assemble(
-        (f" {verdict.word.upper()} ", f"bold reverse {tone}"),
-        "  ",
-        (facts.name(summary, manifest), "bold"),
-        f"  {verdict.line}",
-    )
-    parts: list[RenderableType] = [Text(""), headline]
-    if verdict.partial:
-        parts.append(Text(f"PARTIAL: {verdict.partial}", style="yellow"))
-    parts += [Text(f"  • {reason}") for reason in verdict.reasons[:_REASONS_AT_MOST]]
-    if (more := len(verdict.reasons) - _REASONS_AT_MOST) > 0:
-        parts.append(Text(f"  … and {more} more reasons in the report", style="dim"))
+    parts = outcome(summary, manifest)
     parts += [Text(""), _figures(summary)]
     if summary["ledger"]["lost"]:
         _, _, by_node, _ = losstables.losses(summary)
@@ -43,10 +31,31 @@ def table(summary: Mapping[str, Any], manifest: Mapping[str, Any], report_path: 
         parts += [Text(f"Coarse: {sentence}", style="dim") for sentence in losstables.coarse(summary)[:_COARSE_AT_MOST]]
     parts += _section("Duplicates by cause", losstables.duplicates(summary))
     parts += _section("By fault", _by_fault(summary))
-    parts += _section("Gates", tables.gates(summary))
     parts += [Text(""), Text.assemble("Report  ", (text.clean(report_path, 1000), "bold"))]
     parts += [*_story_of_one(summary, report_path), Text("")]
     return Group(*parts)
+
+
+def outcome(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[RenderableType]:
+    """The gates, those that failed first, then the verdict and its reasons."""
+    verdict = facts.verdict(summary, manifest)
+    tone = _STYLES[verdict.tone]
+    headline = Text.assemble(
+        (f" {verdict.word.upper()} ", f"bold reverse {tone}"),
+        "  ",
+        (facts.name(summary, manifest), "bold"),
+        f"  {verdict.line}",
+    )
+    gates = tables.gates(summary)
+    failed_first = sorted(gates.rows, key=lambda row: row[0].tone != "bad")
+    parts = _section("Gates", replace(gates, rows=tuple(failed_first)))
+    parts += [Text(""), headline]
+    if verdict.partial:
+        parts.append(Text(f"PARTIAL: {verdict.partial}", style="yellow"))
+    parts += [Text(f"  • {reason}") for reason in verdict.reasons[:_REASONS_AT_MOST]]
+    if (more := len(verdict.reasons) - _REASONS_AT_MOST) > 0:
+        parts.append(Text(f"  … and {more} more reasons in the report", style="dim"))
+    return parts
 
 
 def _figures(summary: Mapping[str, Any]) -> Grid:

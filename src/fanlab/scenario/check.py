@@ -19,6 +19,7 @@ from fanlab.scenario.findings import (
     no_channel,
     no_node,
 )
+from fanlab.scenario.gatechecks import no_subject
 from fanlab.scenario.gates import GateError, parse_gate
 from fanlab.scenario.model import (
     AnyRate,
@@ -320,14 +321,7 @@ def _gates(world: World) -> Iterator[Finding]:
         except GateError as error:
             yield Finding(("gates", index), error.what, error.suggestion)
             continue
-        node = gate.field.removeprefix("loss.by_node.")
-        if node == gate.field and gate.field.startswith("cache.by_node."):
-            node = gate.field.removeprefix("cache.by_node.").partition(".")[0]
-        if node != gate.field:
-            yield from no_node(("gates", index), node, world)
-        channel = gate.field.removeprefix("loss.by_channel.")
-        if channel != gate.field:
-            yield from no_channel(("gates", index), channel, world)
+        yield from no_subject(("gates", index), gate, world)
 
 
 def _work(scenario: Scenario) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Gates: what must hold of a result, as `field op number`, over the fields of summary.json.
 
-`loss.unexplained == 0`, `latency_ms.p99 < 50ms`, `loss.ratio <= 0.5%`. A gate whose field has no value (nothing was
-measured, too few samples) does not pass: what nobody saw is not good news.
+`loss.unexplained == 0`, `latency.p99 < 50ms`, `loss.ratio <= 0.5%`, `delivered(channel=news) >= 99.9%`,
+`recovery(node-2) < 3s`, `lost(fault="crash node-2 @2s") < 600`. A gate whose field has no value (nothing was measured,
+too few samples) does not pass: what nobody saw is not good news. docs/gates.md has the grammar.
 
 Six gates hold of every scenario that does not speak of their fields itself: nothing unexplained, duplicated, out of
 order, unexpected, in dispute or corrupted. A run that says nothing about them has not asked for them to be overlooked.
@@ -13,95 +14,25 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
-Quantity = Literal["count", "ratio", "ms", "s"]
+from fanlab.scenario.gatefields import (
+    FIELDS,
+    KINDS,
+    PHASES,
+    SHORT,
+    Kind,
+    Quantity,
+    full_name,
+    kept_by,
+    narrowed,
+    owed_of,
+    quantity_of_field,
+)
+from fanlab.units import parse_duration_ns
 
-_TALLY = (
-    *("published", "owed", "delivered", "lost", "indeterminate"),
-    *("duplicated", "reordered", "unexpected", "disagreed", "corrupted"),
-)
-_LATENCY = ("p50", "p90", "p95", "p99", "p999", "max")
-_RECOVERY = (
-    *(f"{step}_{figure}" for step in ("detected", "reconnected", "first_message") for figure in ("p50", "max")),
-    "subscribed_p50",
-    "all_back",
-    "max",
-)
-# The names of ledger.causes.Cause, which lies above this layer; a test holds the two together.
-CAUSES = (
-    *("unexplained", "publish_failed", "redis_down", "no_subscriber", "node_down", "resubscribe_gap"),
-    *("output_buffer_kill", "partition", "node_crash_in_flight", "slow_client_drop", "not_open", "write_error"),
-    *("client_reconnecting", "never_returned", "never_subscribed", "generator_fault"),
-)
-HOPS = ("unknown", "publisher_redis", "redis_node", "node_socket", "client")  # those of ledger.causes.Hop
-COPY_CAUSES = ("unexplained", "publish_retried", "double_subscription", "replay")  # those of ledger.odd.CopyCause
-# Those of ledger.cached.
-MISS_CAUSES = (
-    *("unexplained", "publish_failed", "redis_down", "no_subscriber", "node_down", "resubscribe_gap"),
-    *("node_crash_in_flight", "not_taken", "output_buffer_kill", "partition"),
-)
-MISS_HOPS = ("unknown", "publisher_redis", "redis_node", "node_cache")
-_CACHE = (
-    *("owed", "refreshed", "missed", "indeterminate", "wrong_for_good", "empty_at_end"),
-    *("reads", "reads_failed", "reads_missing", "stale_reads", "stale_reads_lost", "stale_reads_withheld"),
-)
 _MAX_LENGTH = 200
-
-
-def _fields() -> dict[str, Quantity]:
-    fields: dict[str, Quantity] = {}
-    for block in ("ledger", "warm_up"):
-        fields |= {f"{block}.{name}": "count" for name in _TALLY}
-    fields["loss.ratio"] = "ratio"
-    for name in (
-        "unexplained",
-        "outside_faults",
-        "by_node.*",
-        "by_channel.*",
-        *(f"by_cause.{cause}" for cause in CAUSES),
-        *(f"by_hop.{hop}" for hop in HOPS),
-    ):
-        fields[f"loss.{name}"] = "count"
-    fields |= {f"duplicates.by_cause.{cause}": "count" for cause in COPY_CAUSES}
-    for block in ("latency_ms", *(f"hops_ms.{hop}" for hop in ("schedule", "redis", "node", "client"))):
-        fields[f"{block}.n"] = "count"
-        fields |= {f"{block}.{name}": "ms" for name in _LATENCY}
-    for name in ("planned", "sent", "unsent", "failed", "timed_out", "unheard"):
-        fields[f"publishers.{name}"] = "count"
-    for name in ("count", "connected", "reconnects", "never_returned"):
-        fields[f"clients.{name}"] = "count"
-    for block in ("recovery_ms", "recovery_ms.by_fault.*"):
-        fields |= {f"{block}.{name}": "count" for name in ("clients", "never_back")}
-        fields |= {f"{block}.{name}": "ms" for name in _RECOVERY}
-    fields |= _cache_fields()
-    fields |= {f"generator.{name}": "ratio" for name in ("cpu", "bias_ratio", "bias_p99_ratio", "cpu_wait", "steal")}
-    lags = ("schedule_lag_p99_ms", "loop_lag_p99_ms", "bias_ms", "bias_p99_ms", "wait_ms", "wait_p99_ms", "gc_max_ms")
-    fields |= {f"generator.{name}": "ms" for name in lags}
-    fields |= {f"generator.{name}": "count" for name in ("bias_n", "bias_inferred")}
-    fields |= {f"clock.{name}": "ms" for name in ("offset_ms", "bound_ms")}
-    fields["clock.exchanges"] = "count"
-    fields |= {f"phases.{name}": "s" for name in ("warm_up_s", "measure_s", "drain_s")}
-    fields |= {f"evidence.{name}": "count" for name in ("stripes", "torn", "corrupt", "unclosed", "foreign")}
-    return fields
-
-
-def _cache_fields() -> dict[str, Quantity]:
-    fields: dict[str, Quantity] = {"cache.updates": "count", "cache.stale_ratio": "ratio"}
-    for block in ("cache", "cache.by_node.*"):
-        fields |= {f"{block}.{name}": "count" for name in _CACHE}
-    fields |= {f"cache.by_cause.{cause}": "count" for cause in MISS_CAUSES}
-    fields |= {f"cache.by_hop.{hop}": "count" for hop in MISS_HOPS}
-    for block in ("cache.staleness_ms", "cache.refresh_ms", "cache.by_node.*.refresh_ms"):
-        fields[f"{block}.n"] = "count"
-        fields |= {f"{block}.{name}": "ms" for name in _LATENCY}
-    return fields
-
-
-FIELDS: Mapping[str, Quantity] = _fields()  # `*` stands for a name of the author's: a node, a channel, a fault
-
-_SHORTHAND = {"latency": "latency_ms", "hops": "hops_ms", "recovery": "recovery_ms"}
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -110,7 +41,14 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_GATE = re.compile(r"\s*([^<>=!]+?)\s*(==|!=|<=|>=|<|>)\s*([^<>=!]+?)\s*$")
+_GATE = re.compile(
+    r"\s*([^<>=!()]+?)\s*"  # the field, and
+    r"(?:\(([^()]*)\)\s*)?"  # of which node, channel … , perhaps
+    r"(\.[^<>=!()]+?)?\s*"  # before the end of its name
+    r"(==|!=|<=|>=|<|>)\s*([^<>=!]+?)\s*$"
+)
+_ABORT = re.compile(r"\s+else\s+abort(?:\s+after\s+(\S+))?\s*$")
+_SELECTOR = re.compile(r"\s*(?:([A-Za-z_]+)\s*=\s*)?(\"[^\"]*\"|'[^']*'|[^\"'=,]+?)\s*$")
 _NUMBER = re.compile(r"([-+]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(%|[A-Za-zµ]+)?$")
 _FACTORS: Mapping[Quantity, Mapping[str | None, float]] = {
     "count": {None: 1, "k": 1e3, "M": 1e6},
@@ -121,6 +59,11 @@ _FACTORS: Mapping[Quantity, Mapping[str | None, float]] = {
 _UNITS: Mapping[Quantity, str] = {"count": "", "ratio": "", "ms": " ms", "s": " s"}
 _EXAMPLES: Mapping[Quantity, str] = {"count": "0 or 2k", "ratio": "0.01 or 1%", "ms": "50ms or 1.5s", "s": "10s"}
 
+# Known while a run goes on, and with which operators a gate on it can be seen to fail before the end.
+LIVE: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("publishers.failed", "publishers.unsent"), ("<", "<=", "==")),  # they only grow
+    **{f"latency_ms.{figure}": ("<", "<=") for figure in ("p50", "p90", "p95", "p99")},
+}
 
 IMPLIED = (
     "loss.unexplained == 0",
@@ -129,7 +72,7 @@ IMPLIED = (
 
 
 class GateError(ValueError):
-    """A gate that means nothing. `suggestion` is a field that was probably meant."""
+    """A gate that means nothing. `suggestion` is what was probably meant in the place of what is wrong."""
 
     def __init__(self, what: str, suggestion: str | None = None) -> None:
         super().__init__(what)
@@ -139,12 +82,18 @@ class GateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One comparison. `threshold` is in the field's own unit: ms, s, a ratio or a count."""
+    """One comparison of a field, by its full name, with a threshold in its own unit: ms, s, a ratio or a count.
+
+    `share_of`: compared is the field's share of that one. `abort_after_ns`: the run is ended as soon as the gate is
+    seen to fail, from then on (since time 0); None: it is judged at the end only.
+    """
 
     expr: str
     field: str
     op: str
     threshold: float
+    share_of: str | None = None
+    abort_after_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +105,22 @@ class GateResult:
     ok: bool
 
 
+@lru_cache(maxsize=1 << 14)
 def parse_gate(text: str) -> Gate:
     """A gate from its text. Raises GateError, which says what would be right."""
-    match = _GATE.match(text) if len(text) <= _MAX_LENGTH else None
+    body, abort = _without_abort(text)
+    match = _GATE.match(body) if len(text) <= _MAX_LENGTH else None
     if not match:
         raise GateError(f"{_clip(text)} is no gate; write it as `field op number`, as in `ledger.lost == 0`")
-    field, quantity = _known(match[1])
-    return Gate(text.strip(), field, match[2], _threshold(match[3], field, quantity))
+    head, selector, tail, op, number = match.groups()
+    field, quantity, share_of = _known(head, selector, tail or "")
+    threshold, in_percent = _threshold(number, field, quantity)
+    if in_percent and quantity == "count":
+        share_of = owed_of(field)
+    gate = Gate(text.strip(), field, op, threshold, share_of, abort)
+    if abort is not None:
+        _refuse_unless_live(gate)
+    return gate
 
 
 def in_force(written: Sequence[str]) -> list[str]:
@@ -176,51 +134,134 @@ def in_force(written: Sequence[str]) -> list[str]:
 
 def evaluate(gate: Gate, summary: Mapping[str, Any]) -> GateResult:
     """Compare a gate's field of `summary` (summary.json's content) with its threshold."""
-    actual = _look_up(summary, gate.field.split("."))
-    ok = actual is not None and _OPERATORS[gate.op](actual, gate.threshold)
-    return GateResult(gate.expr, actual, ok)
+    actual = look_up(summary, gate.field)
+    if gate.share_of is not None:
+        whole = look_up(summary, gate.share_of)
+        actual = actual / whole if actual is not None and whole else None
+    return GateResult(gate.expr, actual, holds(gate, actual))
+
+
+def holds(gate: Gate, actual: float | None) -> bool:
+    """Whether a value passes."""
+    return actual is not None and _OPERATORS[gate.op](actual, gate.threshold)
 
 
 def describe(gate: Gate, actual: float | None) -> str:
     """A gate's value as people read it, with its unit: `68.9 ms`, `3.83 %`, `12`; `not known` for None."""
     if actual is None:
         return "not known"
-    quantity = _known(gate.field)[1]
+    quantity = quantity_of(gate)
     if quantity == "ratio":
         return f"{100 * actual:.3g} %"
     return str(actual) if isinstance(actual, int) and quantity == "count" else f"{actual:.4g}" + _UNITS[quantity]
 
 
 def quantity_of(gate: Gate) -> Quantity:
-    """What a gate's field measures."""
-    return _known(gate.field)[1]
+    """What a gate compares."""
+    return "ratio" if gate.share_of is not None else quantity_of_field(gate.field) or "count"
 
 
-def _known(written: str) -> tuple[str, Quantity]:
-    """The field's full name and what it measures."""
-    head, dot, rest = written.partition(".")
-    field = f"{_SHORTHAND.get(head, head)}{dot}{rest}"
-    for pattern, quantity in _patterns():
-        if pattern.fullmatch(field):
-            return field, quantity
-    close = difflib.get_close_matches(field[:64], [name for name in FIELDS if "*" not in name], n=1)
-    raise GateError(
-        f"{_clip(written)} is no field of summary.json that a gate can compare", close[0] if close else None
-    )
+def room(gate: Gate, actual: float | None) -> float | None:
+    """How far a value is from the threshold, in the gate's unit; positive: so much is left, negative: so much too far.
+
+    None where there is no distance: no value, an equality that holds, an inequality of a number.
+    """
+    if actual is None or gate.op == "!=" or (gate.op == "==" and actual == gate.threshold):
+        return None
+    if gate.op == "==":
+        return -abs(actual - gate.threshold)
+    return gate.threshold - actual if gate.op.startswith("<") else actual - gate.threshold
 
 
-@cache
-def _patterns() -> list[tuple[re.Pattern[str], Quantity]]:
-    return [(re.compile(re.escape(name).replace(r"\*", ".+")), quantity) for name, quantity in FIELDS.items()]
+def look_up(summary: Mapping[str, Any], field: str) -> float | int | None:
+    """The number that a field has in summary.json's content; None where it has none."""
+    return _look_up(summary, field.split("."))
 
 
-def _threshold(text: str, field: str, quantity: Quantity) -> float:
+def _without_abort(text: str) -> tuple[str, int | None]:
+    """The comparison, and from when on its failure ends the run."""
+    match = _ABORT.search(text[: 2 * _MAX_LENGTH])
+    if match is None:
+        return text, None
+    try:
+        return text[: match.start()], 0 if match[1] is None else parse_duration_ns(match[1])
+    except ValueError as error:
+        raise GateError(f"`else abort after`: {error}") from None
+
+
+def _refuse_unless_live(gate: Gate) -> None:
+    if gate.share_of is not None or gate.field not in LIVE:
+        raise GateError(
+            f"{gate.field} is known only when the run's journals are read, so no run can be aborted for it; known while"
+            f" it runs are {', '.join(LIVE)}"
+        )
+    if gate.op not in LIVE[gate.field]:
+        operators = " or ".join(f"`{op}`" for op in LIVE[gate.field])
+        raise GateError(
+            f"whether {gate.field} {gate.op} {gate.threshold:g} fails is known at the end only; with"
+            f" `else abort` compare it by {operators}"
+        )
+
+
+def _known(head: str, selector: str | None, tail: str) -> tuple[str, Quantity, str | None]:
+    """The field's full name, what it measures, and the field that it is a share of."""
+    field = full_name(head + tail)
+    quantity = quantity_of_field(field)
+    if quantity is None:
+        names = [*(name for name in FIELDS if "*" not in name), *SHORT]
+        close = difflib.get_close_matches(field[:64], names, n=1)
+        raise GateError(
+            f"{_clip(head + tail)} is no field of summary.json that a gate can compare", close[0] if close else None
+        )
+    if selector is None:
+        return field, quantity, None
+    kind, name = _selected(selector)
+    share = field == "loss.ratio" and (kind, name) != ("phase", "measure")
+    found = narrowed("ledger.lost" if share else field, kind, name)
+    if found is None:
+        raise GateError(f"{field} is not kept by {kind}, or is of one already; {kept_by(kind)} are")
+    return found, "ratio" if share else quantity_of_field(found) or quantity, owed_of(found) if share else None
+
+
+def _selected(text: str) -> tuple[Kind, str]:
+    """`channel=news`, `node-2`, `fault="crash node-2 @2s"`."""
+    match = _SELECTOR.match(text)
+    if match is None:
+        raise GateError(
+            f"({text.strip()[:60]}) selects nothing; write one of {', '.join(KINDS)} and a name: (node=node-2)"
+        )
+    name = match[2].strip("\"'" if match[2][0] in "\"'" else "")
+    kind = match[1] or _obvious(name)
+    if kind is None:
+        raise GateError(f"what is {_clip(name)}? Write (channel={name[:40]}), or node=, group=, phase= or fault=")
+    for known in KINDS:
+        if kind == known:
+            if kind == "phase" and name not in PHASES:
+                close = difflib.get_close_matches(name, PHASES, n=1)
+                raise GateError(f"there is no phase {_clip(name)}; {' and '.join(PHASES)} are counted", *close)
+            return known, name
+    close = difflib.get_close_matches(kind, KINDS, n=1)
+    raise GateError(f"{_clip(kind)} is nothing to select by; {', '.join(KINDS)} are", *close)
+
+
+def _obvious(name: str) -> str | None:
+    """What a name without a `kind=` is: a node's or a phase's, which have names of their own."""
+    if re.fullmatch(r"node-\d+", name):
+        return "node"
+    return "phase" if name in PHASES else None
+
+
+def _threshold(text: str, field: str, quantity: Quantity) -> tuple[float, bool]:
+    """The number in the field's unit; of a count it may be per cent, which the second value says."""
     match = _NUMBER.match(text)
-    factor = _FACTORS[quantity].get(match[2]) if match else None
+    factors = dict(_FACTORS[quantity])
+    if quantity == "count" and owed_of(field):
+        factors["%"] = 0.01
+    factor = factors.get(match[2]) if match else None
     if match is None or factor is None or not math.isfinite(float(match[1])):
         what = {"count": "a count", "ratio": "a ratio", "ms": "in milliseconds", "s": "in seconds"}[quantity]
         raise GateError(f"{field} is {what}; compare it with a number such as {_EXAMPLES[quantity]}, not {_clip(text)}")
-    return float(match[1]) * factor
+    return float(match[1]) * factor, match[2] == "%"
 
 
 def _look_up(value: Any, keys: list[str]) -> float | int | None:
@@ -228,6 +269,8 @@ def _look_up(value: Any, keys: list[str]) -> float | int | None:
     if not keys:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return value if number else None
+    if isinstance(value, list):  # loss.by_fault: each entry says which fault it is of
+        value = {entry["fault"]: entry for entry in value if isinstance(entry, Mapping) and "fault" in entry}
     if isinstance(value, Mapping):
         for length in range(len(keys), 0, -1):
             key = ".".join(keys[:length])

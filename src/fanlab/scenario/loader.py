@@ -57,6 +57,7 @@ class Loaded:
     cell: dict[str, Any]  # path -> value of this combination of the matrix; empty without one
     origins: Mapping[str, Origin]  # by the paths of `shape.values`
     sha256: str
+    gate_places: tuple[Origin, ...] = ()  # of each gate: one that fails is told at its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,8 @@ class _Loader:
             return None
         values_of = {axis.path: plain(value) for axis, value in zip(axes, cell, strict=True)}
         digest = hashlib.sha256(canonical(scenario)).hexdigest()
-        return Loaded(scenario, self._source, values_of, _origins(scenario, tree), digest)
+        places = _gate_places(scenario, tree)
+        return Loaded(scenario, self._source, values_of, _origins(scenario, tree), digest, places)
 
     def _validated(self, tree: Node) -> Scenario | None:
         try:
@@ -330,6 +332,10 @@ def _origins(scenario: Scenario, tree: Node) -> dict[str, Origin]:
         node, _, written = find(tree, value.keys)
         found[value.path] = _origin(node.place) if written else Origin("default")
     return found
+
+
+def _gate_places(scenario: Scenario, tree: Node) -> tuple[Origin, ...]:
+    return tuple(_origin(find(tree, ("gates", index))[0].place) for index in range(len(scenario.gates)))
 
 
 def _origin(place: Place) -> Origin:
