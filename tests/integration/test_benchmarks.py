@@ -14,6 +14,8 @@ TINY = {
     "link.py": ["--connections", "1", "5", "--rate", "200", "--seconds", "0.5", "--rounds", "1"],
     "measure_model.py": ["--cells", "1", "--seconds", "3"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],
+    "simulated_against_real.py": ["--rounds", "1"],
+    "simulator.py": ["--messages", "2000", "--nodes", "10", "--clients", "1k", "--seconds", "2"],
 }
 
 
