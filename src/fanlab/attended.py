@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ from fanlab.errors import FanlabError
 from fanlab.exits import Exit
 from fanlab.outputs import Outputs
 from fanlab.places import new_place
-from fanlab.progress import View, view_for
+from fanlab.progress import Listener, View, view_for
 from fanlab.redaction import Secrets, hide_setting
 from fanlab.run import Request
 from fanlab.run import run as run_scenario
@@ -27,6 +27,7 @@ from fanlab.trace import trace as trace_run
 if TYPE_CHECKING:
     from rich.table import Table
 
+Runner = Callable[[Request, Listener], Coroutine[Any, Any, None]]  # fills the run directory of a request
 VERDICT_EXITS = {"pass": Exit.OK, "fail": Exit.GATE_FAILED, "invalid": Exit.INVALID}
 # Of several runs in one command the worst counts: no result at all before a doubtful one before a bad one.
 _WORST_FIRST = (Exit.BUG, Exit.INTERRUPTED, Exit.ENVIRONMENT, Exit.SCENARIO, Exit.INVALID, Exit.GATE_FAILED, Exit.OK)
@@ -51,9 +52,11 @@ def run_all(
     as_json: bool,
     no_progress: bool,
     outputs: Outputs,
+    model: Path | None = None,
 ) -> Exit:
     """Run each cell of a scenario in turn, print its result, and say how it went over all.
 
+    `model` is what a simulated run is simulated from; None: the default one.
     `out` is the run directory of a single run, and the folder of `cell-1`, `cell-2` … of a matrix.
     Raises FanlabError where a run could not begin.
     """
@@ -61,6 +64,7 @@ def run_all(
     rundirs = [RunDir(base if len(loadeds) == 1 else base / f"cell-{number + 1}") for number in range(len(loadeds))]
     for rundir in rundirs:
         rundir.create()  # refuses one that holds another run, before that run's evidence is taken for this one's
+    run_it: Runner = run_scenario if backend != "simulate" else _simulator(model)
     told = console(stderr=True)
     ends: list[_End] = []
     for number, (loaded, rundir) in enumerate(zip(loadeds, rundirs, strict=True), start=1):
@@ -68,7 +72,7 @@ def run_all(
             told.print(f"run {number} of {len(loadeds)}: {_cell(loaded)}", markup=False, highlight=False)
         command = ["fanlab", *sys.argv[1:], *(word for axis in loaded.cell.items() for word in _as_set(*axis))]
         request = Request(loaded, rundir, command, redis_url=redis_url, workers=workers, backend=backend, beyond=beyond)
-        ends.append(_run_once(request, view_for(told, wanted=not no_progress), trace=trace, quiet=as_json))
+        ends.append(_run_once(request, view_for(told, wanted=not no_progress), run_it, trace=trace, quiet=as_json))
         if ends[-1].code is Exit.INTERRUPTED:
             break
     outputs.tell(
@@ -86,11 +90,19 @@ def run_all(
     return min((end.code for end in ends), key=_WORST_FIRST.index)
 
 
-def _run_once(request: Request, view: View, *, trace: bool, quiet: bool) -> _End:
+def _simulator(model: Path | None) -> Runner:
+    from fanlab.simulate.model import read_model
+    from fanlab.simulate.run import simulate
+
+    known = read_model(model)
+    return lambda request, notify: simulate(request, notify, known)
+
+
+def _run_once(request: Request, view: View, run_it: Runner, *, trace: bool, quiet: bool) -> _End:
     ended: Exit | None = None  # by something other than its verdict
     try:
         with view:
-            interruptible(run_scenario(request, view))
+            interruptible(run_it(request, view))
     except asyncio.CancelledError:
         ended = Exit.INTERRUPTED
     except FanlabError as error:

@@ -62,7 +62,7 @@ def cli() -> None:
 def _backend_option(*names: str) -> Callable[[Any], Any]:
     what = "local processes, or containers at a Docker engine on this machine"
     if "external" in names:
-        what += "; external: it runs already"
+        what += "; external: it runs already; simulate: nothing, its figures come from a model"
     return click.option(
         "--backend",
         type=click.Choice(names),
@@ -72,6 +72,12 @@ def _backend_option(*names: str) -> Callable[[Any], Any]:
     )
 
 
+_model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What it is simulated from: a model that `fanlab model` measured.  [default: the one that fanlab brings]",
+)
 _beyond_options = (
     click.option(
         "--node", "nodes", multiple=True, metavar="ID=URL", help="A node that runs, e.g. node-1=ws://10.0.0.5:8765/ws."
@@ -109,7 +115,8 @@ _output_options = (
 )
 _run_options = (
     *_scenario_options,
-    _backend_option("process", "docker", "external"),
+    _backend_option("process", "docker", "external", "simulate"),
+    _model_option,
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
     ),
@@ -158,6 +165,7 @@ def demo(**options: Any) -> None:
 def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> NoReturn:
     from fanlab.attended import run_all
 
+    _refuse_with_simulate(how)
     outputs = _outputs(how)
     beyond = _beyond(how)
     loadeds = _load(file, overrides=overrides, seed=seed)
@@ -171,6 +179,16 @@ def _outputs(how: dict[str, Any]) -> "Outputs":
     from fanlab.outputs import Outputs
 
     return Outputs(*(how.pop(name) for name in ("junit", "gitlab_metrics", "benchmark_json")))
+
+
+def _refuse_with_simulate(how: dict[str, Any]) -> None:
+    simulated = how["backend"] == "simulate"
+    if simulated and (how["redis_url"] or how["nodes"] or how["targets"] or how["expect_workers"]):
+        raise click.UsageError(
+            "--backend simulate starts and loads nothing: leave out --redis-url, --node and the like"
+        )
+    if how["model"] is not None and not simulated:
+        raise click.UsageError("--model is what --backend simulate simulates from")
 
 
 def _beyond(how: dict[str, Any]) -> "Beyond":
@@ -330,6 +348,60 @@ def crosscheck(run_directory: Path, as_json: bool) -> None:
     else:
         console().print(agreement.table(found, names, zero_ns))
     raise SystemExit(Exit.OK if found.agrees else Exit.INVALID)
+
+
+@cli.command(name="model")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it there; else only print it."
+)
+def model_(runs: Sequence[Path], out: Path | None) -> None:
+    """Measure from RUN… what each hop costs, for `--backend simulate` and `forecast`.
+
+    Runs that differ in nodes, clients and rate tell more than one run does: what they do not tell apart is said.
+    """
+    from fanlab.rundir import RunDir, write_json
+    from fanlab.simulate.estimate import estimate
+    from fanlab.simulate.model import read_model, to_json
+    from fanlab.simulate.observed import observe
+    from fanlab.simulate.tables import model_table
+
+    found = estimate([observe(RunDir(run)) for run in runs], base=read_model())
+    if out is not None:
+        write_json(out, to_json(found))
+    click.echo(model_table(found))
+
+
+@cli.command()
+@click.argument("file")
+@_with(_scenario_options)
+@click.option("--nodes", type=click.IntRange(1, 100_000), help="So many nodes in all, in the file's proportions.")
+@click.option("--clients", metavar="N", help="So many clients in all, likewise: 10M.")
+@click.option("--egress", metavar="SIZE", help="What each node's link takes in a second: 125MB.  [default: no limit]")
+@_model_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def simulate(
+    file: str, overrides: Sequence[str], seed: int | None, clients: str | None, egress: str | None, **how: Any
+) -> None:
+    """Simulate scenario FILE at any size, by cohorts: counts, latency and load, but no run directory and no verdict."""
+    from fanlab.simulate.model import read_model
+    from fanlab.simulate.scaled import scaled, simulate_cohorts
+    from fanlab.simulate.tables import figures_text
+    from fanlab.units import parse_count, parse_size_bytes
+
+    loaded = _one(_load(file, overrides=overrides, seed=seed), "simulate")
+    try:
+        scenario = scaled(
+            loaded.scenario, nodes=how["nodes"], clients=None if clients is None else parse_count(clients)
+        )
+        line = None if egress is None else float(parse_size_bytes(egress))
+    except ValueError as error:
+        raise click.UsageError(f"--nodes, --clients or --egress: {error}") from None
+    figures = simulate_cohorts(scenario, read_model(how["model"]), egress_bytes_per_s=line)
+    if how["as_json"]:
+        echo_json(figures.to_json())
+    else:
+        click.echo(figures_text(figures))
 
 
 @cli.command()

@@ -9,6 +9,7 @@ _DURATION_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m"
 _LONGEST_NS = 1000 * _DURATION_NS["h"]  # fits 64 bits with room for sums
 _RATE = re.compile(_NUMBER + r"(k|M)?\s*/\s*(ms|s|m|min|h)\s*$", re.ASCII)
 _RATE_PERIOD_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_COUNT = re.compile(_NUMBER + r"(k|M)?\s*$", re.ASCII)
 _SIZE = re.compile(_NUMBER + r"(B|kB|KB|KiB|MB|MiB)?\s*$", re.ASCII)
 _SIZE_BYTES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20}
 
@@ -57,6 +58,19 @@ def parse_size_bytes(value: object) -> int:
         if size == int(size):
             return int(size)
     raise ValueError(f"{_shown(value)} is no size; write it as 128B, 64kB or 1MiB")
+
+
+def parse_count(value: object) -> int:
+    """`500`, `200k`, `1.5M`, as a whole number from 1 on.
+
+    Raises ValueError, with what would be right, for anything else.
+    """
+    match = _COUNT.match(value) if isinstance(value, str) else None
+    if match and 1 <= float(match[1]) < math.inf:
+        count = float(match[1]) * {None: 1, "k": 1e3, "M": 1e6}[match[2]]
+        if count == int(count):
+            return int(count)
+    raise ValueError(f"{_shown(value)} is no count; write it as 500, 200k or 1.5M")
 
 
 def format_duration(ns: float) -> str:

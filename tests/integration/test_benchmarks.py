@@ -12,7 +12,10 @@ TINY = {
     "account.py": ["--clients", "10", "--messages", "50", "--lost", "0.1"],
     "bias.py": ["--clients", "5", "--rate", "50", "--seconds", "3", "--rounds", "1"],
     "link.py": ["--connections", "1", "5", "--rate", "200", "--seconds", "0.5", "--rounds", "1"],
+    "measure_model.py": ["--cells", "1", "--seconds", "3"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],
+    "simulated_against_real.py": ["--rounds", "1"],
+    "simulator.py": ["--messages", "2000", "--nodes", "10", "--clients", "1k", "--seconds", "2"],
 }
 
 

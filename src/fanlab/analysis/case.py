@@ -41,5 +41,10 @@ class Case:
         """Whether the run went through all its phases."""
         return self.manifest.get("status") == "complete" and not self.account.partial
 
+    @property
+    def simulated(self) -> bool:
+        """Whether there was a system at all: a simulator has no generator, and what it has no need of is not asked."""
+        return self.manifest.get("backend") == "simulate"
+
 
 Checker = Callable[[Case], Iterator[str]]

@@ -46,6 +46,11 @@ from fanlab.report.schema import (
 )
 from fanlab.scenario.gates import evaluate, in_force, parse_gate
 
+SIMULATED = (
+    "nothing here was measured: the run was simulated from a model, so the checks on the generator (its CPU, its lags,"
+    " its bias) and on other machines' CPU do not apply, and no Redis was watched"
+)
+
 GateKeeper = Callable[[Sequence[str], Mapping[str, Any]], Sequence[GateOutcome]]
 
 
@@ -360,7 +365,7 @@ def _evidence(account: Account, manifest: Mapping[str, Any]) -> EvidenceBlock:
         "redis_log": evidence.redis_log,
         "foreign": evidence.foreign,
         "crosscheck": _crosscheck(manifest),
-        "coarse": list(evidence.coarse),
+        "coarse": [*evidence.coarse, *([SIMULATED] if manifest["backend"] == "simulate" else [])],
     }
 
 

@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from fanlab.errors import EnvironmentFailure
+from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.rundir import RunDir
 from fanlab.topology.backend import Backend
 from fanlab.topology.ports import HOST
 from fanlab.topology.reach import Reach
 from fanlab.topology.targets import Targets
 
-BackendName = Literal["process", "docker", "external"]
+BackendName = Literal["process", "docker", "external", "simulate"]
 
 
 def make_backend(
@@ -25,6 +25,8 @@ def make_backend(
 
     `targets` is what external drives, `host` where a system of processes listens, `reach` what either may reach.
     """
+    if name == "simulate":
+        raise HarnessError("a simulated run has no system to start")
     if name == "external":
         from fanlab.topology.external import ExternalBackend
 
