@@ -152,10 +152,7 @@ async def run(request: Request, notify: Listener) -> None:
         _write_manifest(this, status="failed", error=str(error))
         raise
     finally:
-        if this.remotes is not None:
-            await this.remotes.close()
-        await this.backend.close()
-        _hide_in_logs(this)
+        await _close(this)
 
 
 def _prepare(request: Request, listener: Listener) -> _Run:
@@ -574,6 +571,21 @@ def _sampling(this: _Run, redis: RedisEndpoint) -> Sampler:
 def _write_manifest(this: _Run, **changes: str) -> None:
     this.manifest |= changes
     write_json(this.request.rundir.manifest, this.secrets.hide_in(this.manifest))
+
+
+async def _close(this: _Run) -> None:
+    """End all that was started. What that leaves in the run directory holds no secret, however it went."""
+    try:
+        try:
+            if this.remotes is not None:
+                await this.remotes.close()
+        finally:
+            await this.backend.close()
+    except FanlabError as error:
+        error.reword(this.secrets.hide)
+        raise
+    finally:
+        _hide_in_logs(this)
 
 
 def _hide_in_logs(this: _Run) -> None:

@@ -20,6 +20,7 @@ from support.killing import (
     keeper_killed,
     new_case,
     warden_killed,
+    worker_killed,
 )
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -34,6 +35,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
         pytest.param(both_killed, id="both"),
         pytest.param(adopted("redis-maxclients", fanlab), id="adopted-redis"),
         pytest.param(keeper_killed, id="keeper"),
+        pytest.param(worker_killed, id="worker"),
     ],
 )
 def test_nothing_is_left_behind(way: Callable[[Case], None]) -> None:

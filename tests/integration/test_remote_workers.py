@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from fanlab.ledger.stripe import Kind, StripeReader
+from fanlab.topology.labels import Marks
 from support.node_process import wait_until
 from support.party import TOKEN, Fanlab, Party
 from support.processes import left_after
@@ -101,6 +102,11 @@ def test_a_worker_that_is_killed_spoils_the_measurement_at_once(party: Party) ->
     assert said in party.manifest()["error"]
     assert party.summary()["verdict"] == "invalid"
     assert left_after(20, [], party.temp) == [], "engines complete their journals and end"
+    [folder] = party.temp.iterdir()
+    marks = Marks.of_folder(folder)
+    assert marks is not None
+    assert marks.owner.gone()
+    assert (folder / "load.json").exists(), "which fanlab sweep removes with the folder"
 
 
 def test_a_locust_worker_that_dies_there_is_told_here_and_its_journals_come_home(party: Party) -> None:

@@ -11,6 +11,7 @@ phase, several faults at once, and nodes that leave daemons behind:
     both         SIGKILL to both, and then `fanlab sweep`
     adopted …    (process backend) SIGKILL while a setting of somebody's Redis is changed: it gets it back; SIGKILL to
                  fanlab and the keeper, and then `fanlab sweep`
+    worker       (process backend) SIGKILL to a `fanlab worker` that waits for its run, and then `fanlab sweep`
 
 5 s (containers: 30 s) afterwards there are no processes, containers, networks, volumes, cgroups, temporary folders and
 iptables rules of the run; its directory can be reported on; bystanders, who look as like it as can be, are untouched.
@@ -40,6 +41,7 @@ from support.killing import (
     killed_at,
     new_case,
     warden_killed,
+    worker_killed,
 )
 
 USUAL_S = 20.0  # about the length of a run
@@ -91,6 +93,7 @@ def _cases(
             yield f"adopted buffer {who}", adopted("redis-output-buffer", victims, limit="64kB")
             yield f"adopted maxclients {who}", adopted("redis-maxclients", victims)
         yield "adopted keeper", keeper_killed
+        yield "worker", worker_killed
 
 
 def _options() -> argparse.Namespace:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ class Case:
     def start(self, *options: str) -> "subprocess.Popen[bytes]":
         """fanlab, on its way."""
         how = ["--backend", self.backend, "--out", str(self.out), "--no-progress", *options]
-        self.harness = self._popen([sys.executable, "-m", "fanlab", "run", "scenario.yaml", *how])
+        self.harness = self.popen([sys.executable, "-m", "fanlab", "run", "scenario.yaml", *how])
         return self.harness
 
     def fanlab(self, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -97,7 +98,8 @@ class Case:
         self.said.append(f"{len(self.traces.processes)} processes seen, all gone after {took_s:.1f} s")
         self.expect((why := readable(self.out)) is None, why or "")
 
-    def _popen(self, argv: list[str]) -> "subprocess.Popen[bytes]":
+    def popen(self, argv: list[str]) -> "subprocess.Popen[bytes]":
+        """A process in its place, whose words go to its log."""
         with self.log.open("wb") as log:
             return subprocess.Popen(argv, stdout=log, stderr=log, cwd=self.place, env=self._env())
 
@@ -206,6 +208,25 @@ def both_killed(case: Case) -> None:
     ours = [line for line in again.stdout.splitlines() if any(run_id[:8] in line for run_id in case.traces.run_ids)]
     case.expect(not ours, f"a second sweep says {ours}")
     case.nothing_left()
+
+
+def worker_killed(case: Case) -> None:
+    """SIGKILL to `fanlab worker` while it waits for its run: its folder is `fanlab sweep`'s to remove."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    master = ["--master", f"127.0.0.1:{port}", "--token", "0" * 32]
+    case.harness = case.popen([sys.executable, "-m", "fanlab", "worker", *master])
+    eventually(
+        lambda: case.harness_lives() and any("folder" in each for each in case.traces.left()), ENDED_S, "a folder"
+    )
+    case.traces.note(case.harness.pid)
+    case.harness.kill()
+    case.harness.wait()
+    case.expect(case.traces.left(), "nothing was left to sweep: that proves nothing")
+    swept = case.fanlab("sweep")
+    case.expect(swept.returncode == 0, f"sweep exits with {swept.returncode}: {swept.stdout}{swept.stderr}")
+    case.expect(not (left := case.traces.left()), f"left: {left}")
+    case.problems += case.others.missing()
 
 
 def adopted(kind: str, victims: Callable[[Case], list[int]], **settings: str) -> Callable[[Case], None]:

@@ -231,3 +231,37 @@ def test_objects_of_publishers_may_not_share_their_ids() -> None:
 )
 def test_the_least_object(payload: int, keys: list[str]) -> None:
     assert found(publishers=publisher(objects=1, payload=payload)) == keys
+
+
+def limited(**fault: Any) -> dict[str, Any]:
+    """Of three nodes the last has limits of its own."""
+    nodes = [{"count": 2}, {"cpus": 0.5, "memory": "64MB"}]
+    kind = "cpu-throttle" if "cores" in fault else "memory-limit"
+    return {"topology": {"nodes": nodes}, "faults": [{"kind": kind, "at": "1s", "target": "node-3", **fault}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        (limited(cores=0.49), []),
+        (limited(cores=0.5), ["faults.0.cores"]),
+        (limited(cores=4.0, target="node-2"), []),
+        (limited(cores=4.0, target=["node-1", "node-3"]), ["faults.0.cores"]),
+        (limited(cores=4.0, target="one"), ["faults.0.cores"]),
+        (limited(limit="63MB"), []),
+        (limited(limit="64MB"), ["faults.0.limit"]),
+        (limited(limit="2000MB", target="all"), ["faults.0.limit"]),
+        (limited(limit="2000MB", target="node-1"), []),
+    ],
+)
+def test_a_limit_is_below_the_one_that_the_node_has_already(changes: dict[str, Any], keys: list[str]) -> None:
+    assert found(**changes) == keys
+
+
+@pytest.mark.parametrize(("cores", "good"), [(0.01, True), (0.001, False)])
+def test_the_kernel_s_least_quota_is_the_least_throttle(cores: float, *, good: bool) -> None:
+    if good:
+        assert found(**limited(cores=cores)) == []
+    else:
+        with pytest.raises(ValueError, match=r"greater than or equal to 0\.01"):
+            found(**limited(cores=cores))

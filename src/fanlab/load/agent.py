@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +26,8 @@ from fanlab.load.joining import GREET_S, Incoming, Kind, Refused, join, keep_ali
 from fanlab.load.limits import net_namespace, raise_open_files
 from fanlab.load.transfer import NotStored, send_file
 from fanlab.load.wire import LineReader, Message, encode
+from fanlab.topology.labels import OWNER_FILE, Marks, Owner
+from fanlab.topology.private import own_private_folder
 from fanlab.topology.wardenclient import describe_status
 
 WAIT_S: Final = 60.0  # for a run that is not up yet
@@ -55,6 +56,7 @@ class Agent:
         self._redis_url = redis_url
         self._index = 0
         self._folder = Path()
+        self._marks = Marks.new(Owner.of(os.getpid()))  # nobody outlives us: `fanlab sweep` knows what we leave by them
         self._home: asyncio.StreamWriter | None = None
         self._worker: asyncio.StreamWriter | None = None
         self._early: list[Message] = []  # orders for a worker that is still starting
@@ -64,7 +66,7 @@ class Agent:
     async def work(self) -> None:
         """Raises EnvironmentFailure: it cannot join, or lost the run; MeasurementError: its Locust worker died."""
         facts = _facts(raise_open_files(), own_redis_url=self._redis_url is not None)
-        self._folder = await asyncio.to_thread(_private_folder)
+        self._folder = await asyncio.to_thread(_private_folder, self._marks)
         try:
             await self._take_part(facts)
         finally:
@@ -177,7 +179,12 @@ class Agent:
         argv += ["--index", str(self._index), "--workers", str(told["workers"]), "--clock-ahead", str(ahead_ns)]
         with self._log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                *argv,
+                env={**os.environ, **self._marks.env()},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     async def _pass_orders_on(self, incoming: Incoming) -> None:
@@ -293,11 +300,14 @@ class Agent:
         self._tell("the run is over, and the journals are home")
 
     def _clean_up(self) -> None:
-        """Leave nothing, or what could not go home and no more: the configuration may hold a password."""
+        """Leave nothing, or what could not go home and no more: the configuration may hold a password.
+
+        What is left is somebody's to fetch, so it is not marked any more as what was left behind.
+        """
         if not self._kept:
             shutil.rmtree(self._folder, ignore_errors=True)
             return
-        for path in (self._folder / "load.json", self._folder / _CONTROL):
+        for path in (self._folder / "load.json", self._folder / _CONTROL, self._folder / OWNER_FILE):
             path.unlink(missing_ok=True)
 
     @property
@@ -305,11 +315,11 @@ class Agent:
         return self._folder / f"load-{self._index}.log"
 
 
-def _private_folder() -> Path:
+def _private_folder(marks: Marks) -> Path:
     """A folder of our own, which nobody else can look into. Raises EnvironmentFailure."""
-    folder = Path(tempfile.mkdtemp(prefix="fanlab-worker-"))  # mode 0700
+    folder = own_private_folder(marks)
     if len(str(folder / _CONTROL)) > _LONGEST_SOCKET:
-        folder.rmdir()
+        shutil.rmtree(folder)
         raise EnvironmentFailure(
             f"{folder / _CONTROL} is too long a name for a Unix socket",
             hint="set TMPDIR to a folder with a short path",

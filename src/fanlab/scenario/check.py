@@ -9,6 +9,7 @@ from fanlab.clock import NS_PER_S
 from fanlab.scenario.cachechecks import check_keys, check_objects, check_readers
 from fanlab.scenario.faults import Fault, OnNodes
 from fanlab.scenario.findings import (
+    CHOICES,
     MAX_NODES,
     MIN_PAYLOAD_BYTES,
     Finding,
@@ -21,6 +22,7 @@ from fanlab.scenario.findings import (
 )
 from fanlab.scenario.gatechecks import no_subject
 from fanlab.scenario.gates import GateError, parse_gate
+from fanlab.scenario.limitchecks import check_limits
 from fanlab.scenario.model import (
     AnyRate,
     BurstRate,
@@ -33,7 +35,6 @@ from fanlab.scenario.model import (
 from fanlab.scenario.occurrences import occurrences_ns
 from fanlab.units import format_duration
 
-CHOICES = ("one", "minority", "all")  # fault targets that are no node's name
 MAX_PAYLOAD_BYTES = 2**20
 MAX_FAULTS = 200
 MAX_STRIKES = 2_000  # faults, each counted once for every node that it hits
@@ -58,6 +59,7 @@ def check(scenario: Scenario, node_kinds: Collection[str], caching: Collection[s
     yield from check_readers(world, caching)
     yield from _phases(scenario)
     yield from _faults(world)
+    yield from check_limits(world)
     yield from _gates(world)
     yield from _work(scenario)
 

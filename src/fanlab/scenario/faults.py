@@ -86,17 +86,22 @@ class NodeRestart(OnNodes):
 
 
 class CpuThrottle(OnNodes):
-    """A node gets only so much CPU: a cgroup's quota, which takes root or containers."""
+    """A node gets only so much CPU, less than its own `cpus`: a cgroup's quota, which takes root or containers."""
 
     holds: ClassVar[frozenset[str]] = frozenset({"cpu"})
 
     kind: Literal["cpu-throttle"]
-    cores: float = Field(strict=True, gt=0, le=64, description="As many cores' worth of time, at most: 0.2 is a fifth.")
+    cores: float = Field(
+        strict=True,
+        ge=0.01,  # a kernel's quotas begin there
+        le=64,
+        description="As many cores' worth of time, at most: 0.2 is a fifth.",
+    )
     for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
 
 
 class MemoryLimit(OnNodes):
-    """A node gets only so much memory, past which the kernel kills it: a cgroup's limit (root, or containers).
+    """A node gets only so much memory, less than its own `memory`, past which the kernel kills it: a cgroup's limit.
 
     When it heals the limit is lifted, and a node that was killed is started again.
     """

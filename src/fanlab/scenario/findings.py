@@ -10,6 +10,7 @@ from fanlab.scenario.model import Scenario
 
 MIN_PAYLOAD_BYTES: Final = 47  # the marker, ledger.records.TOKEN_LENGTH
 MAX_NODES: Final = 1000
+CHOICES: Final = ("one", "minority", "all")  # fault targets that are no node's name
 
 Keys = tuple[str | int, ...]
 
