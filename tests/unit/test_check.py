@@ -265,3 +265,59 @@ def test_the_kernel_s_least_quota_is_the_least_throttle(cores: float, *, good: b
     else:
         with pytest.raises(ValueError, match=r"greater than or equal to 0\.01"):
             found(**limited(cores=cores))
+
+
+def cut(**changes: Any) -> dict[str, Any]:
+    return {"kind": "partition", "target": "node-1", "at": "1s", "for": "2s", "by": "packets", **changes}
+
+
+def slow(**changes: Any) -> dict[str, Any]:
+    return {**cut(kind="latency", latency="20ms"), **changes}
+
+
+@pytest.mark.parametrize(
+    ("fault", "keys"),
+    [
+        (cut(), []),
+        (slow(), []),
+        (cut(**{"for": "25s"}), []),
+        (cut(**{"for": "25001ms"}), ["faults.0.for"]),
+        (cut(**{"for": "25001ms"}, by="link"), []),
+        (slow(**{"for": "60s"}), []),
+        (cut(mode="drop"), ["faults.0.mode"]),
+        (cut(mode="drop", by="link"), []),
+        (cut(share=0.5), ["faults.0.share"]),
+        (slow(share=0.5), ["faults.0.share"]),
+        (slow(jitter="20ms"), []),
+        (slow(jitter="21ms"), ["faults.0.jitter"]),
+        (slow(jitter="21ms", by="link"), []),
+    ],
+)
+def test_what_packets_can_be_asked_for(fault: dict[str, Any], keys: list[str]) -> None:
+    assert found(faults=[fault]) == keys
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "keys"),
+    [
+        (cut(), cut(link="redis"), []),  # cut off from everybody
+        (cut(), slow(), ["faults.1.at"]),  # whether it delays is seen by what it lets through
+        (cut(), slow(link="redis"), []),
+        (slow(), slow(link="redis"), ["faults.1.at"]),
+        (cut(), {"kind": "crash", "target": "node-1", "at": "2s"}, ["faults.1.at"]),
+        (cut(by="link"), {"kind": "crash", "target": "node-1", "at": "2s"}, []),
+        (cut(), {"kind": "crash", "target": "node-1", "at": "4s"}, []),
+        (cut(), {"kind": "crash", "target": "node-2", "at": "2s"}, []),
+        (cut(), slow(by="link", at="5s"), ["faults.0.by"]),
+        (slow(by="link"), cut(at="5s"), ["faults.1.by"]),
+        (cut(), slow(by="link", at="5s", target="node-2"), []),
+        (cut(), slow(by="link", at="5s", target="one"), ["faults.0.by"]),
+        (cut(), slow(by="link", at="5s", link="redis"), []),
+        (cut(), {"kind": "reconnect-storm", "at": "5s"}, ["faults.0.by"]),
+        (cut(link="redis"), {"kind": "reconnect-storm", "at": "5s"}, []),
+    ],
+)
+def test_what_packets_and_other_faults_are_to_one_another(
+    one: dict[str, Any], two: dict[str, Any], keys: list[str]
+) -> None:
+    assert found(faults=[one, two]) == keys

@@ -1,5 +1,7 @@
 """What faults can do, by kind, target and link."""
 
+from dataclasses import replace
+
 import pytest
 
 from fanlab.faults.catalogue import FAULTS
@@ -132,6 +134,14 @@ def test_a_partition_holds_messages_up_in_their_direction_only(link, direction, 
     other = Harm.HUSHES_REDIS if link == "clients" else Harm.HUSHES_CLIENTS
     assert requested(hushed([one], harm)) == [1 if held else None]
     assert requested(hushed([one], other)) == [None]
+
+
+@pytest.mark.parametrize("direction", ["both", "to-node", "from-node"])
+def test_a_partition_of_packets_takes_acknowledgements_along_whichever_way_it_holds(direction):
+    for link, harm in (("clients", Harm.HUSHES_CLIENTS), ("redis", Harm.HUSHES_REDIS)):
+        one = fault("partition", "node-1", 1, link=link, direction=direction, mode="hold", by="packets")
+        assert requested(hushed([one], harm)) == [1]
+        assert requested(hushed([replace(one, kind="latency")], harm)) == [None]
 
 
 def test_a_partition_that_says_no_more_is_one_between_node_and_redis_both_ways():

@@ -13,6 +13,9 @@ from fanlab.faults.fault import Fault, Target
 from fanlab.faults.half_open import HalfOpen
 from fanlab.faults.latency import Latency
 from fanlab.faults.memory_limit import MemoryLimit
+from fanlab.faults.packet_latency import PacketLatency
+from fanlab.faults.packet_partition import PacketPartition
+from fanlab.faults.packets import by_packets
 from fanlab.faults.partition import Partition
 from fanlab.faults.pause import Pause
 from fanlab.faults.redis_client_pause import RedisClientPause
@@ -28,6 +31,11 @@ from fanlab.faults.subscriber_churn import SubscriberChurn
 from fanlab.faults.timeline import PlannedFault
 from fanlab.topology.backend import Backend, Need
 
+
+def _either(of_link: Callable[[Target], Fault], of_packets: Callable[[Target], Fault]) -> Callable[[Target], Fault]:
+    return lambda target: (of_packets if by_packets(target.settings) else of_link)(target)
+
+
 FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "crash": Crash,
     "stop": Stop,
@@ -37,8 +45,8 @@ FAULTS: Final[dict[str, Callable[[Target], Fault]]] = {
     "memory-limit": MemoryLimit,
     "clock-step": ClockStep,
     "subscriber-churn": SubscriberChurn,
-    "partition": Partition,
-    "latency": Latency,
+    "partition": _either(Partition, PacketPartition),
+    "latency": _either(Latency, PacketLatency),
     "bandwidth": Bandwidth,
     "slicing": Slicing,
     "half-open": HalfOpen,
@@ -76,13 +84,19 @@ NEEDS: Final = {
     "redis-pause": Need.OWN_REDIS,
     "redis-disk-full": Need.OWN_REDIS,
 }
+NEEDS_OF_PACKETS: Final = {"partition": Need.PACKET_FILTER, "latency": Need.PACKET_DELAY}
 PREPARED: Final = (Need.CPU_LIMIT, Need.MEMORY_LIMIT, Need.WALL_CLOCK)  # of these a unit must know at its start
+
+
+def need_of(fault: PlannedFault) -> Need | None:
+    """What a fault needs; None: nothing that any backend could lack."""
+    return (NEEDS_OF_PACKETS if by_packets(fault.settings) else NEEDS).get(fault.kind)
 
 
 def refuse_impossible(timeline: Iterable[PlannedFault], backend: Backend) -> None:
     """Raises EnvironmentFailure, with the reason, for the first fault that cannot be done by this backend, here."""
     for fault in timeline:
-        need = NEEDS.get(fault.kind)
+        need = need_of(fault)
         why = None if need is None else backend.refusal(need)
         if why is not None:
             raise EnvironmentFailure(

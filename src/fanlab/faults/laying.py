@@ -1,7 +1,8 @@
 """Laying the link: the proxies that network faults act on, between nodes and Redis and between nodes and clients.
 
 Only the links that the timeline names run through it. They do so from the start: a connection that is already there
-cannot be led elsewhere. With no network fault there is no link, and nothing between the system's parts.
+cannot be led elsewhere. With no network fault, or only faults of packets, there is no link, and nothing between the
+system's parts.
 """
 
 import shutil
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from fanlab.errors import MeasurementError
 from fanlab.faults.catalogue import LINK_OF
 from fanlab.faults.link_toxic import proxy_name
+from fanlab.faults.packets import by_packets
 from fanlab.faults.timeline import PlannedFault
 from fanlab.link.client import LinkClient
 from fanlab.rundir import RunDir
@@ -26,8 +28,9 @@ _WS_PORT: Final = 80
 
 
 def wanted(timeline: Iterable[PlannedFault]) -> frozenset[tuple[str, str]]:
-    """(node, `clients` or `redis`) of every link that a fault acts on."""
-    return frozenset((fault.target, LINK_OF[fault.kind](fault)) for fault in timeline if fault.kind in LINK_OF)
+    """(node, `clients` or `redis`) of every link that a fault acts on, but for faults of packets."""
+    through = (fault for fault in timeline if fault.kind in LINK_OF and not by_packets(fault.settings))
+    return frozenset((fault.target, LINK_OF[fault.kind](fault)) for fault in through)
 
 
 class Links:

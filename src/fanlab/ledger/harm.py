@@ -12,6 +12,7 @@ from fanlab.ledger.result import FaultAccount
 TOLD_NS: Final = 200 * NS_PER_MS  # the end of a process is noted this late at most
 MEMORY_LIMIT: Final = "memory-limit"
 CLIENTS: Final = "clients"  # which of a node's links a network fault is on, as its settings have it
+PACKETS: Final = "packets"  # what it is done to, as its settings have it; else to bytes, by the link
 TO_NODE: Final = "to-node"
 FROM_NODE: Final = "from-node"
 
@@ -90,10 +91,15 @@ def doing(faults: Sequence[FaultAccount], harm: Harm) -> list[FaultAccount]:
 
 
 def hushed(faults: Sequence[FaultAccount], harm: Harm) -> list[FaultAccount]:
-    """As `doing`, of those that hold each message up, on new connections too, in the direction that messages go in."""
+    """As `doing`, of those that hold each message up, on new connections too, in the direction that messages go in.
+
+    A partition of packets does so whichever its direction: what nobody can acknowledge is soon sent no further.
+    """
     away = FROM_NODE if harm is Harm.HUSHES_REDIS else TO_NODE
     return [
-        one if one.kind == "partition" and one.settings.get("direction") != away else replace(one, requested_ns=None)
+        one
+        if one.kind == "partition" and (one.settings.get("direction") != away or one.settings.get("by") == PACKETS)
+        else replace(one, requested_ns=None)
         for one in doing(faults, harm)
     ]
 

@@ -1,6 +1,6 @@
 """What a scenario's parts must be to one another: names that exist, times that fit, work that can be done. Pure."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -33,6 +33,7 @@ from fanlab.scenario.model import (
     StepRate,
 )
 from fanlab.scenario.occurrences import occurrences_ns
+from fanlab.scenario.packetchecks import by_packets, check_packets, links_of
 from fanlab.units import format_duration
 
 MAX_PAYLOAD_BYTES = 2**20
@@ -204,6 +205,7 @@ def _faults(world: World) -> Iterator[Finding]:
                 "must be above 0s; leave it out for a fault that lasts to the end" if optional else "must be above 0s",
             )
         yield from _repeat(("faults", index, "repeat"), fault, scenario)
+        yield from check_packets(("faults", index), fault)
         if isinstance(fault, OnNodes):
             yield from _targets(("faults", index, "target"), fault, world)
             last_ns = fault.at_ns + _staggered_ns(fault, world.nodes)
@@ -211,6 +213,7 @@ def _faults(world: World) -> Iterator[Finding]:
                 what = f"its last node's turn comes at {format_duration(last_ns)}; it {_too_late(scenario)}"
                 yield Finding(("faults", index, "stagger"), what)
     yield from _overlaps(began)
+    yield from _mixed(scenario.faults[:MAX_FAULTS])
 
 
 def _repeat(keys: Keys, fault: Fault, scenario: Scenario) -> Iterator[Finding]:
@@ -280,6 +283,18 @@ def _overlaps(began: list[_Begun]) -> Iterator[Finding]:
                 " cost",
             )
             reported.add(two.index)
+
+
+def _mixed(faults: Sequence[Fault]) -> Iterator[Finding]:
+    """Packets of a link that the proxy is in: they go to the proxy, and not to the peer."""
+    for (first, one), (second, two) in combinations(enumerate(faults), 2):
+        index, other = (first, second) if by_packets(one) else (second, first)
+        if by_packets(one) != by_packets(two) and links_of(one) & links_of(two) and _shared(one, two):
+            what = (
+                f"faults.{other} ({faults[other].kind}) leads this link of the same node through fanlab's proxy, where"
+                " no packet of it is the peer's; say `by: link`, or leave the other one out"
+            )
+            yield Finding(("faults", index, "by"), what)
 
 
 _FOREVER_NS = 2**63

@@ -13,6 +13,7 @@ from fanlab.clock import NS_PER_MS, NS_PER_S
 from fanlab.scenario.values import DurationNs, Name, Part, RatePerS, SizeBytes
 
 LIFE = "life"  # whether the unit runs at all
+LINKS = ("clients", "redis")
 SETTINGS = "settings"  # what Redis was told with CONFIG SET, which a restart undoes
 
 
@@ -44,7 +45,8 @@ class FaultPart(Part):
     @property
     def held(self) -> frozenset[str]:
         """What no other fault may hold at the same time on the same target."""
-        return self.holds | {f"{getattr(self, 'kind', '')} {getattr(self, 'link', '')}"}
+        ends = {f"{LIFE} {link}" for link in LINKS} if LIFE in self.holds else set()
+        return self.holds | ends | {f"{getattr(self, 'kind', '')} {getattr(self, 'link', '')}"}
 
     @property
     def lasts_ns(self) -> int | None:
@@ -119,7 +121,8 @@ Link: TypeAlias = Literal["clients", "redis"]
 class OnLinks(OnNodes):
     """A fault of the network between a node and its clients, or between a node and Redis.
 
-    The traffic of such a link runs through a TCP proxy of fanlab's from the start; see docs/adr/0015.
+    The traffic of such a link runs through a TCP proxy of fanlab's from the start; see docs/adr/0015. Some can be done
+    to packets instead; see docs/adr/0018.
     """
 
     share: float = Field(
@@ -135,7 +138,21 @@ class Lasting(OnLinks):
     for_ns: DurationNs | None = Field(None, alias="for", description="When it is lifted; by default not at all.")
 
 
-class Partition(Lasting):
+class OnPackets(Lasting):
+    """One that can be done to a link's bytes, in the proxy, or to its packets, in the node's own network namespace."""
+
+    by: Literal["link", "packets"] = Field(
+        "link",
+        description="Done to bytes, by the proxy; or to packets, by the kernel, which takes containers and root.",
+    )
+
+    @property
+    def held(self) -> frozenset[str]:
+        """What is done to packets would go with the node's container."""
+        return super().held | ({f"{LIFE} {self.link}"} if self.by == "packets" else set())
+
+
+class Partition(OnPackets):
     """Nothing gets through. What was sent comes late when it heals (`hold`), or is gone with its connection (`drop`).
 
     A real partition is the first as long as TCP goes on resending, and ends as the second where somebody gives up.
@@ -145,12 +162,17 @@ class Partition(Lasting):
     mode: Literal["hold", "drop"] = Field("hold", description="What becomes of what is sent meanwhile.")
 
 
-class Latency(Lasting):
+class Latency(OnPackets):
     """What is sent takes longer, in order, at an undiminished rate."""
 
     kind: Literal["latency"]
     latency_ns: DurationNs = Field(alias="latency", gt=0, description="So much longer, each way that it holds.")
     jitter_ns: DurationNs = Field(0, alias="jitter", description="More or less by so much, evenly spread.")
+
+    @property
+    def held(self) -> frozenset[str]:
+        """A namespace has one place for what delays its packets, whichever link they are of."""
+        return super().held | ({"delay of packets"} if self.by == "packets" else set())
 
 
 class Bandwidth(Lasting):

@@ -30,6 +30,8 @@ class Need(StrEnum):
     MEMORY_LIMIT = "memory limit"
     WALL_CLOCK = "wall clock of its own"
     LINK = "link through fanlab"
+    PACKET_FILTER = "packet filter of its own"
+    PACKET_DELAY = "packets delayed by the kernel"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
-from fanlab.topology import images, redis, walltime
+from fanlab.topology import images, netem, packetfilter, redis, walltime
 from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.containerprocess import ContainerProcess
 from fanlab.topology.containerspec import PERIOD_US, ContainerSpec, Published
@@ -129,6 +129,10 @@ class DockerBackend:
 
     def refusal(self, need: Need) -> str | None:
         """Why a mechanism cannot be had at this engine; None: it can, as far as is known before the engine is asked."""
+        if need is Need.PACKET_FILTER:
+            return packetfilter.refusal()
+        if need is Need.PACKET_DELAY:
+            return netem.refusal()
         lacks = {Need.CPU_LIMIT: "CpuCfsQuota", Need.MEMORY_LIMIT: "MemoryLimit"}
         if self._opened is None or need not in lacks or self._opened.engine.info.get(lacks[need], True):
             return None

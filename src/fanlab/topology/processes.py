@@ -32,6 +32,9 @@ from fanlab.topology.wardenclient import WardenClient
 NODE_GRACE_S: Final = 3.0  # for nodes and helpers to end in good order, with Redis still there
 LAST_GRACE_S: Final = 1.0  # for Redis, and for what the nodes left behind
 EXIT_TOLD_S: Final = 5.0  # between an exit and the warden's word of it
+_ONE_NETWORK: Final = (
+    "processes share this machine's own network, in which fanlab changes nothing: use --backend docker, or `by: link`"
+)
 FULL_BYTES: Final = 65_536  # a disk with less is full
 _STATES: Final = {
     psutil.STATUS_STOPPED: UnitState.PAUSED,
@@ -152,6 +155,8 @@ class ProcessBackend:
             return None if self._adopted_url is None else "it needs a Redis that fanlab started: leave --redis-url out"
         if need is Need.WALL_CLOCK:
             return None if walltime.installed() else f"it needs {walltime.PACKAGE} (apt-get install {walltime.PACKAGE})"
+        if need in (Need.PACKET_FILTER, Need.PACKET_DELAY):
+            return _ONE_NETWORK
         return cgroups.refusal(need)
 
     async def prepare(self, unit: str, need: Need) -> None:
