@@ -196,8 +196,12 @@ async def test_a_real_journal_keeps_to_the_document(node: NodeProcess, redis_ser
         await eventually(lambda: "news" in {event["ch"] for event in node.events("unsubscribed")}, "news left")
         client.client_kill_filter(_type="pubsub")
         wait_until(lambda: node.events("gap"), "a gap")
-        client.publish("user:updated", '{"id":1}')
-        wait_until(lambda: node.events("cache"), "the cache refreshed")
+
+        def refreshed() -> Any:  # the first gap may be of a buffer that Redis closed, and the kill's be still open
+            client.publish("user:updated", '{"id":1}')
+            return node.events("cache")
+
+        wait_until(refreshed, "the cache refreshed")
         node.send(signal.SIGTERM)
         assert node.wait() == 0
         slow.close()

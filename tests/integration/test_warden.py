@@ -144,7 +144,7 @@ def test_harness_killed_at_any_instant_leaves_nothing(folder, mark):
         seen.append(len(marked(mark)))
         end(harness)
         assert holds(lambda: not marked(mark), 5), marked(mark)
-    assert len(set(seen)) > 2, f"all instants alike: {seen}"
+    assert len(set(seen)) > 1, f"all instants alike: {seen}"
 
 
 def test_the_whole_tree_is_seen_and_ended(folder, mark):
