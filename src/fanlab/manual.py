@@ -36,10 +36,9 @@ from fanlab.scenario.plan import Plan
 from fanlab.topology.backend import Limits, NodeEndpoint
 from fanlab.topology.choose import BackendName, make_backend
 from fanlab.topology.redis import redact
-from fanlab.topology.warden import read_stat
+from fanlab.topology.warden import ENDED_WITHIN_S, read_stat
 
 REDIS_TIMEOUT_S: Final = 5.0
-DOWN_DEADLINE_S: Final = 20.0
 POLL_S: Final = 0.05
 _SCHEMA_VERSION: Final = 1
 _log = logging.getLogger(__name__)
@@ -137,7 +136,7 @@ def down() -> bool:
         return False
     if not _end(state):
         raise EnvironmentFailure(
-            f"what was up does not end: process {state.warden_pid} is still there after {DOWN_DEADLINE_S:g} s",
+            f"what was up does not end: process {state.warden_pid} is still there after {ENDED_WITHIN_S:g} s",
             hint=f"look at it with `ps --forest -g {state.warden_pid}`",
         )
     _state_file(state_folder()).unlink(missing_ok=True)
@@ -252,7 +251,7 @@ def _end(state: UpState) -> bool:
     """SIGTERM to the warden, which ends its whole tree before itself; whether that has happened in time."""
     if sys.platform != "linux":
         os.kill(state.warden_pid, signal.SIGTERM)
-        end = time.monotonic() + DOWN_DEADLINE_S
+        end = time.monotonic() + ENDED_WITHIN_S
         while _alive(state) and time.monotonic() < end:
             time.sleep(POLL_S)
         return not _alive(state)
@@ -264,7 +263,7 @@ def _end(state: UpState) -> bool:
         if not _alive(state):  # the descriptor may be of a later process
             return True
         signal.pidfd_send_signal(fd, signal.SIGTERM)
-        return bool(select.select([fd], [], [], DOWN_DEADLINE_S)[0])
+        return bool(select.select([fd], [], [], ENDED_WITHIN_S)[0])
     finally:
         os.close(fd)
 

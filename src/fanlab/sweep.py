@@ -31,10 +31,9 @@ from fanlab.topology.marked import Marked
 from fanlab.topology.private import signed_folders
 from fanlab.topology.reach import Reach
 from fanlab.topology.sweeping import Found
-from fanlab.topology.warden import remove_folders
+from fanlab.topology.warden import ENDED_WITHIN_S, remove_folders
 
 ENGINE_WITHIN_S: Final = 5.0
-OWNER_ENDS_S: Final = 40.0  # a warden that is told to end; its containers take the longest
 REDIS_PORT: Final = 6379
 _HIDDEN: Final = ":***@"  # a password, left out
 
@@ -177,7 +176,7 @@ def _end_owners(wanted: Wanted, outcome: Outcome) -> None:
         with marked.held(warden) as fd:
             if fd is not None:
                 marked.send(fd, signal.SIGUSR1)
-                select.select([fd], [], [], OWNER_ENDS_S)
+                select.select([fd], [], [], ENDED_WITHIN_S)
         if marked.end(functools.partial(_still, warden.key), grace_s=0.0):
             outcome.stays(title, "it does not end")
         else:

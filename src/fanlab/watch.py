@@ -71,8 +71,9 @@ class Watch:
                 status = await self._backend.exited(unit)
             except EnvironmentFailure:
                 return  # the warden is lost and everything with it, which the load's own lines tell
+            ended_ns = self._backend.gone_ns(unit) or clock.now_ns()
             zero_ns = self._zero_ns()
-            t_s = None if zero_ns is None else round((clock.now_ns() - zero_ns) / clock.NS_PER_S, 3)
+            t_s = None if zero_ns is None else round((ended_ns - zero_ns) / clock.NS_PER_S, 3)
             if unit in self._faults:
                 self._expected(ExpectedExit(unit=unit, t_s=t_s, status=status, fault=self._faults[unit]))
             else:

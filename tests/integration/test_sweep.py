@@ -173,7 +173,7 @@ def test_a_warden_that_does_not_end_is_killed_and_its_orphans_go(
 ) -> None:
     from fanlab import sweep as module
 
-    monkeypatch.setattr(module, "OWNER_ENDS_S", 0.2)
+    monkeypatch.setattr(module, "ENDED_WITHIN_S", 0.2)
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/engine")

@@ -1,6 +1,7 @@
 """`make kills`: fanlab is ended at random instants, by every signal there is, and nothing of the run is left behind.
 
-A line per case, the last line is `N passed, 0 failed`; exit 1 if any failed. On each backend, over a run that has every
+A line per case, the last line is `N passed, 0 failed`; exit 1 if any failed. A run that was over before it was to be
+killed has not passed: the last line says so. On each backend, over a run that has every
 phase, several faults at once, and nodes that leave daemons behind:
 
     end          by itself; how long that takes says how the instants below are spread
@@ -21,6 +22,7 @@ import argparse
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def main() -> int:
     """Do what the command line asks for; 0 where every case passed."""
     options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it leaves nothing behind itself
-    passed = failed = 0
+    outcomes: Counter[str] = Counter()
     for backend in options.backends:
         api, image = engine() if backend == "docker" else (None, "")
         took_s = [options.run_s or USUAL_S]
@@ -66,11 +68,12 @@ def main() -> int:
                     case.problems.append(f"{type(error).__name__}: {error}")
                 if case.problems and case.log.exists():
                     case.said.append(f"log: {case.log.read_text()[-400:]!r}")
-            verdict = f"FAILED: {'; '.join(case.problems)}" if case.problems else "ok"
+            verdict = f"FAILED: {'; '.join(case.problems)}" if case.problems else "ok" if case.killed else "not killed"
             print(f"{backend:<8} {name:<26} {verdict}  ({'; '.join(case.said)})", flush=True)
-            passed, failed = (passed, failed + 1) if case.problems else (passed + 1, failed)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+            outcomes["failed" if case.problems else "passed" if case.killed else "not killed"] += 1
+    late = f"{outcomes['not killed']} not killed, " if outcomes["not killed"] else ""
+    print(f"{late}{outcomes['passed']} passed, {outcomes['failed']} failed")
+    return 1 if outcomes["failed"] else 0
 
 
 def _cases(

@@ -126,3 +126,16 @@ def test_a_limit_below_what_is_in_use_kills_at_the_next_page(sleeper: subprocess
         sleeper.kill()
         sleeper.wait(30)
         group.remove()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_where_version_2_does_not_give_the_controller_it_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, given: bool
+) -> None:
+    monkeypatch.setattr(cgroups, "hierarchy", lambda _: Hierarchy(tmp_path, unified=True))
+    control = tmp_path / "cgroup.subtree_control"
+    control.touch() if given else control.mkdir()
+    why = cgroups.refusal.__wrapped__(Need.CPU_LIMIT)
+    assert (why is None) is given
+    assert given or (why is not None and f"under {tmp_path} (Is a directory)" in why)
+    assert list(tmp_path.iterdir()) == [control]

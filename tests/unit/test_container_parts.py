@@ -1,5 +1,6 @@
 """Containers without an engine: what they are made as, what they are called, where they stand on their network."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from fanlab.errors import EnvironmentFailure
 from fanlab.rundir import RunDir
 from fanlab.topology.addresses import Addresses, mac_of
 from fanlab.topology.choose import make_backend
-from fanlab.topology.containerprocess import exit_status, group_path
+from fanlab.topology.containerprocess import ContainerProcess, exit_status, group_path
 from fanlab.topology.containers import DockerBackend
 from fanlab.topology.containerspec import Attached, ContainerSpec, Mount, Published
 from fanlab.topology.external import ExternalBackend
@@ -201,3 +202,21 @@ def test_which_backend_a_run_has(tmp_path: Path) -> None:
     assert isinstance(make_backend("docker", rundir, redis_url=None), DockerBackend)
     with pytest.raises(EnvironmentFailure, match="containers cannot reach it"):
         make_backend("docker", rundir, redis_url="redis://127.0.0.1:6379/0")
+
+
+async def test_the_kernel_tells_of_an_end_before_the_engine_does() -> None:
+    told = asyncio.get_running_loop().create_future()
+    process = ContainerProcess("node-1", told)
+    child = await asyncio.create_subprocess_exec("/bin/sleep", "600")
+    before_ns = clock.now_ns()
+    process._mind(child.pid)
+    assert process.gone_ns is None
+    child.kill()
+    async with asyncio.timeout(20):
+        while process.gone_ns is None:
+            await asyncio.sleep(0.001)
+    gone_ns = process.gone_ns
+    assert before_ns < gone_ns <= clock.now_ns()
+    told.set_result(137)
+    await child.wait()
+    assert process.gone_ns == gone_ns

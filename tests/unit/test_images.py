@@ -144,7 +144,7 @@ class FakeEngine:
             yield part
 
 
-RECIPE = images.Recipe("fanlab-node", b"tar", {"BASE": "b:1"})
+RECIPE = images.Recipe("fanlab-node", b"tar", {"BASE": "b:1"}, "FANLAB_DOCKER_BASE_WS_NODE")
 
 
 def test_an_image_that_is_there_is_not_built_again(tmp_path: Path) -> None:
@@ -173,5 +173,5 @@ def test_a_build_that_fails_quotes_its_last_lines(tmp_path: Path, end: Any) -> N
     assert caught.value.log_tail[-2:] == ("line 49", "no such base")
     assert len(caught.value.log_tail) == 20
     assert str(tmp_path / "log") in caught.value.message
-    assert images.BASE_VARIABLE in (caught.value.hint or "")
+    assert "FANLAB_DOCKER_BASE_WS_NODE, or for all images FANLAB_DOCKER_BASE names" in (caught.value.hint or "")
     assert "line 0\n" in (tmp_path / "log").read_text()

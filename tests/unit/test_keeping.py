@@ -1,17 +1,22 @@
 """What is kept of a Redis that is not ours, and what of it is still to be given back."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from fanlab.faults.catalogue import FAULTS
+from fanlab.faults.fault import Means, Target
 from fanlab.faults.keeping import CHANGES, Kept, changes, not_given_back
 from fanlab.faults.redis_keeper import give_back, part
-from fanlab.faults.redis_maxclients import RedisMaxClients
-from fanlab.faults.redis_output_buffer import NAME, RedisOutputBuffer
+from fanlab.faults.redis_output_buffer import NAME
+from fanlab.faults.redis_settings import RedisSetting
 from fanlab.faults.timeline import PlannedFault
+from fanlab.topology.backend import Backend
 
+SETTINGS = {"limit_bytes": 5}
 LIMITS = "normal 0 0 0 slave 268435456 67108864 60 pubsub {} 0 0"
 
 
@@ -19,8 +24,30 @@ def fault(kind: str, **settings: object) -> PlannedFault:
     return PlannedFault(0, kind, "redis", 0, 1, settings)
 
 
-def test_every_fault_that_sets_something_says_so() -> None:
-    assert CHANGES.keys() == {kind for kind, made in FAULTS.items() if made in (RedisMaxClients, RedisOutputBuffer)}
+def setting_of(kind: str) -> tuple[Any, RedisSetting | None]:
+    """A fault of this kind, and the setting that it changes, if it does."""
+    made: Any = FAULTS[kind](Target(Means(cast("Backend", None), "redis://127.0.0.1"), "redis", settings=SETTINGS))
+    values = [getattr(made, each.name, None) for each in dataclasses.fields(made)]
+    return made, next((value for value in values if isinstance(value, RedisSetting)), None)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_every_fault_that_sets_something_says_what(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, setting = setting_of(kind)
+    assert (setting is not None) == (kind in CHANGES)
+    if setting is None:
+        return
+    done: list[tuple[str, str]] = []
+
+    async def note(self: RedisSetting, value: str) -> None:
+        done.append((self.name, value))
+
+    monkeypatch.setattr(RedisSetting, "set", note)
+    await made.inject()
+    assert done == [CHANGES[kind](SETTINGS)]
+
+
+def test_what_a_timeline_changes_is_told_once_for_each_value() -> None:
     found = changes(
         [
             fault("redis-maxclients"),

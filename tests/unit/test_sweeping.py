@@ -2,12 +2,15 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from docker.errors import APIError, NotFound
 
-from fanlab.topology import sweeping
+from fanlab import manual
+from fanlab import sweep as fanlab_sweep
+from fanlab.topology import sweeping, warden
 from fanlab.topology.labels import OWNER, RUN, Owner
 
 HERE = Owner.of(os.getpid())
@@ -126,3 +129,22 @@ def test_an_orphan_is_known_by_its_owner() -> None:
     assert not owned_by(str(replace(HERE, host="elsewhere", start_ticks=7))).orphaned(), "nobody here can tell"
     assert not owned_by("1:0:none").orphaned(), "as labels once were: nobody's to remove"
     assert not owned_by("nonsense").orphaned(), "nobody's to remove"
+
+
+def test_the_time_that_connecting_takes_is_no_more_time_for_removing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the warden, and `fanlab down` behind it, would give up before it."""
+    now_s = [100.0]
+    engine, given = SimpleNamespace(api=object()), []
+
+    def connect(timeout_s: float) -> SimpleNamespace:
+        assert timeout_s == sweeping.CONNECT_S
+        now_s[0] += 9.0
+        return engine
+
+    monkeypatch.setattr(sweeping, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(sweeping, "connect", connect)
+    monkeypatch.setattr(sweeping, "sweep", lambda *_, deadline_s, **__: given.append(deadline_s) or [])
+    assert sweeping.main(["--run", "r1", "--maker", DEAD]) == 0
+    assert given == [sweeping.DEADLINE_S - 9.0]
+    assert sweeping.DEADLINE_S < warden.AT_END_S
+    assert manual.ENDED_WITHIN_S == fanlab_sweep.ENDED_WITHIN_S > warden.DETACHED_GRACE_S + warden.AT_END_S

@@ -15,10 +15,14 @@ class Units:
     """As much of a Backend as a Watch uses: units that a test ends and starts."""
 
     def __init__(self, *names: str) -> None:
+        self.gone: dict[str, int] = {}
         self.ends = {name: asyncio.get_running_loop().create_future() for name in names}
 
     async def exited(self, unit: str) -> int:
         return int(await asyncio.shield(self.ends[unit]))
+
+    def gone_ns(self, unit: str) -> int | None:
+        return self.gone.get(unit)
 
     def state(self, unit: str) -> UnitState:
         return UnitState.GONE if self.ends[unit].done() else UnitState.RUNNING
@@ -112,3 +116,12 @@ async def test_a_lost_warden_ends_the_watch() -> None:
         units.ends["node-1"].set_exception(EnvironmentFailure("the warden has ended"))
         await settled()
     assert told == []
+
+
+async def test_the_time_of_an_end_is_the_kernel_s_however_late_it_is_told() -> None:
+    units, told = Units("node-1"), []
+    async with watch(units, told, zero_ns=1_000_000_000):
+        units.gone["node-1"] = 3_500_000_000
+        units.end("node-1", -9)
+        await settled()
+    assert [death["t_s"] for death in told] == [2.5]

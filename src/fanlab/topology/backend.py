@@ -171,6 +171,9 @@ class Backend(Protocol):
     async def exited(self, unit: str) -> int:
         """Wait until the unit's process ends, if it runs; its exit status, negative for the signal that ended it."""
 
+    def gone_ns(self, unit: str) -> int | None:
+        """When the kernel ended the unit's main process, where `exited` may tell of it late; None: it does not."""
+
     def state(self, unit: str) -> UnitState:
         """The unit's state now, as the operating system tells it."""
 

@@ -48,14 +48,15 @@ def refusal(need: Need) -> str | None:
     found = hierarchy(CONTROLLERS[need])
     if found is None:
         return f"it needs a cgroup with the {CONTROLLERS[need]} controller, and this system mounts none"
+    probe = Group(CONTROLLERS[need], group_name(Marks(_PROBE, Owner.of(os.getpid())), need))
     try:
-        probe = found.root / group_name(Marks(_PROBE, Owner.of(os.getpid())), need)
-        probe.mkdir()
-        probe.rmdir()
-    except OSError as error:
+        probe.make()
+        probe.path.rmdir()
+    except (EnvironmentFailure, OSError) as error:
+        cause = error.__cause__ if isinstance(error, EnvironmentFailure) else error
         return (
-            f"it needs a cgroup of fanlab's own under {found.root} ({error.strerror}): run as root, or delegate one;"
-            " with --backend docker the engine does it"
+            f"it needs a cgroup of fanlab's own under {found.root} ({getattr(cause, 'strerror', error)}): run as root,"
+            " or delegate one; with --backend docker the engine does it"
         )
     return None
 
@@ -146,7 +147,11 @@ class Group:
         self.path = found.root / name
 
     def make(self) -> None:
-        """Make its folder. Raises EnvironmentFailure if that may not be."""
+        """Make its folder. Raises EnvironmentFailure if that may not be.
+
+        In version 2 the groups there may have to be given the controller first, and they keep it: taken back, it would
+        be taken from somebody else's group, too.
+        """
         try:
             if self.unified and self.controller not in _words(self.root / "cgroup.subtree_control"):
                 _write(self.root / "cgroup.subtree_control", f"+{self.controller}")

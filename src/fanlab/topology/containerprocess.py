@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 import psutil
 
+from fanlab.clock import now_ns
 from fanlab.errors import EnvironmentFailure
 from fanlab.topology.backend import Need, UnitState
 from fanlab.topology.cgroups import CONTROLLERS, Group, hierarchy
@@ -36,6 +37,7 @@ class ContainerProcess:
         self._freezer: Path | None = None
         self._groups: dict[Need, Group] = {}
         self.memory_kills = 0  # as last noted
+        self.gone_ns: int | None = None  # when its process ended
 
     @classmethod
     async def start(cls, engine: Engine, name: str, container: str, log: Path, title: str) -> Self:
@@ -94,6 +96,7 @@ class ContainerProcess:
         while not self._status.done():
             self._stat = _eldest_child(init)
             if self._stat is not None:
+                self._mind(self._stat.pid)
                 self._note_groups(self._stat.pid)
                 return
             if loop.time() >= end:
@@ -102,6 +105,23 @@ class ContainerProcess:
                     hint="run fanlab on the engine's own machine, and not inside a container of its own",
                 )
             await asyncio.sleep(POLL_S)
+
+    def _mind(self, pid: int) -> None:
+        """Have the kernel tell when it ends: the engine does so much later."""
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            return  # it has ended already
+        loop = asyncio.get_running_loop()
+
+        def gone(*_: object) -> None:
+            if self.gone_ns is None:
+                self.gone_ns = now_ns()
+                loop.remove_reader(fd)
+                os.close(fd)
+
+        loop.add_reader(fd, gone)
+        self._status.add_done_callback(gone)
 
     def _note_groups(self, pid: int) -> None:
         """While it is there to ask: later it may have ended."""

@@ -378,6 +378,10 @@ class DockerBackend:
         """Wait until the unit's process ends; returns its status, negative for the signal that ended it."""
         return (await self._process(unit).exited()).status
 
+    def gone_ns(self, unit: str) -> int | None:
+        """The engine tells of an end when it has seen to all that belongs to it, and that may take it a while."""
+        return self._process(unit).gone_ns
+
     def state(self, unit: str) -> UnitState:
         """The unit's state now, as this machine's kernel tells it."""
         return self._process(unit).state()

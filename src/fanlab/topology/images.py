@@ -40,10 +40,6 @@ _TAG_CHARS: Final = 16
 _TAIL_LINES: Final = 20
 _NEVER: Final = ("**/__pycache__", "**/*.pyc", "**/.git")
 DOCKERFILES: Final = Path(__file__).resolve().parent / "dockerfiles"
-_BASE_HINT: Final = (
-    f"the whole output is in the file named above; {BASE_VARIABLE} names another base image, and"
-    f" {NETWORK_VARIABLE}=host builds on this machine's network"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,7 @@ class Recipe:
     name: str
     context: bytes  # a tar
     arguments: Mapping[str, str]
+    base_variable: str = BASE_VARIABLE  # names its base, before any that is for several
 
     @property
     def tag(self) -> str:
@@ -64,7 +61,8 @@ class Recipe:
 
 def redis_recipe(environ: Mapping[str, str] = os.environ) -> Recipe:
     """The image of a run's Redis."""
-    return Recipe("fanlab-redis", pack({}, DOCKERFILES / "redis.Dockerfile"), _base(environ, REDIS_BASE_VARIABLE))
+    packed, variable = pack({}, DOCKERFILES / "redis.Dockerfile"), REDIS_BASE_VARIABLE
+    return Recipe("fanlab-redis", packed, _base(environ, variable), variable)
 
 
 def helpers_recipe(environ: Mapping[str, str] = os.environ) -> Recipe:
@@ -87,7 +85,8 @@ def node_recipe(folder: Path, build: ContainerBuild, environ: Mapping[str, str] 
     if size > MAX_CONTEXT_BYTES:
         what = f"{context} holds {format_bytes(size)}, more than {format_bytes(MAX_CONTEXT_BYTES)}: add a .dockerignore"
         raise _unusable(folder, "container.context", what)
-    return Recipe("fanlab-node", pack(files, dockerfile), _base(environ, own_base_variable(kind_of(folder))))
+    variable = own_base_variable(kind_of(folder))
+    return Recipe("fanlab-node", pack(files, dockerfile), _base(environ, variable), variable)
 
 
 def build_places(folder: Path, build: ContainerBuild) -> tuple[Path, Path]:
@@ -139,7 +138,7 @@ def build(api: Any, recipe: Recipe, log: Path, environ: Mapping[str, str] = os.e
     except _BuildError as error:
         tail = [line for line in said if line.strip()]
         raise NodeFailure(
-            f"the image {recipe.name} cannot be built; see {log}", log_tail=tail, hint=_BASE_HINT
+            f"the image {recipe.name} cannot be built; see {log}", log_tail=tail, hint=_hint(recipe)
         ) from error
     except OSError as error:
         if isinstance(error, RequestException):  # which is an OSError, too
@@ -222,6 +221,14 @@ def _context_files(context: Path) -> Iterator[tuple[str, Path]]:
         path = context / name
         if path.is_symlink() or path.is_file():  # folders come with what is in them
             yield Path(name).as_posix(), path
+
+
+def _hint(recipe: Recipe) -> str:
+    own = "" if recipe.base_variable == BASE_VARIABLE else f"{recipe.base_variable}, or for all images "
+    return (
+        f"the whole output is in the file named above; {own}{BASE_VARIABLE} names another base image, and"
+        f" {NETWORK_VARIABLE}=host builds on this machine's network"
+    )
 
 
 def _base(environ: Mapping[str, str], *before: str) -> dict[str, str]:

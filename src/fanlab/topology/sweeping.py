@@ -21,7 +21,8 @@ from fanlab.topology.labels import OWNER, RUN, USER, Marks, Owner
 
 LOOK_S: Final = 0.25
 QUIET_S: Final = 3.0  # an orphaned call to the engine has come to its end by then
-DEADLINE_S: Final = 25.0
+DEADLINE_S: Final = 25.0  # connecting included; the warden gives it AT_END_S
+CONNECT_S: Final = 10.0
 _AT_ONCE: Final = 8
 
 
@@ -142,8 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--maker", required=True, help="the process that may still be making things, as PID:TICKS:BOOT")
     arguments = parser.parse_args(argv)
     quiet_s = 0.0 if Owner.parse(arguments.maker).alive() else QUIET_S  # alive, it waits for us and makes nothing
+    end = time.monotonic() + DEADLINE_S
     try:
-        left = sweep(connect(timeout_s=10.0).api, arguments.run, quiet_s=quiet_s)
+        api = connect(timeout_s=CONNECT_S).api
+        left = sweep(api, arguments.run, quiet_s=quiet_s, deadline_s=end - time.monotonic())
     except (EnvironmentFailure, DockerException, requests.RequestException) as error:
         left = [str(error)]
     for complaint in left:

@@ -55,6 +55,7 @@ EOF_GRACE_S: Final = 1.0  # between SIGTERM and SIGKILL when the harness has die
 DETACHED_GRACE_S: Final = 3.0
 ROUND_S: Final = 0.05  # between two rounds of ending what is left
 AT_END_S: Final = 30.0  # for each command at the end
+ENDED_WITHIN_S: Final = DETACHED_GRACE_S + AT_END_S + 7.0  # from being told to end, where there is one such command
 MAX_OPEN_FILES: Final = 65_536  # enough for any node here; some programs walk through all numbers up to their limit
 READ_BYTES: Final = 1 << 16
 RUN_VARIABLE: Final = "FANLAB_RUN"  # the run's id; the warden is given it, and passes it on
