@@ -108,7 +108,7 @@ def test_a_delay_leads_the_wires_packets_and_no_others_through_netem() -> None:
         "ip link add fanlab-out type ifb",
         "ip link set fanlab-out up",
         "tc qdisc add dev fanlab-out root netem limit 1000000 delay 1500us 250us",
-        "tc filter add dev eth0 egress protocol ip prio 1 u32 match ip dst 10.0.0.1/32 action pass",
+        "tc filter add dev eth0 egress protocol ip prio 1 u32 match ip dst 10.0.0.1/32 flowid :1",
         f"tc filter add dev eth0 egress protocol ip prio 2 u32 {OUT} action mirred egress redirect dev fanlab-out",
     ]
     both = [" ".join(command) for command in netem.laid("eth0", TO_REDIS, "both", 1_000, 0)]
