@@ -278,6 +278,7 @@ async def test_a_partition_has_bitten_when_packets_are_dropped_and_tcp_notices(s
     await fault.inject()
     assert node.asked == [(RESTORE, laid(chain_of(7), TO_REDIS, "both"))]
     assert not await fault.has_bitten(), "nothing was dropped"
+    assert fault.lacks() == "nothing was sent between node-1 and Redis that would have been dropped"
     node.answers = {"iptables": LISTING, "ss": PASSED.format(acked=389, received=70)}
     node.tables["tcp"] = TCP.format(retransmits=0, probes=0)
     assert not await fault.has_bitten(), "nobody tries in vain"
@@ -352,9 +353,11 @@ async def test_a_delay_has_bitten_when_a_handshake_takes_longer_and_packets_came
     await fault.inject()
     assert [list(argv) for argv, _ in node.asked] == list(netem.laid("eth0", TO_REDIS, "both", 50_000_000, 0))
     node.answers["tc"] = NETEM.format(packets=0, held=0)
-    node.handshakes_ns = [99_999_999, 100_000_000, 100_000_000]
+    node.handshakes_ns = [99_000_000, 100_000_000, 100_000_000]
     assert not await fault.has_bitten(), "too quick"
+    assert fault.lacks() == "a handshake between node-1 and Redis took 99.000 of 100 ms"
     assert not await fault.has_bitten(), "nothing came through it"
+    assert fault.lacks().endswith("of 100 ms; no packet has come through netem")
     node.answers["tc"] = NETEM.format(packets=2, held=0)
     assert await fault.has_bitten()
     assert set(node.shaken) == {("10.0.0.2", 6379)}
