@@ -20,7 +20,11 @@ name: packets
 question: What does it cost when packets are lost, or late?
 seed: 5
 topology:
-  nodes: {kind: websockets, count: 3, env: {REDIS_PING_MS: "100", REDIS_TIMEOUT_MS: "%(patience_ms)d"}}
+  nodes:
+    kind: websockets
+    count: 3
+    journal: %(journal)s
+    env: {REDIS_PING_MS: "100", REDIS_TIMEOUT_MS: "%(patience_ms)d"}
 channels: [news]
 clients:
   - group: readers
@@ -60,9 +64,10 @@ def _can_drop(engine: Any) -> None:
         pytest.skip(f"packets cannot be dropped here: {why} (as root, with iptables and iproute2)")
 
 
-def written(folder: Path, faults: str, *, patience_ms: int = PATIENT_MS, measure: str = "6s") -> str:
+def written(folder: Path, faults: str, **changes: Any) -> str:
     path = folder / "packets.yaml"
-    path.write_text(SCENARIO % {"faults": faults.strip("\n"), "patience_ms": patience_ms, "measure": measure})
+    usual = {"faults": faults.strip("\n"), "patience_ms": PATIENT_MS, "measure": "6s", "journal": "true"}
+    path.write_text(SCENARIO % (usual | changes))
     return str(path)
 
 
@@ -93,9 +98,10 @@ def test_what_patience_gets_over_comes_late_and_all_of_it(labelled: Labelled, tm
     nothing_left(labelled, out)
 
 
-def test_what_impatience_costs_goes_back_to_the_partition(labelled: Labelled, tmp_path: Path) -> None:
+@pytest.mark.parametrize("journal", ["true", "false"])
+def test_what_impatience_costs_goes_back_to_the_partition(labelled: Labelled, tmp_path: Path, journal: str) -> None:
     out = tmp_path / "run"
-    scenario = written(tmp_path, GIVEN_UP, patience_ms=IMPATIENT_MS, measure="8s")
+    scenario = written(tmp_path, GIVEN_UP, patience_ms=IMPATIENT_MS, measure="8s", journal=journal)
     summary = summary_of(fanlab(scenario, "--json", "--trace", out=out))
     adds_up(summary)
     loss = summary["loss"]

@@ -21,7 +21,7 @@ from fanlab.faults.timeline import PlannedFault
 from fanlab.rundir import RunDir
 from fanlab.topology import netem, packetfilter
 from fanlab.topology.backend import REDIS, Backend, Need, NodeEndpoint
-from fanlab.topology.netns import Namespace
+from fanlab.topology.netns import Namespace, throwaway
 from fanlab.topology.packetfilter import RESTORE, SHOW, Direction, chain_of, dropped, is_laid, laid, lifted
 from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.tcptable import Connection, Wire, connections, established, way_out
@@ -215,6 +215,30 @@ def test_without_the_programs_the_refusal_says_which_one_is_lacking(
         assert "use `by: link`" in refusal()
     finally:
         refusal.cache_clear()
+
+
+@pytest.mark.parametrize("refusal", [packetfilter.refusal, netem.refusal])
+def test_only_root_enters_a_containers_network(refusal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanlab.topology.netns.program", lambda name: f"/sbin/{name}")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    refusal.cache_clear()
+    try:
+        assert "it takes root, on the engine's machine" in refusal()
+        assert "use `by: link`" in refusal()
+    finally:
+        refusal.cache_clear()
+
+
+def test_where_no_namespace_can_be_made_the_reason_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "unshare"
+    fake.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr("fanlab.topology.netns.program", lambda _: str(fake))
+    with (
+        pytest.raises(EnvironmentFailure, match="can be made here: unshare failed: Operation not permitted"),
+        throwaway(),
+    ):
+        pass
 
 
 @dataclass
