@@ -97,7 +97,9 @@ class Upstream:
         while True:
             self.trusted = False
             try:
-                await self._session(hub)
+                # Each in a task of its own: a TaskGroup that fails leaves a request to cancel its task behind, by which
+                # Pythons before 3.11.3 take the next session's time limit for the end of the whole loop.
+                await asyncio.create_task(self._session(hub))
             except* (RedisError, OSError) as group:
                 self._lost(hub, _first(group))
             except* Exception as group:  # whatever ends a session, the loop goes on; but this one is a surprise

@@ -4,13 +4,14 @@ import resource
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fanlab import provenance
 from fanlab.errors import EnvironmentFailure
-from fanlab.topology import redis
+from fanlab.topology import netem, packetfilter, redis
 from fanlab.topology.engine import connect, named_host
 
 _ENOUGH_FILES = 4096
@@ -28,8 +29,8 @@ class Finding:
 
 
 def examine(directory: Path) -> list[Finding]:
-    """Look at Python, Redis, the clock, limits, cores and the disk under `directory`."""
-    return [_python(), _redis(), _clock(), _files(), _cores(), _disk(directory), _docker()]
+    """Look at Python, Redis, the clock, limits, cores, the disk under `directory`, Docker, and faults of packets."""
+    return [_python(), _redis(), _clock(), _files(), _cores(), _disk(directory), _docker(), *_packets()]
 
 
 def _python() -> Finding:
@@ -86,3 +87,12 @@ def _docker() -> Finding:
     version, host = client.version().get("Version", "of some version"), named_host()
     client.close()
     return Finding("ok", f"a Docker engine {version} at {host}, for --backend docker")
+
+
+def _packets() -> Iterator[Finding]:
+    """Never bad: the proxy does without."""
+    for kind, why in (("partition", packetfilter.refusal()), ("latency", netem.refusal())):
+        if why is None:
+            yield Finding("ok", f"{kind} with `by: packets`, in containers")
+        else:
+            yield Finding("note", f"no {kind} with `by: packets`: {why}")

@@ -32,6 +32,7 @@ class Traces:
     processes: set[psutil.Process] = field(default_factory=set)
     bridges: set[str] = field(default_factory=set)
     expected: set[str] = field(default_factory=set)  # names in `temporary` that are there on purpose
+    entering: tuple[str, ...] = ()  # goes before what looks at rules, to look in another network namespace
 
     def note(self, pid: int) -> None:
         """Take down who is of the family of process `pid` just now, and what it has at the engine."""
@@ -91,11 +92,14 @@ class Traces:
         return found
 
     def _rules(self) -> list[str]:
-        program = shutil.which("iptables-save")
-        if not self.bridges or program is None:
-            return []
-        said = subprocess.run([program], capture_output=True, text=True, timeout=30, check=False).stdout
-        return [rule for rule in said.splitlines() if any(bridge in rule for bridge in self.bridges)]
+        """Of the run's bridges, by whichever iptables: each has tables of its own, and an engine may use either."""
+        found: dict[str, None] = {}
+        for name in ("iptables-save", "iptables-legacy-save", "iptables-nft-save"):
+            if self.bridges and shutil.which(name) is not None:
+                argv = [*self.entering, name]
+                said = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout
+                found |= dict.fromkeys(rule for rule in said.splitlines() if self.bridges & set(rule.split()))
+        return list(found)
 
 
 def readable(out: Path) -> str | None:

@@ -21,7 +21,7 @@ from fanlab.faults.timeline import PlannedFault
 from fanlab.rundir import RunDir
 from fanlab.topology import netem, packetfilter
 from fanlab.topology.backend import REDIS, Backend, Need, NodeEndpoint
-from fanlab.topology.netns import Namespace
+from fanlab.topology.netns import Namespace, throwaway
 from fanlab.topology.packetfilter import RESTORE, SHOW, Direction, chain_of, dropped, is_laid, laid, lifted
 from fanlab.topology.processes import ProcessBackend
 from fanlab.topology.tcptable import Connection, Wire, connections, established, way_out
@@ -108,7 +108,7 @@ def test_a_delay_leads_the_wires_packets_and_no_others_through_netem() -> None:
         "ip link add fanlab-out type ifb",
         "ip link set fanlab-out up",
         "tc qdisc add dev fanlab-out root netem limit 1000000 delay 1500us 250us",
-        "tc filter add dev eth0 egress protocol ip prio 1 u32 match ip dst 10.0.0.1/32 action pass",
+        "tc filter add dev eth0 egress protocol ip prio 1 u32 match ip dst 10.0.0.1/32 flowid :1",
         f"tc filter add dev eth0 egress protocol ip prio 2 u32 {OUT} action mirred egress redirect dev fanlab-out",
     ]
     both = [" ".join(command) for command in netem.laid("eth0", TO_REDIS, "both", 1_000, 0)]
@@ -217,6 +217,30 @@ def test_without_the_programs_the_refusal_says_which_one_is_lacking(
         refusal.cache_clear()
 
 
+@pytest.mark.parametrize("refusal", [packetfilter.refusal, netem.refusal])
+def test_only_root_enters_a_containers_network(refusal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanlab.topology.netns.program", lambda name: f"/sbin/{name}")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    refusal.cache_clear()
+    try:
+        assert "it takes root, on the engine's machine" in refusal()
+        assert "use `by: link`" in refusal()
+    finally:
+        refusal.cache_clear()
+
+
+def test_where_no_namespace_can_be_made_the_reason_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "unshare"
+    fake.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr("fanlab.topology.netns.program", lambda _: str(fake))
+    with (
+        pytest.raises(EnvironmentFailure, match="can be made here: unshare failed: Operation not permitted"),
+        throwaway(),
+    ):
+        pass
+
+
 @dataclass
 class NotingSpace:
     """A namespace that does nothing but remember, and answers as it is told to."""
@@ -278,6 +302,7 @@ async def test_a_partition_has_bitten_when_packets_are_dropped_and_tcp_notices(s
     await fault.inject()
     assert node.asked == [(RESTORE, laid(chain_of(7), TO_REDIS, "both"))]
     assert not await fault.has_bitten(), "nothing was dropped"
+    assert fault.lacks() == "nothing was sent between node-1 and Redis that would have been dropped"
     node.answers = {"iptables": LISTING, "ss": PASSED.format(acked=389, received=70)}
     node.tables["tcp"] = TCP.format(retransmits=0, probes=0)
     assert not await fault.has_bitten(), "nobody tries in vain"
@@ -352,9 +377,11 @@ async def test_a_delay_has_bitten_when_a_handshake_takes_longer_and_packets_came
     await fault.inject()
     assert [list(argv) for argv, _ in node.asked] == list(netem.laid("eth0", TO_REDIS, "both", 50_000_000, 0))
     node.answers["tc"] = NETEM.format(packets=0, held=0)
-    node.handshakes_ns = [99_999_999, 100_000_000, 100_000_000]
+    node.handshakes_ns = [99_000_000, 100_000_000, 100_000_000]
     assert not await fault.has_bitten(), "too quick"
+    assert fault.lacks() == "a handshake between node-1 and Redis took 99.000 of 100 ms"
     assert not await fault.has_bitten(), "nothing came through it"
+    assert fault.lacks().endswith("of 100 ms; no packet has come through netem")
     node.answers["tc"] = NETEM.format(packets=2, held=0)
     assert await fault.has_bitten()
     assert set(node.shaken) == {("10.0.0.2", 6379)}

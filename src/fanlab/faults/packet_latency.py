@@ -18,6 +18,8 @@ _TRIES: Final = 3
 class PacketLatency(PacketFault):
     """Delay the packets of a node's link."""
 
+    took_ns: int = 0  # the last handshake
+
     async def inject(self) -> None:
         """Lead them through netem. Raises EnvironmentFailure if a handshake takes as long anyway."""
         await asyncio.to_thread(self._inject)
@@ -26,6 +28,12 @@ class PacketLatency(PacketFault):
         """netem has let packets through, and a handshake takes at least as much longer."""
         await asyncio.sleep(EASY_S)
         return await asyncio.to_thread(self._has_bitten)
+
+    def lacks(self) -> str:
+        """Why it has not bitten."""
+        took_ms, least_ms = self.took_ns / NS_PER_MS, self._least_ns() / NS_PER_MS
+        through = "" if self.took_ns < self._least_ns() else "; no packet has come through netem"
+        return f"a handshake between {self.target.unit} and {self.other} took {took_ms:.3f} of {least_ms:g} ms{through}"
 
     async def heal(self) -> None:
         """Lead them past it, let it empty itself, and remove it."""
@@ -52,8 +60,8 @@ class PacketLatency(PacketFault):
         self._run(netem.laid(self.device(), self.wire(), self.direction, *delay_ns))
 
     def _has_bitten(self) -> bool:
-        took_ns = self._handshake_ns()
-        return took_ns >= self._least_ns() and netem.delayed(self._shown())[0] > 0
+        self.took_ns = self._handshake_ns()
+        return self.took_ns >= self._least_ns() and netem.delayed(self._shown())[0] > 0
 
     def _is_free(self) -> bool:
         return not netem.is_laid(self._shown()) and self._handshake_ns() < self._least_ns()

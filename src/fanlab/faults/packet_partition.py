@@ -26,6 +26,10 @@ class PacketPartition(PacketFault):
         await asyncio.sleep(EASY_S)
         return await asyncio.to_thread(self._has_bitten)
 
+    def lacks(self) -> str:
+        """Why it has not bitten."""
+        return f"nothing was sent between {self.target.unit} and {self.other} that would have been dropped"
+
     async def heal(self) -> None:
         """Remove them. Raises EnvironmentFailure if something has come through meanwhile: it was no partition then."""
         came = await asyncio.to_thread(self._heal)

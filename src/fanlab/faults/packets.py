@@ -38,6 +38,11 @@ class PacketFault:
         return str(self.target.settings["link"])
 
     @property
+    def other(self) -> str:
+        """Who is at the link's other side, for people."""
+        return "Redis" if self.link == REDIS else "its clients"
+
+    @property
     def direction(self) -> Direction:
         """Which way it holds."""
         return cast("Direction", self.target.settings["direction"])

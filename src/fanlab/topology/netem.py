@@ -19,7 +19,7 @@ DEVICES: Final = {"to-node": "fanlab-in", "from-node": "fanlab-out"}
 SHOW: Final = ("tc", "-j", "-s", "qdisc", "show")
 _HOOKS: Final = {"to-node": "ingress", "from-node": "egress"}
 _PACKETS: Final = "1000000"  # that it holds at most; by default it is 1000, and the rest is dropped
-_TRIED: Final = Wire("127.0.0.1", "127.0.0.1")
+_TRIED: Final = Wire("127.0.0.1", "127.0.0.1", spared="192.0.2.1")  # which nobody has
 _TRIED_NS: Final = 50 * NS_PER_MS
 
 
@@ -35,7 +35,7 @@ def laid(device: str, wire: Wire, direction: Direction, latency_ns: int, jitter_
         adding = ["tc", "filter", "add", "dev", device, hook, "protocol", "ip", "prio"]
         there = "src" if way == "to-node" else "dst"
         if wire.spared is not None:
-            yield [*adding, "1", "u32", "match", "ip", there, f"{wire.spared}/32", "action", "pass"]
+            yield [*adding, "1", "u32", "match", "ip", there, f"{wire.spared}/32", "flowid", ":1"]
         yield [*adding, "2", "u32", *_match(wire, way), "action", "mirred", "egress", "redirect", "dev", own]
 
 

@@ -31,7 +31,7 @@ def program(name: str) -> str:
     """Where a program of the system's is. Raises EnvironmentFailure if it is not installed."""
     found = shutil.which(name) or shutil.which(name, path=_SBIN)
     if found is None:
-        raise EnvironmentFailure(f"it needs {name} (apt-get install {_PACKAGES[name]})")
+        raise EnvironmentFailure(f"it needs {name} (apt-get install {_PACKAGES.get(name, name)})")
     return found
 
 
