@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from fanlab import __version__
+from fanlab.clicompare import baseline, calibrate, compare
 from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
 from fanlab.exits import Exit
 from fanlab.redaction import Secrets, hide_urls, hide_word, secrets_of_settings, secrets_of_words
@@ -160,9 +161,9 @@ def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -
 
     outputs = _outputs(how)
     beyond = _beyond(how)
-    loadeds = _load(file, overrides=overrides, seed=seed)
+    loadeds = find_scenarios(file, overrides=overrides, seed=seed)
     if beyond.invitation is not None:
-        _one(loadeds, "run --expect-workers")
+        only_one(loadeds, "run --expect-workers")
     raise SystemExit(run_all(loadeds, beyond=beyond, outputs=outputs, **how))
 
 
@@ -254,15 +255,26 @@ def report(run_directory: Path, as_json: bool) -> None:
 @click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--gate", "expressions", multiple=True, metavar="EXPR", help="Judge by this gate, each time another one.")
 @click.option("--gates", "file", type=click.Path(path_type=Path), metavar="FILE", help="Judge by the gates of a file.")
+@click.option(
+    "--baseline", "before", type=click.Path(path_type=Path), metavar="NAME|FILE|RUN", help="And by a baseline."
+)
 @_with(_output_options)
 @click.option("--json", "as_json", is_flag=True, help="The summary alone on stdout, as judged now.")
-def gate(run_directory: Path, expressions: Sequence[str], file: Path | None, *, as_json: bool, **how: Any) -> None:
+def gate(
+    run_directory: Path,
+    expressions: Sequence[str],
+    file: Path | None,
+    before: Path | None,
+    *,
+    as_json: bool,
+    **how: Any,
+) -> None:
     """Judge RUN again, offline: by its own gates, or by those given; what RUN holds does not change.
 
     FILE is YAML: a list of gates, or a mapping with `gates`, as a scenario is.
     """
     from fanlab.attended import VERDICT_EXITS, show_gates
-    from fanlab.gating import judged
+    from fanlab.gating import held_against, judged
     from fanlab.rundir import RunDir
     from fanlab.scenario.gatefile import given_in_file, given_in_words
 
@@ -271,6 +283,10 @@ def gate(run_directory: Path, expressions: Sequence[str], file: Path | None, *, 
     if given is not None and file is not None:
         given += given_in_file(file)
     summary, manifest = judged(RunDir(run_directory), given)
+    if before is not None:
+        summary, notes = held_against(before, run_directory, summary)
+        for note in notes:
+            click.echo(printable(f"note: {note}"), err=True)
     outputs.tell([(summary, manifest)])
     if as_json:
         echo_json(summary)
@@ -340,7 +356,7 @@ def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -
     problems: list[Problem] = []
     for file in files:
         try:
-            cells = _load(file, overrides=overrides, seed=seed)
+            cells = find_scenarios(file, overrides=overrides, seed=seed)
         except ScenarioError as error:
             problems.extend(error.problems)
         else:
@@ -359,11 +375,11 @@ def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool, a
     """Dry run: processes, timeline, deliveries expected, loss predicted, and where each value comes from."""
     from fanlab.dryrun import make_dryrun, render, to_json
 
-    loadeds = _load(file, overrides=overrides, seed=seed)
+    loadeds = find_scenarios(file, overrides=overrides, seed=seed)
     if as_compose:
         if as_json:
             raise click.UsageError("--json and --compose are two forms of one plan: choose one")
-        click.echo(_compose(_one(loadeds, "plan --compose")), nl=False)
+        click.echo(_compose(only_one(loadeds, "plan --compose")), nl=False)
         return
     dryruns = [make_dryrun(loaded) for loaded in loadeds]
     if as_json:
@@ -438,7 +454,7 @@ def up(
     from fanlab.scenario.plan import make_plan
     from fanlab.scenario.redacted import secrets_of
 
-    scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
+    scenario = only_one(find_scenarios(file, overrides=overrides, seed=seed), "up").scenario
     try:
         state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url, backend=backend))
     except FanlabError as error:
@@ -516,7 +532,7 @@ def _compose(loaded: "Loaded") -> str:
     return compose.render(loaded.scenario, plan, compose.look_up(plan, Path.cwd()), loaded.source)
 
 
-def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
+def find_scenarios(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
     """A scenario by path, or a bundled one by its bare name."""
     from fanlab.scenario.loader import load
 
@@ -539,10 +555,14 @@ def _bundled(name: str) -> Path | None:
     return None
 
 
-def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
+def only_one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
     if len(loadeds) > 1:
         raise EnvironmentFailure(f"a matrix is {len(loadeds)} systems; `{verb}` starts one", hint="choose with --set")
     return loadeds[0]
+
+
+for verb in (baseline, compare, calibrate):
+    cli.add_command(verb)
 
 
 def main() -> None:
