@@ -3,11 +3,11 @@
     .venv/bin/python benchmarks/compare_aa.py      # 64 runs of a system, 24 pairs with a slower one: an hour or so
     .venv/bin/python benchmarks/compare_aa.py --runs 12 --slow-pairs 6 --comparisons 60      # a try
 
-Half of the runs of the system as it is calibrate; of the others A/A comparisons are resampled. Two ways of being slower:
-the same runs with B's latencies times 1.2, and real runs of a system whose link to clients has 8 ms, against one whose
-link has as much more as is a fifth of the p50 that comes of it (the link's timers have whole milliseconds). Last, one
-lost message is added to each run, which must be found each time. Exits with 1 where a promise is broken; fewer than 60
-runs promise nothing.
+Half of the runs of the system as it is calibrate; of the others A/A comparisons are resampled. Two ways of being
+slower: the same runs with B's latencies times 1.2, and real runs of a system whose link to clients has 8 ms, against
+one whose link has as much more as is a fifth of the p50 that comes of it (the link's timers have whole milliseconds).
+Last, one lost message is added to each run, which must be found each time. Exits with 1 where a promise is broken;
+fewer than 60 runs promise nothing.
 """
 
 import argparse

@@ -161,9 +161,9 @@ def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -
 
     outputs = _outputs(how)
     beyond = _beyond(how)
-    loadeds = find_scenarios(file, overrides=overrides, seed=seed)
+    loadeds = _load(file, overrides=overrides, seed=seed)
     if beyond.invitation is not None:
-        only_one(loadeds, "run --expect-workers")
+        _one(loadeds, "run --expect-workers")
     raise SystemExit(run_all(loadeds, beyond=beyond, outputs=outputs, **how))
 
 
@@ -356,7 +356,7 @@ def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -
     problems: list[Problem] = []
     for file in files:
         try:
-            cells = find_scenarios(file, overrides=overrides, seed=seed)
+            cells = _load(file, overrides=overrides, seed=seed)
         except ScenarioError as error:
             problems.extend(error.problems)
         else:
@@ -375,11 +375,11 @@ def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool, a
     """Dry run: processes, timeline, deliveries expected, loss predicted, and where each value comes from."""
     from fanlab.dryrun import make_dryrun, render, to_json
 
-    loadeds = find_scenarios(file, overrides=overrides, seed=seed)
+    loadeds = _load(file, overrides=overrides, seed=seed)
     if as_compose:
         if as_json:
             raise click.UsageError("--json and --compose are two forms of one plan: choose one")
-        click.echo(_compose(only_one(loadeds, "plan --compose")), nl=False)
+        click.echo(_compose(_one(loadeds, "plan --compose")), nl=False)
         return
     dryruns = [make_dryrun(loaded) for loaded in loadeds]
     if as_json:
@@ -454,7 +454,7 @@ def up(
     from fanlab.scenario.plan import make_plan
     from fanlab.scenario.redacted import secrets_of
 
-    scenario = only_one(find_scenarios(file, overrides=overrides, seed=seed), "up").scenario
+    scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
     try:
         state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url, backend=backend))
     except FanlabError as error:
@@ -532,7 +532,7 @@ def _compose(loaded: "Loaded") -> str:
     return compose.render(loaded.scenario, plan, compose.look_up(plan, Path.cwd()), loaded.source)
 
 
-def find_scenarios(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
+def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
     """A scenario by path, or a bundled one by its bare name."""
     from fanlab.scenario.loader import load
 
@@ -555,12 +555,13 @@ def _bundled(name: str) -> Path | None:
     return None
 
 
-def only_one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
+def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
     if len(loadeds) > 1:
         raise EnvironmentFailure(f"a matrix is {len(loadeds)} systems; `{verb}` starts one", hint="choose with --set")
     return loadeds[0]
 
 
+find_scenarios, only_one = _load, _one  # for the verbs that stand elsewhere
 for verb in (baseline, compare, calibrate):
     cli.add_command(verb)
 
