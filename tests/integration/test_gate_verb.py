@@ -1,4 +1,4 @@
-"""`fanlab gate`, what CI reads of a real run, and the steps of the GitHub action and the GitLab snippet, by bash."""
+"""`fanlab gate`, what CI reads of a real run, and the steps of the GitHub action and of the GitLab snippet, in bash."""
 
 import json
 import os
