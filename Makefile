@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test selftest faults kills mutants fuzz lint format lock wheel gallery clean
+.PHONY: demo test selftest faults kills mutants fuzz aa lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -34,6 +34,9 @@ mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, a
 
 fuzz: $(READY)  ## hostile inputs by the thousand: scenario files, WebSocket peers, secrets, names; a quarter of an hour
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
+
+aa: $(READY)  ## do comparisons cry wolf on this machine: 113 short runs, 300 comparisons resampled; half an hour or so
+	$(BIN)/python benchmarks/compare_aa.py $(ARGS)
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

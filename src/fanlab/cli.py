@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from fanlab import __version__
+from fanlab.clicompare import baseline, calibrate, compare
 from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
 from fanlab.exits import Exit
 from fanlab.redaction import Secrets, hide_urls, hide_word, secrets_of_settings, secrets_of_words
@@ -272,15 +273,26 @@ def report(run_directory: Path, as_json: bool) -> None:
 @click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--gate", "expressions", multiple=True, metavar="EXPR", help="Judge by this gate, each time another one.")
 @click.option("--gates", "file", type=click.Path(path_type=Path), metavar="FILE", help="Judge by the gates of a file.")
+@click.option(
+    "--baseline", "before", type=click.Path(path_type=Path), metavar="NAME|FILE|RUN", help="And by a baseline."
+)
 @_with(_output_options)
 @click.option("--json", "as_json", is_flag=True, help="The summary alone on stdout, as judged now.")
-def gate(run_directory: Path, expressions: Sequence[str], file: Path | None, *, as_json: bool, **how: Any) -> None:
+def gate(
+    run_directory: Path,
+    expressions: Sequence[str],
+    file: Path | None,
+    before: Path | None,
+    *,
+    as_json: bool,
+    **how: Any,
+) -> None:
     """Judge RUN again, offline: by its own gates, or by those given; what RUN holds does not change.
 
     FILE is YAML: a list of gates, or a mapping with `gates`, as a scenario is.
     """
     from fanlab.attended import VERDICT_EXITS, show_gates
-    from fanlab.gating import judged
+    from fanlab.gating import held_against, judged
     from fanlab.rundir import RunDir
     from fanlab.scenario.gatefile import given_in_file, given_in_words
 
@@ -289,6 +301,10 @@ def gate(run_directory: Path, expressions: Sequence[str], file: Path | None, *, 
     if given is not None and file is not None:
         given += given_in_file(file)
     summary, manifest = judged(RunDir(run_directory), given)
+    if before is not None:
+        summary, notes = held_against(before, run_directory, summary)
+        for note in notes:
+            click.echo(printable(f"note: {note}"), err=True)
     outputs.tell([(summary, manifest)])
     if as_json:
         echo_json(summary)
@@ -615,6 +631,11 @@ def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
     if len(loadeds) > 1:
         raise EnvironmentFailure(f"a matrix is {len(loadeds)} systems; `{verb}` starts one", hint="choose with --set")
     return loadeds[0]
+
+
+find_scenarios, only_one = _load, _one  # for the verbs that stand elsewhere
+for verb in (baseline, compare, calibrate):
+    cli.add_command(verb)
 
 
 def main() -> None:

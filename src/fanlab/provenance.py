@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 from fanlab import clock
@@ -18,9 +19,20 @@ def host() -> dict[str, Any]:
         "system": platform.system(),
         "kernel": platform.release(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "cores": usable_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
+
+
+def _processor() -> str:
+    """The model of the processor as the kernel names it, else as Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.lower().startswith("model name"))
+    return next(names, platform.processor())
 
 
 def usable_cores() -> int:

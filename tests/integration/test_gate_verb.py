@@ -230,3 +230,50 @@ def test_the_snippet_for_gitlab_works(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for report in job["artifacts"]["reports"].values():
         assert (tmp_path / report).stat().st_size > 100
+
+
+# Baselines of real runs.
+
+
+def test_a_run_is_kept_and_held_against(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "run", tmp_path / "run")
+    assert "there is none" in fanlab("baseline", "list", cwd=tmp_path).stdout
+    done = fanlab("baseline", "save", "run", "--name", "before", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "reports" / "baselines" / "before.json"
+    assert file.stat().st_size < 20_000
+    assert re.search(r"before\s+short", fanlab("baseline", "list", cwd=tmp_path).stdout)
+    done = fanlab("gate", "run", "--gate", "unexplained == 0", "--baseline", "before", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one run each says nothing of latency" in done.stderr
+    assert fanlab("compare", "before", "run", cwd=tmp_path).returncode == 0
+    assert fanlab("compare", "before", "run", "--strict", cwd=tmp_path).returncode == 1
+
+    kept = json.loads(file.read_text())
+    counts = kept["counts"] | {"ledger.corrupted": 0, "publishers.planned": kept["counts"]["publishers.planned"] + 1}
+    file.write_text(json.dumps(kept | {"counts": counts}))
+    done = fanlab("gate", "run", "--gate", "unexplained == 0", "--baseline", "before", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "worse than the baseline before: publishers.planned is" in " ".join(done.stdout.split())
+    assert fanlab("compare", "before", "run", cwd=tmp_path).returncode == 1
+
+    file.write_text(json.dumps(kept | {"parts": kept["parts"] | {"publishers": "another"}}))
+    done = fanlab("gate", "run", "--baseline", "before", cwd=tmp_path)
+    assert (done.returncode, "another load: publishers differ" in done.stderr) == (2, True)
+    assert fanlab("compare", "before", "run", cwd=tmp_path).returncode == 2
+    assert fanlab("compare", "nobody", "run", cwd=tmp_path).returncode == 2
+
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest | {"status": "aborted"}))
+    for words in (["baseline", "save", "run"], ["compare", "run", "run"]):
+        done = fanlab(*words, cwd=tmp_path)
+        assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+
+
+def test_two_versions_are_run_in_pairs(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SCENARIO.replace("measure: 3s", "measure: 2s"))
+    done = fanlab("compare", "a.yaml", "a.yaml", "--pairs", "1", "--out", "runs", "--json", *patient(), cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["verdict"]) == (0, "inconclusive"), done.stderr
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"001-a", "001-b"}
+    assert {one["what"] for one in found["counts"] if one["verdict"] == "worse"} == set()

@@ -167,11 +167,39 @@ def _constraints(info: FieldInfo) -> list[Any]:
 def gate(random: Random, *, wild: bool = False) -> str:
     """A gate: a good one, or half of the time a `wild` one."""
     star = random.choice(("node-77", "", "a.b", "*", "node-1")) if wild else "node-1"
-    field = random.choice([name for name in FIELDS if wild or "by_channel" not in name]).replace("*", star)
+    others = ("by_channel", "by_group", "by_fault")  # of which node-1 is none
+    fields = [name for name in FIELDS if wild or not any(other in name for other in others)]
+    field = random.choice(fields).replace("*", star)
     operator, number = random.choice(("==", "!=", "<", "<=", ">", ">=", " == ")), random.choice(("0", "2.5", "1e3"))
     if wild and random.random() < 0.5:
-        fields = (field, "latency.p99", "ledger", ".", "loss.by_node", "__class__", "a" * 199, "(" * 50, *NAMES)
-        numbers = ("50ms", "0.5%", "2k", "1.5s", "-1", "1_000", "1e400", "nan", "", "5 apples", "0x10", "9" * 150)
+        odd = (
+            "lost(node=node-1)",
+            "lost()",
+            "lost(((",
+            "lost(=)",
+            "x(fault='",
+            "p99(a=b=c)",
+            "(node-1)",
+            "lost(node-1).x",
+        )
+        fields = [field, "latency.p99", "ledger", ".", "loss.by_node", "__class__", "a" * 199, "(" * 50, *NAMES, *odd]
+        numbers = (
+            "0 else abort",
+            "5 else abort after",
+            "5ms else abort after 1",
+            "50ms",
+            "0.5%",
+            "2k",
+            "1.5s",
+            "-1",
+            "1_000",
+            "1e400",
+            "nan",
+            "",
+            "5 apples",
+            "0x10",
+            "9" * 150,
+        )
         field, number = random.choice(fields), random.choice(numbers)
         operator = random.choice((operator, "=", "=>", "<>", "~", " "))
     return f"{field}{operator}{number}"

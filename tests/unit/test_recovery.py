@@ -34,8 +34,18 @@ def test_times_count_from_the_first_sign_of_the_fault():
 
 def test_one_fault_alone_is_also_the_whole():
     found = of()
-    whole = {key: value for key, value in found.items() if key != "by_fault"}
+    whole = {key: value for key, value in found.items() if not key.startswith("by_")}
     assert whole == found["by_fault"][CRASH]
+
+
+def test_by_the_node_that_clients_were_on_and_by_their_group():
+    found = of()
+    assert found["by_node"]["node-2"] == found["by_fault"][CRASH] == found["by_group"]["readers"]
+    assert found["by_node"]["node-1"]["clients"] == 0
+    assert found["by_node"]["node-1"]["max"] is None
+    first, second = outages()
+    moved = of(outages=[first, replace(second, node=0)])
+    assert [moved["by_node"][node]["clients"] for node in ("node-1", "node-2")] == [1, 1]
 
 
 @pytest.mark.parametrize(

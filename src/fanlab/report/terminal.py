@@ -58,6 +58,11 @@ def outcome(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Ren
     return parts
 
 
+def laid_out(data: tables.Table) -> RenderableType:
+    """Any table, whole, with its title."""
+    return Group(*_section(data.title, data, rows_at_most=len(data.rows)))
+
+
 def _figures(summary: Mapping[str, Any]) -> Grid:
     """The key figures, three columns each: name, value, what it is of."""
     grid = Grid.grid(padding=(0, 2))
@@ -113,16 +118,16 @@ def _by_fault(summary: Mapping[str, Any]) -> tables.Table:
     return tables.Table("By fault", columns, tuple(rows))
 
 
-def _section(title: str, data: tables.Table) -> list[RenderableType]:
+def _section(title: str, data: tables.Table, *, rows_at_most: int = _ROWS_AT_MOST) -> list[RenderableType]:
     """A heading and a table; nothing at all where the table has no rows."""
     if not data.rows:
         return []
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", border_style="dim")
     for label, numeric in data.columns:
         grid.add_column(Text(label), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
-    for row in data.rows[:_ROWS_AT_MOST]:
+    for row in data.rows[:rows_at_most]:
         grid.add_row(*(Text(cell.text, style=_STYLES[cell.tone]) for cell in row))
     parts: list[RenderableType] = [Text(""), Text(title, style="bold"), grid]
-    if (more := len(data.rows) - _ROWS_AT_MOST) > 0:
+    if (more := len(data.rows) - rows_at_most) > 0:
         parts.append(Text(f"… and {more} more in the report", style="dim"))
     return parts

@@ -1,0 +1,155 @@
+"""Do comparisons cry wolf on this machine? Real runs of one system, and of one made slower, judged 300 times.
+
+    .venv/bin/python benchmarks/compare_aa.py      # 64 runs of a system, 24 pairs with a slower one: an hour or so
+    .venv/bin/python benchmarks/compare_aa.py --runs 12 --slow-pairs 6 --comparisons 60      # a try
+
+Half of the runs of the system as it is calibrate; of the others A/A comparisons are resampled. Two ways of being
+slower: the same runs with B's latencies times 1.2, and real runs of a system whose link to clients has 8 ms, against
+one whose link has as much more as is a fifth of the p50 that comes of it (the link's timers have whole milliseconds).
+Last, one lost message is added to each run, which must be found each time. Exits with 1 where a promise is broken;
+fewer than 60 runs promise nothing.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fanlab.analysis.baseline import Baseline
+from fanlab.analysis.comparable import count_findings
+from fanlab.analysis.compare import FIGURES, MIN_PAIRS, compare_latency, min_effect_of, noise_of
+from fanlab.pairing import Session, run_alone, run_pairs
+from fanlab.scenario.loader import Loaded, load_text
+
+PAIRS = 12
+ENOUGH = 60  # runs
+LINK_MS = 8
+SCENARIO = """name: aa
+question: Is it as fast as itself?
+topology: {nodes: {count: 2}}
+channels: [news]
+clients: [{group: readers, count: 40, spawn_rate: 200/s, channels: [news]}]
+publishers: [{name: ticker, channel: news, rate: 100/s}]
+phases: {warm_up: 500ms, measure: SECONDSs, drain: {quiet: 300ms, deadline: 10s}}
+faults: [FAULTS]
+limits: {cpu: 1, schedule_lag_p99: 10s, loop_lag_p99: 10s, bias_p99: 10s, steal: 1}
+"""
+
+
+def main() -> None:
+    """Run, resample, print a Markdown table, and say whether the promises hold."""
+    parser = argparse.ArgumentParser(description="False alarms, and what is found, from real runs.")
+    parser.add_argument("--runs", type=int, default=64)
+    parser.add_argument("--slow-pairs", type=int, default=24)
+    parser.add_argument("--comparisons", type=int, default=300)
+    parser.add_argument("--slower", type=float, default=0.2)
+    parser.add_argument("--seconds", type=int, default=3, help="of each run")
+    parser.add_argument("--out", type=Path, help="keep the runs here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sys.exit(judge(arguments, arguments.out or Path(folder)))
+
+
+def judge(arguments: argparse.Namespace, home: Path) -> int:
+    """The whole of it; 0 where all that was promised holds."""
+    enough, most, slower = arguments.runs >= ENOUGH, arguments.comparisons, arguments.slower
+    same = run_alone(session(home / "same"), scenario(arguments.seconds), arguments.runs)
+    middle = len(same) // 2 if enough else 0
+    noise, trial = same[:middle] if enough else same, same[middle:]
+    effects = effects_of(noise)
+    neighbours = list(zip(trial[0::2], trial[1::2], strict=False))
+    (linked,) = run_alone(session(home / "linked"), scenario(arguments.seconds, LINK_MS), 1)
+    more_ms = max(1, round((linked.latency_ms["p50"] or 0) * slower))
+    slow = scenario(arguments.seconds, LINK_MS + more_ms)
+    pairs = run_pairs(session(home / "slow"), scenario(arguments.seconds, LINK_MS), slow, arguments.slow_pairs, 1)
+    found = {
+        "the system with itself": resampled(neighbours, effects, most, swap=True),
+        f"its p50 times {1 + slower:g}": resampled(neighbours, effects, most, swap=True, times=1 + slower),
+        f"{LINK_MS} ms of link, and {more_ms} more": resampled(pairs, effects_of([a for a, _ in pairs]), most),
+    }
+    caught = sum(loses_one(one, two) for one, two in neighbours)
+    print(f"p50 {np.median(values(same, 'p50')):.3g} ms, with the link {linked.latency_ms['p50']:.3g} ms")
+    print("an effect counts from", ", ".join(f"{name} {effect:.1%}" for name, effect in effects.items()) or "?")
+    print("| what | comparisons | worse | inconclusive | no worse |\n| --- | ---: | ---: | ---: | ---: |")
+    for what, verdicts in found.items():
+        told = " | ".join(str(verdicts[name]) for name in ("worse", "inconclusive", "no worse"))
+        print(f"| {what} | {most} | {told} |")
+    print(f"a single lost message: found in {caught} of {len(neighbours)}")
+    if not enough:
+        print(f"fewer than {ENOUGH} runs: nothing is promised of them")
+        return 0
+    alarms, *planted = found.values()
+    kept = {
+        "at most 1 % false alarms": alarms["worse"] <= 0.01 * most,
+        "at least 95 % found": all(one["worse"] >= 0.95 * most for one in planted),
+        "never called good": not any(one["no worse"] for one in planted),
+        "a lost message always found": caught == len(neighbours),
+    }
+    for promise, held in kept.items():
+        print(f"{'kept' if held else 'BROKEN'}: {promise}")
+    return 0 if all(kept.values()) else 1
+
+
+def scenario(seconds: int, link_ms: float = 0) -> Loaded:
+    """The system; with `link_ms` its links to clients take as much longer, from time 0 on."""
+    fault = f"{{kind: latency, target: all, direction: from-node, at: 0s, latency: {link_ms:g}ms}}" if link_ms else ""
+    return load_text(SCENARIO.replace("FAULTS", fault).replace("SECONDS", str(seconds)), "aa")[0]
+
+
+def effects_of(runs: list[Baseline]) -> dict[str, float]:
+    """What counts, from runs of one system in order of time; nothing of too few."""
+    noise = {figure: noise_of(values(runs, figure)) for figure in FIGURES if len(runs) >= 2 * MIN_PAIRS}
+    return {figure: min_effect_of(of, PAIRS, seed=1) for figure, of in noise.items()}
+
+
+def session(home: Path) -> Session:
+    """Told on stderr."""
+    home.mkdir(parents=True, exist_ok=True)
+    return Session(home, sys.argv, tell=lambda said: print(said, file=sys.stderr, flush=True))
+
+
+def values(runs: Iterable[Baseline], figure: str) -> list[float]:
+    """One figure of each run, in ms."""
+    return [float(one.latency_ms[figure]) for one in runs]
+
+
+def resampled(
+    pairs: list[tuple[Baseline, Baseline]],
+    effects: dict[str, float],
+    comparisons: int,
+    *,
+    swap: bool = False,
+    times: float = 1,
+) -> Counter[str]:
+    """Verdicts of comparisons of PAIRS pairs, drawn from these.
+
+    `swap`: which run of a pair is called A is drawn as well; `times`: B's latencies are as many times what they were.
+    Where B is slower on purpose, the p50 is looked at: that is what was made slower.
+    """
+    random, verdicts = np.random.default_rng(3), Counter[str]()
+    planted = times > 1 or not swap
+    for number in range(comparisons):
+        drawn = [pairs[at] for at in random.integers(0, len(pairs), PAIRS)]
+        drawn = [pair[::-1] if swap and random.random() < 0.5 else pair for pair in drawn]
+        a_side, b_side = zip(*drawn, strict=True)
+        a_ms = {figure: values(a_side, figure) for figure in FIGURES}
+        b_ms = {figure: [times * value for value in values(b_side, figure)] for figure in FIGURES}
+        ratios = compare_latency(a_ms, b_ms, effects, seed=number)
+        told = {ratio.verdict for ratio in ratios if ratio.figure == "p50" or not planted}
+        verdicts["worse" if "worse" in told else "inconclusive" if "inconclusive" in told else "no worse"] += 1
+    return verdicts
+
+
+def loses_one(one: Baseline, other: Baseline) -> bool:
+    """Whether the other, if it had lost one message more, is found to be worse."""
+    counts = {**other.counts, "loss.outside_faults": one.counts["loss.outside_faults"] + 1}
+    return any(found.verdict == "worse" for found in count_findings(one, replace(other, counts=counts)))
+
+
+if __name__ == "__main__":
+    main()

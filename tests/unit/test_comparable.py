@@ -1,0 +1,235 @@
+"""What can be compared, what the counts of two runs say, and the gates that follow from a baseline."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fanlab.analysis.baseline import (
+    FaultCount,
+    baseline_from_json,
+    compact,
+    identity,
+    make_baseline,
+    parts_of,
+    percentile_of,
+)
+from fanlab.analysis.comparable import apart, count_findings, other_means, other_parts, unfit
+from fanlab.comparing import ALONE, compare_pairs, compare_runs, refuse, refuse_other_scenarios, summed, with_baseline
+from fanlab.errors import MeasurementError, ScenarioError
+from fanlab.ledger.histogram import Histogram
+from fanlab.report import comparison
+from fanlab.report.summary import make_summary
+from fanlab.scenario.gates import evaluate, parse_gate
+from support.accounts import make_account, make_manifest, make_scenario
+
+HOST = {"machine": "x86_64", "processor": "one", "cores": 2}
+
+
+def made(scenario=None, **changes):
+    """The baseline of the run made by hand; `changes` are of its fields."""
+    account, manifest = make_account(), make_manifest(scenario, host=HOST, workers=1, fanlab_version="0.1.0")
+    return replace(make_baseline(account, make_summary(account, manifest), manifest, "before"), **changes)
+
+
+def peaceful(**counts):
+    """The same without faults, and with other counts (`ledger__lost=1`)."""
+    told = {name.replace("__", "."): count for name, count in counts.items()}
+    return made(faulty=False, by_fault={}, counts={**made().counts, "loss.outside_faults": 0, **told})
+
+
+def worse(a, b):
+    return [found.what for found in count_findings(a, b) if found.verdict == "worse"]
+
+
+def test_a_baseline_survives_its_file():
+    kept = made()
+    assert baseline_from_json(json.loads(json.dumps(kept.to_json()))) == kept
+    assert kept.by_fault == {"crash node-2 @2s": FaultCount(90, 2, 50 * 50 + 40 * 40)}
+    with pytest.raises(ValueError, match="of version 2"):
+        baseline_from_json(kept.to_json() | {"baseline_version": 2})
+
+
+def test_a_histogram_is_kept_within_its_buckets():
+    values = np.random.default_rng(5).lognormal(14, 1, 5000).astype(np.int64)
+    exact, kept = Histogram.of(values), compact(Histogram.of(values))
+    for percent in (1, 50, 99, 99.9):
+        assert percentile_of(kept, percent) == pytest.approx(exact.percentile_ms(percent), rel=0.033)
+    assert sum(kept["counts"]) == 5000
+    assert len(json.dumps(kept)) < 2000
+    assert percentile_of(compact(Histogram()), 50) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"gates": ["lost == 0"], "question": "Another?", "expect": "x", "limits": {"cpu": 1}, "name": "other"}, []),
+        ({"topology": {"nodes": {"kind": "ws-node", "count": 2, "env": {"A": "b"}}}}, []),
+        ({"topology": {"nodes": {"count": 3}}}, ["another scenario: topology differ"]),
+        ({"faults": []}, ["another scenario: faults differ"]),
+        ({"seed": 6}, ["another load: seed differ"]),
+        (
+            {"publishers": [{"name": "ticker", "channel": "news", "rate": "90/s"}], "phases": {"measure": "5s"}},
+            ["another load: phases, publishers differ"],
+        ),
+        ({"clients": [{"group": "readers", "count": 5, "channels": ["news"]}], "faults": []},
+         ["another load: clients differ", "another scenario: faults differ"]),
+    ],
+)  # fmt: skip
+def test_what_another_question_is(changes, why):
+    parts = [parts_of(make_scenario(**each).model_dump(mode="json")) for each in ({}, changes)]
+    assert other_parts(*parts) == why
+    assert (identity(made()) == identity(made(make_scenario(**changes)))) is not bool(why)
+
+
+def test_other_scenarios_are_refused_before_they_run():
+    one, other = (make_scenario(**each).model_dump(mode="json") for each in ({}, {"seed": 9}))
+    refuse_other_scenarios(one, one, names=("a", "b"))
+    with pytest.raises(ScenarioError, match="b: cannot be compared with a: another load: seed differ"):
+        refuse_other_scenarios(one, other, names=("a", "b"))
+
+
+def test_what_is_no_result_is_refused():
+    assert unfit(made()) == ""
+    for broken, said in ((made(partial=True), "all its phases"), (made(verdict="invalid"), "is invalid")):
+        for pair in ((broken, made()), (made(), broken)):
+            with pytest.raises(MeasurementError, match=said):
+                refuse(*pair)
+    with pytest.raises(ScenarioError, match="another backend: process and docker"):
+        refuse(made(), made(backend="docker"))
+    assert other_means(made(), made()) == []
+
+
+def test_latency_needs_the_same_machine_counts_do_not():
+    assert apart(made(), made()) == []
+    assert apart(made(), made(host={**HOST, "cores": 8, "processor": "two"}, workers=2)) == [
+        "another processor: one and two",
+        "another number of cores: 2 and 8",
+        "another number of load workers: 1 and 2",
+    ]
+    found = compare_runs(made(), made(host={**HOST, "cores": 8}))
+    assert found.counts
+    assert "another number of cores: 2 and 8" in found.notes
+
+
+def test_the_same_run_is_no_worse_but_for_its_latency_nobody_knows():
+    found = compare_runs(made(), made())
+    assert (found.worse, found.verdict, found.notes) == ([], "inconclusive", [ALONE])
+
+
+@pytest.mark.parametrize(
+    "count",
+    ["loss.outside_faults", "loss.unexplained", "ledger.duplicated", "ledger.reordered", "ledger.unexpected",
+     "ledger.disagreed", "ledger.corrupted", "ledger.indeterminate", "publishers.unsent", "publishers.failed",
+     "publishers.timed_out", "clients.never_returned"],
+)  # fmt: skip
+def test_a_single_one_more_is_worse(count):
+    more = {count.replace(".", "__"): 1}
+    assert worse(peaceful(), peaceful(**more)) == [count]
+    assert worse(peaceful(**more), peaceful()) == []
+    faulty = made(counts={**made().counts, count: 1})
+    assert worse(made(counts={**made().counts, count: 0}), faulty) == [count], "with faults, too, where there was none"
+
+
+@pytest.mark.parametrize("count", ["publishers.planned", "clients.count", "ledger.published", "ledger.owed"])
+def test_what_follows_from_the_seed_must_be_equal(count):
+    for by in (-1, 1):
+        assert worse(peaceful(), peaceful(**{count.replace(".", "__"): peaceful().counts[count] + by})) == [count]
+
+
+def test_what_is_owed_with_faults_or_late_clients_is_not_compared():
+    other = {**made().counts, "ledger.owed": 1, "ledger.published": 1}
+    assert worse(made(), made(counts=other)) == []
+    assert worse(made(faulty=False, late=True), made(faulty=False, late=True, counts=other)) == []
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"), [(90, "same"), (80, "better"), (100, "no worse"), (118, "no worse"), (119, "worse")]
+)
+def test_what_a_fault_costs_varies(lost, verdict):
+    b = made(by_fault={"crash node-2 @2s": FaultCount(lost, 2, lost * lost // 2)})
+    (found,) = [one for one in count_findings(made(), b) if one.what == "lost to crash node-2 @2s"]
+    assert found.verdict == verdict
+    assert "is usual" in found.basis
+    gate = parse_gate(found.gate)
+    assert evaluate(gate, {"loss": {"by_fault": [{"fault": "crash node-2 @2s", "measured": lost}]}}).ok is (
+        verdict != "worse"
+    )
+
+
+def test_a_fault_that_did_not_happen_says_nothing():
+    (found,) = [one for one in count_findings(made(), made(by_fault={})) if one.b is None]
+    assert (found.verdict, found.basis) == ("inconclusive", "it did not happen")
+
+
+def test_copies_that_a_fault_makes_vary_where_there_were_some():
+    def copies(number):
+        return made(counts={**made().counts, "ledger.duplicated": number})
+
+    assert worse(copies(10), copies(20)) == []
+    assert worse(copies(10), copies(21)) == ["ledger.duplicated"]
+
+
+def test_gates_follow_from_a_baseline():
+    account, manifest = make_account(), make_manifest()
+    summary = dict(make_summary(account, manifest))
+    before = made(counts={**made().counts, "loss.outside_faults": 0})
+    after = replace(before, counts={**before.counts, "loss.outside_faults": 1})
+    held = with_baseline(summary, compare_runs(before, before))
+    assert (held["verdict"], held["reasons"]) == (summary["verdict"], summary["reasons"])
+    assert {gate["ok"] for gate in held["gates"]} == {True}
+    failed = with_baseline(summary, compare_runs(before, after))
+    assert failed["verdict"] == "fail"
+    assert failed["reasons"] == [
+        "worse than the baseline before: loss.outside_faults is 1, and was 0: may not happen more often"
+    ]
+    assert [gate["expr"] for gate in failed["gates"] if not gate["ok"]] == ["loss.outside_faults <= 0"]
+    for gate in failed["gates"]:
+        parse_gate(gate["expr"])
+    invalid = with_baseline(summary | {"verdict": "invalid"}, compare_runs(before, after))
+    assert invalid["verdict"] == "invalid"
+
+
+def slower(factor):
+    latency = {key: value and value * factor for key, value in made().latency_ms.items()}
+    return made(latency_ms={**latency, "n": 3910})
+
+
+def test_pairs_are_judged_by_all_their_counts_and_their_latencies():
+    found = compare_pairs([(slower(1), slower(1))] * 6, {"p50": 0.05, "p99": 0.05}, seed=1, names=("a", "b"))
+    assert (found.verdict, found.worse, found.notes) == ("no worse", [], [])
+    found = compare_pairs([(slower(1), slower(1.2))] * 6, {"p50": 0.05}, seed=1, names=("a", "b"))
+    assert found.verdict == "worse"
+    assert found.worse[0].startswith("latency p50 is 1.20 times what it was")
+    assert "how noisy p99 are here is not known" in found.notes[0]
+    lossy = replace(slower(1), counts={**made().counts, "loss.outside_faults": 1})
+    pairs = [(slower(1), slower(1))] * 11 + [(slower(1), lossy)]
+    found = compare_pairs(pairs, {"p50": 0.05, "p99": 0.05}, seed=1, names=("a", "b"))
+    assert (found.verdict, len(found.worse)) == ("worse", 1)
+    assert found.to_json()["verdict"] == "worse"
+
+
+def test_a_figure_that_some_runs_lack_is_not_judged():
+    short = made(latency_ms={**made().latency_ms, "p99": None})
+    found = compare_pairs([(made(), made())] * 5 + [(made(), short)], {}, seed=1, names=("a", "b"))
+    assert [one.figure for one in found.latency] == ["p50"]
+    assert "latency p99 has no value in some of the runs" in found.notes
+
+
+def test_runs_are_added_up():
+    both = summed([made(), made()])
+    assert both.counts["ledger.lost"] == 180
+    assert both.by_fault["crash node-2 @2s"] == FaultCount(180, 4, 2 * (50 * 50 + 40 * 40))
+
+
+def test_tables_hold_every_finding_that_says_something():
+    found = compare_pairs([(slower(1), slower(1.2))] * 6, {"p50": 0.05}, seed=1, names=("a", "b"))
+    assert [row[0].text for row in comparison.latency(found.latency).rows] == ["worse", "worse"]
+    shown = comparison.counts(found.counts)
+    assert all(len(row) == len(shown.columns) for row in shown.rows)
+    assert "publishers.planned" in [row[1].text for row in shown.rows]
+    few = compare_pairs([(slower(1), slower(1.2))] * 2, {}, seed=1, names=("a", "b"))
+    assert comparison.latency(few.latency).rows[0][3].text == "–"
+    (row,) = comparison.baselines([made()]).rows
+    assert row[0].text == "before"

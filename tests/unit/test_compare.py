@@ -1,0 +1,162 @@
+"""The statistics of comparisons: by simulation, false alarms are rare, a real slowdown is found, the rest is open."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fanlab.analysis.compare import (
+    LEAST_EFFECT,
+    MIN_PAIRS,
+    UNCALIBRATED_EFFECT,
+    compare_latency,
+    hodges_lehmann,
+    interval,
+    log_ratios,
+    min_effect_of,
+    noise_of,
+    ratio_of,
+    t_quantile,
+)
+from fanlab.pairing import orders
+
+PAIRS = 12
+
+
+def medians_ms(random, runs: int, *, own: float, drift: float, kept: float = 0.9) -> np.ndarray:
+    """Run medians: log-normal round a level that wanders, each time keeping most of where it was (AR(1))."""
+    level, found = drift * random.standard_normal(), []
+    for _ in range(runs):
+        level = kept * level + drift * math.sqrt(1 - kept**2) * random.standard_normal()
+        found.append(2.0 * math.exp(level + own * random.standard_normal()))
+    return np.array(found)
+
+
+def simulated(
+    slower: float, comparisons: int, *, own: float, drift: float = 0.1, calibrated: bool = True, tail: float = 1.5
+) -> Counter:
+    """Verdicts over both figures of so many comparisons, each calibrated on that machine's own A/A runs, or not."""
+    found: Counter = Counter()
+    for number in range(comparisons):
+        random = np.random.default_rng((5, number))
+        sides: dict[str, dict[str, list[float]]] = {"a": {}, "b": {}}
+        effects = {}
+        for figure, spread in (("p50", own), ("p99", own * tail)):
+            if calibrated:
+                noise = noise_of(medians_ms(random, 40, own=spread, drift=drift))
+                effects[figure] = min_effect_of(noise, PAIRS, seed=number)
+            runs = medians_ms(random, 2 * PAIRS, own=spread, drift=drift)
+            for turn, b_first in enumerate(orders(PAIRS, number)):
+                first, second = runs[2 * turn], runs[2 * turn + 1]
+                sides["a"].setdefault(figure, []).append(second if b_first else first)
+                sides["b"].setdefault(figure, []).append(slower * (first if b_first else second))
+        verdicts = {ratio.verdict for ratio in compare_latency(sides["a"], sides["b"], effects, seed=number)}
+        found["worse" if "worse" in verdicts else "inconclusive" if "inconclusive" in verdicts else "no worse"] += 1
+    return found
+
+
+def test_a_system_is_not_worse_than_itself():
+    assert simulated(1.0, 300, own=0.05)["worse"] <= 3
+
+
+@pytest.mark.parametrize(("own", "drift", "calibrated"), [(0.02, 0.3, True), (0.2, 0.1, True), (0.2, 0.1, False)])
+def test_nor_where_it_is_noisier(own, drift, calibrated):
+    assert simulated(1.0, 60, own=own, drift=drift, calibrated=calibrated)["worse"] <= 1
+
+
+def test_twenty_per_cent_more_are_found_or_it_is_inconclusive():
+    found = simulated(1.2, 300, own=0.05)
+    assert found["worse"] >= 0.95 * 300
+    assert found["no worse"] == 0, "what is not found is inconclusive, and never called good"
+
+
+def test_noise_that_hides_it_makes_it_inconclusive():
+    found = simulated(1.2, 60, own=0.4)
+    assert found["no worse"] == 0
+    assert found["inconclusive"] > 30
+
+
+def test_what_is_the_same_is_told_so_where_it_is_quiet():
+    assert simulated(1.0, 40, own=0.01, drift=0.02, tail=1)["no worse"] >= 38
+
+
+def test_few_pairs_say_nothing():
+    few = ratio_of("p50", [1.0] * (MIN_PAIRS - 1), [9.0] * (MIN_PAIRS - 1), 0.1, seed=1)
+    assert (few.verdict, few.ratio, few.high) == ("inconclusive", pytest.approx(9), math.inf)
+    assert ratio_of("p50", [1.0] * MIN_PAIRS, [9.0] * MIN_PAIRS, 0.1, seed=1).verdict == "worse"
+
+
+@pytest.mark.parametrize(
+    ("b", "effect", "verdict"),
+    [
+        (1.11, 0.1, "worse"),
+        (1.09, 0.1, "no worse"),
+        (0.5, 0.1, "no worse"),
+        (1.11, 0.2, "inconclusive"),
+        (1.09, 0.2, "no worse"),
+    ],
+)
+def test_without_noise_the_effect_decides(b, effect, verdict):
+    assert ratio_of("p99", [2.0] * 8, [2.0 * b] * 8, effect, seed=1).verdict == verdict
+
+
+def test_a_run_that_was_spoilt_moves_it_little():
+    spoilt = [1.0] * 11 + [30.0]
+    assert hodges_lehmann(np.log(spoilt)) == 0
+    assert ratio_of("p50", [1.0] * 12, spoilt, 0.1, seed=1).verdict != "worse"
+
+
+def test_the_interval_is_the_same_for_the_same_seed_and_wider_for_fewer():
+    logs = np.random.default_rng(3).normal(0, 0.1, 40)
+    assert interval(logs, seed=1) == interval(logs, seed=1) != interval(logs, seed=2)
+    widths = [high - low for low, high in (interval(logs[:n], seed=1) for n in (6, 12, 40))]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says():
+    held = 0
+    for number in range(200):
+        low, high = interval(np.random.default_rng((7, number)).normal(0.1, 0.2, 8), seed=number)
+        held += low <= 0.1 <= high
+    assert held >= 0.92 * 200
+
+
+@pytest.mark.parametrize(
+    ("freedom", "p", "expected"),
+    [(4, 0.975, 2.776), (4, 0.995, 4.604), (7, 0.975, 2.365), (11, 0.995, 3.106), (30, 0.975, 2.042)],
+)
+def test_quantiles_of_t(freedom, p, expected):
+    assert t_quantile(p, freedom) == pytest.approx(expected, rel=0.012)
+
+
+def test_noise():
+    assert noise_of([1.0, 2.0, 3.0, 3.0, 7.0]) == [pytest.approx(math.log(2)), 0]
+    assert min_effect_of([0.0] * 8, 12, seed=1) == LEAST_EFFECT
+    quiet, loud = ([sign * size for sign in (1, -1) for _ in range(6)] for size in (0.2, 0.4))
+    assert LEAST_EFFECT < min_effect_of(quiet, 12, seed=1) < min_effect_of(loud, 12, seed=1)
+    assert min_effect_of(quiet, 40, seed=1) < min_effect_of(quiet, 12, seed=1)
+    with pytest.raises(ValueError, match="too little"):
+        min_effect_of([0.1] * (MIN_PAIRS - 1), 12, seed=1)
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [-1.0])])
+def test_values_that_are_no_pairs(a, b):
+    with pytest.raises(ValueError, match="in pairs"):
+        log_ratios(a, b)
+
+
+def test_figures_that_one_side_lacks_are_left_out():
+    (only,) = compare_latency({"p50": [1.0] * 6, "p99": []}, {"p50": [1.0] * 6, "p99": []}, {}, seed=1)
+    assert (only.figure, only.min_effect) == ("p50", UNCALIBRATED_EFFECT)
+    assert only.to_json()["verdict"] == "no worse"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_two_pairs_balance(seed):
+    for pairs in (1, 2, 7, 12):
+        found = orders(pairs, seed)
+        assert len(found) == pairs
+        assert all(one != other for one, other in zip(found[::2], found[1::2], strict=False))
+    assert orders(12, seed) == orders(12, seed)
+    assert len({tuple(orders(12, each)) for each in range(20)}) > 10
