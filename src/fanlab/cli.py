@@ -421,6 +421,45 @@ def simulate(
 
 
 @cli.command()
+@click.option("--clients", required=True, metavar="N", help="How many, as 200k.")
+@click.option("--rate", required=True, metavar="RATE", help="Messages on each channel, as 50/s.")
+@click.option(
+    "--slo", required=True, metavar="GATES", help='What must hold: "latency.p99 < 100ms and loss.ratio == 0".'
+)
+@click.option(
+    "--channels", type=click.IntRange(1, 100), default=1, show_default=True, help="Clients are spread over so many."
+)
+@click.option("--payload", default="128B", show_default=True, metavar="SIZE", help="Of each message.")
+@click.option("--busy", type=click.FloatRange(0.01, 1.0), default=0.7, show_default=True, help="Most of a core.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the simulations.")
+@_model_option
+@click.option("--force", is_flag=True, help="Also where it is a guess: past twice what the model was measured at.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def forecast(clients: str, rate: str, slo: str, *, force: bool, as_json: bool, **how: Any) -> None:
+    """Say how many nodes, Redis shards, memory and egress so many clients take, with an interval and assumptions."""
+    from fanlab.simulate.forecast import Wanted, parse_slo
+    from fanlab.simulate.forecast import forecast as make_forecast
+    from fanlab.simulate.model import read_model
+    from fanlab.simulate.tables import forecast_text
+    from fanlab.units import parse_count, parse_rate_per_s, parse_size_bytes
+
+    model = read_model(how.pop("model"))
+    try:
+        gates = parse_slo(slo)
+        size = parse_size_bytes(how.pop("payload"))
+        wanted = Wanted(parse_count(clients), parse_rate_per_s(rate), gates, payload_bytes=size, **how)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if not wanted.rate_per_s or wanted.clients < wanted.channels:
+        raise click.UsageError("a forecast takes a rate above 0, and a client for each channel")
+    found = make_forecast(wanted, model, force=force)
+    if as_json:
+        echo_json(found.to_json())
+    else:
+        click.echo(forecast_text(found))
+
+
+@cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @_with(_scenario_options)
 def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fanlab.errors import MeasurementError
 from fanlab.simulate.estimate import estimate, least_squares
 from fanlab.simulate.model import DEFAULT, Delay, from_json, read_model, to_json
-from fanlab.simulate.observed import Observed, observe
+from fanlab.simulate.observed import Observed, memory_of, observe
+from fanlab.simulate.parts import Draws
 from support.simulated import COSTS_NS, DELAYS_NS, loaded_from, made_model, scenario_text, simulated
 
 CELLS = [(1, 10, 100), (2, 100, 50), (4, 40, 200), (4, 200, 50)]  # nodes, clients, rate
@@ -128,6 +129,41 @@ def test_a_file_that_is_no_model_is_refused(spoil: object) -> None:
     spoil(data)
     with pytest.raises(MeasurementError, match="is no model"):
         from_json(data, "somewhere")
+
+
+@pytest.mark.parametrize("memory_ns", [20e6, 100e6])
+def test_how_long_waits_are_alike_is_found_again(memory_ns: float) -> None:
+    """Waits drawn in line every 10 ms keep their distribution, and their memory comes back out of them."""
+    delay = Delay.of(np.random.default_rng(1).exponential(1e6, 100_000), memory_ns)
+    draws, at_ns = Draws(delay, 1, "memory"), np.arange(20_000) * 10_000_000
+    drawn = np.array([draws.in_line(float(t), np.array([0]))[0] for t in at_ns])
+    assert np.median(drawn) == pytest.approx(delay.median_ns, rel=0.1)
+    assert memory_of(at_ns, drawn.astype(np.int64))[0] == pytest.approx(memory_ns, rel=0.15)
+
+
+def test_waits_that_are_not_alike_have_no_memory() -> None:
+    at_ns, random = np.arange(5000) * 10_000_000, np.random.default_rng(1)
+    assert memory_of(at_ns, random.exponential(1e6, 5000).astype(np.int64)).tolist() == [0.0]
+    assert not len(memory_of(at_ns[:10], at_ns[:10]))
+
+
+def test_lines_have_memories_of_their_own() -> None:
+    draws = Draws(Delay.of(np.random.default_rng(1).exponential(1e6, 1000), 1e9), 1, "lines", lanes=2)
+    first, other = draws.in_line(0.0, np.array([0, 1])), draws.in_line(1.0, np.array([0, 1]))
+    assert other == pytest.approx(first, rel=0.01, abs=1e4)
+    assert first[0] != first[1]
+
+
+def test_a_wait_in_line_is_not_counted_twice(tmp_path: Path) -> None:
+    """One in five is held for 60 ms, at 100 messages a second: the median has to stay where the model has it."""
+    values = np.concatenate([np.full(800, 1e6), np.full(200, 60e6)])
+    loaded = loaded_from(tmp_path, scenario_text(rate="100/s", measure="20s"))
+    medians = []
+    for memory_ns, name in ((0.0, "none"), (2e9, "long")):
+        rundir = simulated(tmp_path, loaded, made_model(redis=Delay.of(values, memory_ns)), name)
+        medians.append(np.median(observe(rundir, even_simulated=True).redis_ns))
+    assert medians[0] > 10e6  # drawn anew for each: most of them wait behind one that is held
+    assert medians[1] < 2e6
 
 
 def test_a_delay_is_drawn_between_its_quantiles() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fanlab.clock import NS_PER_S
 from fanlab.errors import MeasurementError
 from fanlab.simulate.model import Costs, Delay, Delays, Estimate, Floats, Model, Range
-from fanlab.simulate.observed import Observed, Usage
+from fanlab.simulate.observed import NO_FLOATS, Observed, Usage
 from fanlab.simulate.parts import generator
 
 RESAMPLES: Final = 400
@@ -187,15 +187,19 @@ def _delays(
     def taken(name: str) -> Delay:
         values = all_of(f"{name}_ns")
         if len(values):
-            return _delay(values, random)
+            return _delay(values, random, memory_ns(name))
         notes.append(f"{name}: no run shows it" + ("" if base is None else ", so that it is the default model's"))
         return Delay.of(values) if base is None else getattr(base.delays, name)
+
+    def memory_ns(name: str) -> float:
+        lines = np.concatenate([run.memory_ns.get(name, NO_FLOATS) for run in runs])
+        return float(np.median(lines)) if len(lines) else 0.0
 
     send_ns, publish_ns = costs.redis_send_ns.value, costs.redis_publish_ns.value
     away = [run.redis_ns - send_ns * (1 + np.median(run.receivers)) / 2 for run in runs if len(run.redis_ns)]
     return Delays(
         schedule=taken("schedule"),
-        redis=_delay(np.concatenate(away) - publish_ns - costs.node_message_ns.value, random),
+        redis=_delay(np.concatenate(away) - publish_ns - costs.node_message_ns.value, random, memory_ns("redis")),
         reply=_delay(all_of("reply_ns") - publish_ns - send_ns * all_of("receivers"), random),
         stall=_delay(all_of("hop_ns") - costs.node_delivery_ns.value * all_of("fanout"), random),
         client=taken("client"),
@@ -208,5 +212,6 @@ def _delays(
     )
 
 
-def _delay(values_ns: Floats, random: np.random.Generator) -> Delay:
-    return Delay.of(values_ns if len(values_ns) <= _MOST else random.choice(values_ns, _MOST, replace=False))
+def _delay(values_ns: Floats, random: np.random.Generator, memory_ns: float = 0.0) -> Delay:
+    few = values_ns if len(values_ns) <= _MOST else random.choice(values_ns, _MOST, replace=False)
+    return Delay.of(few, memory_ns)

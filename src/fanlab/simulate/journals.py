@@ -110,13 +110,13 @@ class Journal:
         world = self._of_world()
         clients = sum(group.count for group in self.plan.groups)
         last_ns: Floats = np.zeros(clients)
-        waits = Draws(world.model.delays.client, self.scenario.seed, "client")
+        waits = Draws(world.model.delays.client, self.scenario.seed, "client", len(self.plan.nodes))
         parts, written = [np.zeros(0, DELIVERY_DTYPE)], np.zeros(len(self.fanouts), np.int64)
         for number, fanout in enumerate(self.fanouts):
             own_ns = fanout.first_ns + fanout.pace_ns * np.arange(1, len(fanout.members) + 1, dtype=np.float64)
             left_ns = world.real(fanout.node, own_ns)
             on_its_way = left_ns <= np.minimum(fanout.dead_ns, self._cut_ns(fanout))
-            wait_ns = waits.many(len(left_ns))
+            wait_ns = waits.in_line(fanout.handed_ns, np.array([fanout.node]))
             link = world.fate.to_clients.get(fanout.node)
             came_ns = left_ns + wait_ns if link is None else world.slowed(link, left_ns, fanout.node) + wait_ns
             came_ns = np.minimum(came_ns, np.minimum(fanout.dead_ns, self._cut_ns(fanout)))[on_its_way]

@@ -7,6 +7,7 @@ value of its own: the default is `model.json` beside this file, which `benchmark
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,9 @@ Floats = NDArray[np.float64]
 
 DEFAULT: Final = Path(__file__).with_name("model.json")
 SCHEMA: Final = 1
+_EDGE = 1e-4  # the ends of the distribution, where a normal variable has none
 PROBABILITIES: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
+_NORMAL: Final = tuple(NormalDist().inv_cdf(min(1 - _EDGE, max(_EDGE, one))) for one in PROBABILITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +41,37 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """How long a wait is that keeps no server busy: quantiles in ns at PROBABILITIES."""
+    """How long a wait is that keeps no server busy: quantiles in ns at PROBABILITIES, and for how long it is alike.
+
+    What waits in line waits in the shadow of what is before it, and the quantiles have that in them. Drawn anew for
+    each message and then put in line, waits would have it twice. `memory_ns` is after how long a wait resembles the one
+    before it by 1/e (of its rank, as a normal variable); 0: each is drawn by itself.
+    """
 
     quantiles_ns: tuple[float, ...]
+    memory_ns: float = 0.0
 
     def __post_init__(self) -> None:
         ordered = all(one <= other for one, other in zip(self.quantiles_ns, self.quantiles_ns[1:], strict=False))
-        if len(self.quantiles_ns) != len(PROBABILITIES) or not ordered or self.quantiles_ns[0] < 0:
+        sound = ordered and len(self.quantiles_ns) == len(PROBABILITIES) and self.quantiles_ns[0] >= 0
+        if not sound or not 0 <= self.memory_ns < float("inf"):
             raise ValueError(f"a delay has {len(PROBABILITIES)} quantiles, in order and none below 0")
 
     @classmethod
-    def of(cls, values_ns: Floats) -> "Delay":
+    def of(cls, values_ns: Floats, memory_ns: float = 0.0) -> "Delay":
         """That of some samples; negative ones count as 0. No samples: no delay."""
         if not len(values_ns):
             return cls((0.0,) * len(PROBABILITIES))
-        return cls(tuple(np.quantile(np.maximum(values_ns, 0.0), PROBABILITIES).round(1).tolist()))
+        quantiles_ns = np.quantile(np.maximum(values_ns, 0.0), PROBABILITIES).round(1).tolist()
+        return cls(tuple(quantiles_ns), round(memory_ns, 1))
 
     def draw(self, random: np.random.Generator, count: int) -> Floats:
         """So many waits in ns, each between the quantiles on either side of its draw."""
         return np.interp(random.random(count), PROBABILITIES, self.quantiles_ns)
+
+    def of_normal(self, normal: Floats) -> Floats:
+        """The waits in ns that stand where those standard normal values do in their distribution."""
+        return np.interp(normal, _NORMAL, self.quantiles_ns)
 
     @property
     def median_ns(self) -> float:
@@ -129,7 +144,8 @@ def from_json(data: Mapping[str, Any], where: str) -> Model:
         raise MeasurementError(f"{where} is no model: {told}", hint=hint)
     try:
         costs = {one.name: Estimate(**data["costs"][one.name]) for one in fields(Costs)}
-        delays = {one.name: Delay(tuple(data["delays"][one.name]["quantiles_ns"])) for one in fields(Delays)}
+        waits = {one.name: data["delays"][one.name] for one in fields(Delays)}
+        delays = {name: Delay(tuple(one["quantiles_ns"]), one["memory_ns"]) for name, one in waits.items()}
         return Model(
             Costs(**costs), Delays(**delays), Range(**data["range"]), tuple(data["notes"]), tuple(data["measured"])
         )

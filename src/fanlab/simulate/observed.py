@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ Ints = NDArray[np.int64]
 _AT: Final = {name: at for at, name in enumerate(NAMES)}
 _FORGOTTEN_NS: Final = NS_PER_S  # by then a client knows that its node is gone, or it is another end
 _MENDED_NS: Final = 10 * NS_PER_S  # by then a subscription is back, or it is another gap
+_SOME: Final = 50  # values in a row, to see how alike neighbours are
+_NOTHING: Final = 0.05  # less alike than that is not alike
+_ALL: Final = 0.995
 NO_FLOATS: Final = np.zeros(0)
 
 
@@ -58,6 +62,7 @@ class Observed:
     node: tuple[Usage, ...]
     rss_bytes: tuple[tuple[int, float], ...]  # of each node: clients, memory
     receive_ns: Floats  # CPU of the generator for each delivery, one figure for each of its engines
+    memory_ns: Mapping[str, Floats]  # of the waits schedule, redis and client, by line: see simulate.model.Delay
     connect_ns: Floats
     subscribe_ns: Floats
     resubscribe_ns: Floats
@@ -86,6 +91,23 @@ def observe(rundir: RunDir, *, even_simulated: bool = False) -> Observed:
     deliveries += [part for _, part in read_deliveries([stripe.path for stripe in journals.stripes])]
     faults = fault_accounts(manifest, journals.stamps)
     return _Reader(manifest, plan, journals, messages, np.concatenate(deliveries), faults).observed(rundir)
+
+
+def memory_of(at_ns: Ints, values: Ints) -> Floats:
+    """After how long a value resembles another by 1/e, in ns, from each value and the next; none from too few.
+
+    Ranks are taken for those of a normal variable, so that a few long waits do not decide.
+    """
+    if len(values) < _SOME:
+        return NO_FLOATS
+    ranks = np.empty(len(values))
+    ranks[np.argsort(values, kind="stable")] = (np.arange(len(values)) + 0.5) / len(values)
+    normal = np.array([NormalDist().inv_cdf(rank) for rank in ranks.tolist()])
+    alike = float(np.mean(normal[1:] * normal[:-1]) / np.mean(normal**2))
+    gap_ns = float(np.median(np.diff(at_ns)))
+    if alike < _NOTHING or gap_ns <= 0:
+        return np.zeros(1)
+    return np.array([-gap_ns / np.log(min(alike, _ALL))])
 
 
 @dataclass(slots=True)
@@ -128,6 +150,7 @@ class _Reader:
             node=node,
             rss_bytes=rss,
             receive_ns=self._receiving(),
+            memory_ns=self._memories(calm),
             connect_ns=connect_ns,
             subscribe_ns=subscribe_ns,
             resubscribe_ns=resubscribe_ns,
@@ -181,6 +204,29 @@ class _Reader:
             rows[node] = (received[at], count[at])
         columns = [np.concatenate([NO_FLOATS, *column]) for column in zip(*parts, strict=True)]
         return (columns[0], columns[1], columns[2], columns[3], rows)
+
+    def _memories(self, calm: NDArray[np.bool_]) -> dict[str, Floats]:
+        """Of each stream's lags, of each node's ways from Redis, and of each node's ways to its clients."""
+        messages, found = self.messages, {"schedule": NO_FLOATS, "redis": NO_FLOATS, "client": NO_FLOATS}
+        lags_ns = messages.sent_ns - messages.intended_ns
+        for first, last in pairwise(messages.base.tolist()):
+            own = np.flatnonzero(calm[first:last]) + first
+            found["schedule"] = np.append(found["schedule"], memory_of(messages.intended_ns[own], lags_ns[own]))
+        at_of = messages.find(self.deliveries["stream"].astype(np.int64), self.deliveries["seq"].astype(np.int64))
+        for node, journal in self.journals.nodes.items():
+            at = messages.find(journal.messages[:, 0], journal.messages[:, 1])
+            rows, at = journal.messages[at >= 0], at[at >= 0]
+            rows, at = rows[calm[at]], at[calm[at]]
+            order = np.argsort(messages.sent_ns[at], kind="stable")
+            sent_ns, away_ns = messages.sent_ns[at][order], (rows[:, 2] - messages.sent_ns[at])[order]
+            found["redis"] = np.append(found["redis"], memory_of(sent_ns, away_ns))
+            last_ns = np.zeros(len(messages.status), np.int64)
+            mine = (self.deliveries["node"] == node) & (at_of >= 0)
+            np.maximum.at(last_ns, at_of[mine], self.deliveries["recv_ns"][mine].astype(np.int64))
+            got = last_ns[at][order] > 0
+            late_ns = (last_ns[at] - rows[:, 3])[order][got]
+            found["client"] = np.append(found["client"], memory_of(sent_ns[got], late_ns))
+        return found
 
     def _usage(
         self, rundir: RunDir, rows: Mapping[int, tuple[Ints, Ints]]

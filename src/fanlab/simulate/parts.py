@@ -71,8 +71,11 @@ class Recorder(Protocol):
 class Draws:
     """Draws of one delay, from a stream of randomness of its own."""
 
-    def __init__(self, delay: Delay, seed: int, purpose: str) -> None:
+    def __init__(self, delay: Delay, seed: int, purpose: str, lanes: int = 1) -> None:
+        """`lanes` is in how many lines, each with a memory of its own, those wait who are drawn for with `in_line`."""
         self._delay = delay
+        self._normal: Floats = np.zeros(lanes)
+        self._drawn_at_ns: Floats = np.full(lanes, -np.inf)
         self._random = generator(seed, purpose)
         self._drawn: Floats = np.zeros(0)
         self._at = 0
@@ -88,6 +91,16 @@ class Draws:
             self._at = 0
         self._at += count
         return self._drawn[self._at - count : self._at]
+
+    def in_line(self, at_ns: float, lanes: Ints) -> Floats:
+        """The next one in each of those lines, ns: the more like the one before, the shorter ago that was."""
+        if not self._delay.memory_ns:
+            return self.many(len(lanes))
+        alike = np.exp(-(at_ns - self._drawn_at_ns[lanes]) / self._delay.memory_ns)
+        anew = self._random.standard_normal(len(lanes))
+        self._normal[lanes] = alike * self._normal[lanes] + np.sqrt(1 - alike**2) * anew
+        self._drawn_at_ns[lanes] = at_ns
+        return self._delay.of_normal(self._normal[lanes])
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

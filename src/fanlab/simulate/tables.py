@@ -1,9 +1,10 @@
 """A model, and what a simulation comes to, as text for people. Pure."""
 
 from fanlab.clock import NS_PER_MS, NS_PER_US
+from fanlab.simulate.forecast import Forecast
 from fanlab.simulate.model import PROBABILITIES, Model, to_json
 from fanlab.simulate.tally import Figures
-from fanlab.units import format_bytes
+from fanlab.units import format_bytes, format_rate
 
 _FULL = 1.0  # share of a core
 _SHOWN = 10  # cohorts with losses
@@ -21,6 +22,35 @@ def model_table(model: Model) -> str:
         figures_ms = (delay["quantiles_ns"][PROBABILITIES.index(at)] / NS_PER_MS for at in (0.5, 0.9, 0.99))
         lines.append(f"| `{name}` | {' | '.join(f'{figure:.3f}' for figure in figures_ms)} |")
     return "\n".join([*lines, "", *(f"- {note}" for note in model.notes)])
+
+
+def forecast_text(found: Forecast) -> str:
+    """A forecast, its interval and its assumptions."""
+    size, low, high = found.size, found.low, found.high
+    asked = f"{found.wanted.clients:,} clients at {format_rate(found.wanted.rate_per_s)} on {found.wanted.channels}"
+    p99 = size.latency_ms["p99"]
+    lines = [f"{asked} channel(s), {' and '.join(gate.expr for gate in found.wanted.slo)}"]
+    if found.far:
+        lines.append(f"A GUESS, too far from what was measured: {'; '.join(found.far)}")
+    memory = [format_bytes(round(one.memory_bytes)) for one in (size, low, high)]
+    lines += [
+        "",
+        "| what | forecast | from | to |",
+        "| --- | --- | --- | --- |",
+        f"| nodes | {size.nodes:,} | {low.nodes:,} | {high.nodes:,} |",
+        f"| Redis shards | {size.shards} | {low.shards} | {high.shards} |",
+        f"| memory of all nodes | {memory[0]} | {memory[1]} | {memory[2]} |",
+        f"| busiest node, share of a core | {size.node_busy:.0%} | {low.node_busy:.0%} | {high.node_busy:.0%} |",
+        f"| Redis, share of a core | {size.redis_busy:.0%} | {low.redis_busy:.0%} | {high.redis_busy:.0%} |",
+        "",
+        f"to clients: {format_bytes(round(found.egress_bytes_per_s))}/s",
+        f"from Redis to nodes: {format_bytes(round(found.redis_egress_bytes_per_s))}/s",
+        f"p99: {'unknown' if p99 is None else f'{p99:.3g} ms'}",
+        "",
+        "It assumes:",
+        *(f"- {assumption}" for assumption in found.assumptions),
+    ]
+    return "\n".join(lines)
 
 
 def figures_text(figures: Figures) -> str:

@@ -163,7 +163,7 @@ class Tally:
         self._owed = np.zeros(len(world.people.cohorts), np.int64)
         self._delivered = np.zeros(len(world.people.cohorts), np.int64)
         self._sent_bytes = np.zeros(len(world.plan.nodes))
-        self._waits = Draws(world.model.delays.client, world.scenario.seed, "client")
+        self._waits = Draws(world.model.delays.client, world.scenario.seed, "client", len(world.plan.nodes))
 
     def _written(self, world: World, batch: Batch) -> tuple[Ints, Ints]:
         """How many clients each node reaches before it dies, and the places of those nodes that do."""
@@ -206,7 +206,7 @@ class Tally:
             link = world.fate.to_clients.get(node)
             left_ns[place] = left_ns[place] if link is None else world.slowed(link, left_ns[place], node)
         if self._waits is not None:
-            left_ns = left_ns + self._waits.many(left_ns.size).reshape(left_ns.shape)
+            left_ns = left_ns + self._waits.in_line(world.env.now, batch.node)[:, None]
         took_ns = np.maximum(left_ns - batch.message.intended_ns, 0.0).astype(np.int64).ravel()
         weight = np.repeat(written / POINTS, POINTS)
         self._most_ns = max(self._most_ns, float(took_ns[weight > 0].max(initial=0)))

@@ -74,7 +74,8 @@ class World:
         nodes, channels = len(self.plan.nodes), {name: at for at, name in enumerate(self.plan.channels)}
         delays = self.model.delays
         names = ("schedule", "redis", "reply", "stall", "connect", "subscribe", "resubscribe", "rejoin", "notice")
-        self._draws = {name: Draws(getattr(delays, name), self.scenario.seed, name) for name in names}
+        lanes = max(nodes, len(self.plan.streams))
+        self._draws = {name: Draws(getattr(delays, name), self.scenario.seed, name, lanes) for name in names}
         self._inbox = simpy.Store(self.env)
         self._channel = [channels[stream.channel] for stream in self.plan.streams]
         self.people = People(self.plan)
@@ -120,11 +121,11 @@ class World:
 
     def _publisher(self, stream: int) -> Happens:
         end_ns = publishing_ns(self.scenario)
-        lag, env = self._draws["schedule"], self.env
+        lag, lane, env = self._draws["schedule"], np.array([stream]), self.env
         for number, offset in enumerate(stream_offsets(self.scenario, self.plan, stream), start=1):
             if offset >= end_ns:
                 return
-            sent_ns = max(offset + lag.one(), env.now)
+            sent_ns = max(offset + float(lag.in_line(offset, lane)[0]), env.now)
             if sent_ns > env.now:
                 yield env.timeout(sent_ns - env.now)
             message = Message(stream, self._channel[stream], number, offset, env.now)
@@ -164,7 +165,7 @@ class World:
     def _hand_over(self, message: Message, nodes: Ints, left_ns: Floats) -> None:
         """The copies of a message, as they leave Redis, on to their nodes and through them."""
         costs, payload = self.model.costs, self.scenario.publishers[self.plan.streams[message.stream].config]
-        at_ns = left_ns + self._draws["redis"].many(len(nodes))
+        at_ns = left_ns + self._draws["redis"].in_line(self.env.now, nodes)
         for node in self.fate.to_nodes.keys() & set(nodes.tolist()):
             place = int(np.searchsorted(nodes, node))
             at_ns[place] = self.slowed(self.fate.to_nodes[node], at_ns[place : place + 1], node)[0]
