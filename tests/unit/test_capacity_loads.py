@@ -101,7 +101,7 @@ def test_an_axis_needs_something_to_change(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="2 groups of nodes"):
         refuse_axis(base.scenario, "nodes", base.source)
     early = "{kind: step, steps: [{at: 0s, rate: 9/s}, {at: 500ms, rate: 0/s}]}"
-    silent = TEXT.split("publishers:")[0] + f"publishers: [{{name: early, channel: news, rate: {early}}}]\n"
+    silent = TEXT.split("publishers:", maxsplit=1)[0] + f"publishers: [{{name: early, channel: news, rate: {early}}}]\n"
     _, quiet = written(tmp_path, silent)
     with pytest.raises(ScenarioError, match="nothing"):
         refuse_axis(quiet.scenario, "rate", quiet.source)
