@@ -39,7 +39,7 @@ def limited(*, nodes: float | None = None, redis: float | None = None) -> Scenar
         ({"node_2": 0.93}, "node-2", "node"),
         ({"node_2__worker": 0.93}, "node-2", "node"),
         ({"load_1__clients": 0.95}, "load-1/clients", "generator"),
-        ({"busy": 0.98}, "machine", "machine"),
+        ({"busy": 0.98, "node_1": 0.7, "node_2": 0.8, "redis": 0.6}, "machine", "machine"),
     ],
 )
 def test_the_part_that_was_busy_is_named(cpu: dict[str, float], name: str, kind: str) -> None:
@@ -48,6 +48,15 @@ def test_the_part_that_was_busy_is_named(cpu: dict[str, float], name: str, kind:
     assert (said.named.name, said.named.kind) == (name, kind)
     assert said.next is not None
     assert said.next.name != name
+
+
+def test_a_machine_that_others_keep_busy_is_told_and_not_named() -> None:
+    said = found(busy=0.98, node_1=0.9)
+    assert said.named is not None
+    assert said.named.name == "node-1"
+    assert "machine" not in [part.name for part in said.parts]
+    assert "Others kept this machine busy (98% of all cores)" in said.sentence
+    assert found(node_1=0.9).caveat is None
 
 
 def test_what_is_next_in_line() -> None:

@@ -17,6 +17,7 @@ from fanlab.clock import NS_PER_S
 PartKind = Literal["redis", "node", "link", "machine", "generator"]
 
 BUSY: Final = 0.85
+_OWN_SHARE: Final = 0.5  # of a busy machine's work that must be this run's, or it is others who have the machine
 _LOAD = ("load-", "witness")
 _FIRST_S = 0.25  # a sample speaks of the half second before it
 _HOPS: Final = {
@@ -60,11 +61,13 @@ class Saturation:
     named: Part | None
     next: Part | None
     slowest_hop: str | None
+    caveat: str | None = None
 
     @property
     def sentence(self) -> str:
         """What saturated, with its figures, and what is next in line."""
         after = f" Next in line: {self.next.words}, {self.next.use:.0%} ({self.next.figures})." if self.next else ""
+        after += f" {self.caveat}" if self.caveat else ""
         if self.named is not None:
             only = " So the load is more than can be measured here." if self.named.kind == "generator" else ""
             return f"{_capital(self.named.words)}: {self.named.use:.0%} ({self.named.figures}).{only}{after}"
@@ -80,7 +83,7 @@ def saturation(samples: Iterable[Sample], manifest: Mapping[str, Any], summary: 
     parts = tuple(sorted(found, key=lambda part: -part.use))
     named = parts[0] if parts and parts[0].use >= BUSY else None
     following = next((part for part in parts if part is not named), None)
-    return Saturation(parts, named, following, _slowest_hop(summary))
+    return Saturation(parts, named, following, _slowest_hop(summary), _others(means, manifest))
 
 
 def _means(samples: Iterable[Sample], measure_s: float) -> dict[tuple[str, str], float]:
@@ -117,7 +120,17 @@ def _machine(means: Mapping[tuple[str, str], float], manifest: Mapping[str, Any]
     if busy is None or not cores:
         return []
     ours = sum(cpu for (metric, _), cpu in means.items() if metric == "cpu")
+    if ours < _OWN_SHARE * busy * cores:
+        return []
     return [Part("machine", "machine", busy, f"{busy * cores:.2f} of {cores} cores, {ours:.2f} of them by this run")]
+
+
+def _others(means: Mapping[tuple[str, str], float], manifest: Mapping[str, Any]) -> str | None:
+    """That somebody else had the machine, if so: then what was busy in this run may not be what was short."""
+    busy = means.get(("busy", "machine"), 0.0)
+    if busy < BUSY or _machine(means, manifest):
+        return None
+    return f"Others kept this machine busy ({busy:.0%} of all cores): run again when it is quiet."
 
 
 def _links(manifest: Mapping[str, Any]) -> list[Part]:
