@@ -70,6 +70,7 @@ def capacity(
     tell(document["headline"])
     if document["saturation"] is not None:
         tell(f"what saturates: {document['saturation']['sentence']}")
+    tell(f"report: {job.out / 'capacity.html'}")
     return ended.exit_code
 
 

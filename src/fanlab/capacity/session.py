@@ -97,8 +97,9 @@ def search(job: Job, tell: Callable[[str], None], *, quiet: bool) -> tuple[Ended
         backend=job.backend,
         prices=job.prices,
     )
-    write_json(job.out / "capacity.json", document)
-    return ended, document
+    from fanlab.report.capacity.write import write_capacity  # late: matplotlib takes its time
+
+    return ended, write_capacity(job.out, document)
 
 
 def line(wanted: Wanted, found: dict[str, Any]) -> str:
