@@ -104,6 +104,13 @@ class _Search:
 
     def next_step(self) -> Try | End:
         """See the function."""
+        step = self._wished()
+        if isinstance(step, Try) and len(self._probes) >= self._wanted.max_runs:
+            return self.concluded(f"all {self._wanted.max_runs} runs are used up")
+        return step
+
+    def _wished(self) -> Try | End:
+        """The same without heed of how many runs there may be."""
         last = self._probes[-1] if self._probes else None
         if last is not None and last.outcome not in CONCLUSIVE:
             if self._in_vain(last.load) < _TRIES:
@@ -112,8 +119,6 @@ class _Search:
                 return self.concluded(f"no valid run at {self.shown(last.load)}: {last.why}", answerable=False)
             if self._sign < 0:  # neither more nodes nor fewer are less work for the generator
                 return self.concluded(self._saturated("at this load"), answerable=False)
-        if len(self._probes) >= self._wanted.max_runs:
-            return self.concluded(f"all {self._wanted.max_runs} runs are used up")
         if self._low is None or self._high is None or not self._close(self._low, self._high):
             return self._narrow()
         return self._repeat(self._low, self._high)

@@ -84,7 +84,7 @@ def search(job: Job, tell: Callable[[str], None], *, quiet: bool) -> tuple[Ended
     journal = Journal(job.out, job.identity())
     if journal.records:
         runs = len(journal.records)
-        tell(f"{runs} {'run was' if runs == 1 else 'runs were'} made before, and count")
+        tell("1 run was made before, and counts" if runs == 1 else f"{runs} runs were made before, and count")
     for one in journal.records:
         tell(line(job.wanted, one))
     ended = _loop(job, journal, tell, quiet=quiet)
