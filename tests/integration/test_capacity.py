@@ -118,6 +118,13 @@ def test_a_bound_is_no_answer(tmp_path: Path) -> None:
     assert "at least 20 msg/s" in done.stdout
 
 
+def test_no_time_is_no_answer(tmp_path: Path) -> None:
+    done = capacity(tmp_path, SLOW_LANE, "--axis", "rate", "--budget", "0s")
+    assert done.returncode == 3, done.stderr
+    assert "No answer: the time given is over." in done.stdout
+    assert events(tmp_path) == []
+
+
 def test_one_node_that_is_enough(tmp_path: Path) -> None:
     done = capacity(tmp_path, SLOW_LANE, "--axis", "nodes")
     assert done.returncode == 0, done.stderr

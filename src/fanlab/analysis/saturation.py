@@ -66,7 +66,8 @@ class Saturation:
     @property
     def sentence(self) -> str:
         """What saturated, with its figures, and what is next in line."""
-        after = f" Next in line: {self.next.words}, {self.next.use:.0%} ({self.next.figures})." if self.next else ""
+        rank = "Next in line" if self.named else "The busiest part"
+        after = f" {rank}: {self.next.words}, {self.next.use:.0%} ({self.next.figures})." if self.next else ""
         after += f" {self.caveat}" if self.caveat else ""
         if self.named is not None:
             only = " So the load is more than can be measured here." if self.named.kind == "generator" else ""

@@ -51,13 +51,13 @@ def capacity(
         wanted=_wanted(path, base, axis, start, most, overrides=overrides, **how),
         slo_text=slo,
         slo=parse_slo(slo),
-        out=out or new_place(f"{base.scenario.name}-capacity"),
         overrides=overrides,
         backend=backend,
         workers=workers,
         redis_url=redis_url,
         budget_ns=_budget(budget),
         prices=None if prices is None else read_prices(prices),
+        out=out or new_place(f"{base.scenario.name}-capacity"),  # last: what is refused leaves no folder
     )
 
     def tell(said: str) -> None:
