@@ -253,3 +253,10 @@ def test_without_an_answer_nothing_is_sized() -> None:
 def test_what_saturates_a_bound_is_the_generators() -> None:
     records = [a_record(100, "met", "runs/001"), a_record(200, "generator", "runs/002")]
     assert result(End("bound", "", low=100, carried=100), records)["saturated_in"] == "runs/002"
+
+
+def test_a_miss_on_the_easy_side_of_the_knee_is_not_asked_what_saturates() -> None:
+    outcomes = ((100, "met"), (110, "missed"), (120, "met"), (200, "missed"), (400, "missed"))
+    records = [a_record(load, outcome_, f"runs/{load}") for load, outcome_ in outcomes]
+    found = result(End("answer", "", 150, 100, 200, 0.9, 120, 110), records)
+    assert found["saturated_in"] == "runs/200"

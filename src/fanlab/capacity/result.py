@@ -93,13 +93,16 @@ def _plain(axis: Axis, load: float | None) -> str:
 
 
 def _too_much(wanted: Wanted, end: End, records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The run to ask what saturated: of the easiest load that was not carried, else of the generator's limit."""
+    """The run to ask what saturated: of the easiest load past the knee that was not carried, else of any such load.
+
+    A miss on the easy side of the knee is a run gone astray. Where nothing was missed, the generator's limit is asked.
+    """
     hard = -1 if wanted.axis == "nodes" else 1
-    missed = [each for each in records if each["outcome"] in ("missed", "unsteady") and each.get("saturation")]
-    if end.refused is not None and (at_end := [each for each in missed if each["load"] == end.refused]):
-        return at_end[0]
-    generator = [each for each in records if each["outcome"] == "generator" and each.get("saturation")]
-    return min(missed or generator, key=lambda each: hard * each["load"], default=None)
+    asked = [each for each in records if each.get("saturation")]
+    missed = [each for each in asked if each["outcome"] in ("missed", "unsteady")]
+    past = [each for each in missed if end.load is None or hard * each["load"] >= hard * end.load]
+    generator = [each for each in asked if each["outcome"] == "generator"]
+    return min(past or missed or generator, key=lambda each: hard * each["load"], default=None)
 
 
 def _sizing(scenario: Scenario, wanted: Wanted, end: End, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
