@@ -460,6 +460,36 @@ def forecast(clients: str, rate: str, slo: str, *, force: bool, as_json: bool, *
 
 
 @cli.command()
+@click.argument("file")
+@_with(_scenario_options)
+@click.option("--slo", required=True, metavar="GATES", help="As 'latency.p99 < 100ms and loss.ratio == 0'.")
+@click.option("--axis", type=click.Choice(["rate", "clients", "nodes"]), required=True, help="What the search changes.")
+@_backend_option("process", "docker")
+@click.option("--out", type=click.Path(path_type=Path), help="The search's directory; the same again takes it up.")
+@click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help="To say what deliveries cost.")
+@click.option("--from", "start", type=float, metavar="LOAD", help="Where to begin.  [default: the file's own load]")
+@click.option("--max", "most", type=float, metavar="LOAD", help="The highest load, or the most nodes, to try.")
+@click.option("--precision", type=click.FloatRange(0.01, 1), default=0.1, show_default=True, help="As a share.")
+@click.option("--repeats", type=click.IntRange(1, 50), default=3, show_default=True, help="Runs at each end, at least.")
+@click.option("--max-runs", type=click.IntRange(1, 1000), default=40, show_default=True, help="No more runs than this.")
+@click.option("--budget", metavar="DURATION", help="No run begins after so long, as 20m.")
+@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.9, show_default=True, help="Interval's.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers.")
+@click.option("--redis-url", help="Use this Redis instead of starting one.")
+@click.option("--json", "as_json", is_flag=True, help="capacity.json alone on stdout, everything else on stderr.")
+@click.option("--no-progress", is_flag=True, help="No live view of the runs.")
+def capacity(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> None:
+    """Search how much FILE's system carries within an objective, with an interval, and name what saturates.
+
+    Exit codes: 0 an answer; 3 none, or only a bound; the others as ever.
+    """
+    from fanlab.capacity.command import capacity as search
+
+    loaded = _one(_load(file, overrides=overrides, seed=seed), "capacity")
+    raise SystemExit(search(_path(file), loaded, overrides=overrides, **how))
+
+
+@cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @_with(_scenario_options)
 def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -> None:
@@ -647,10 +677,14 @@ def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loa
     """A scenario by path, or a bundled one by its bare name."""
     from fanlab.scenario.loader import load
 
+    return load(_path(file), overrides=overrides, seed=seed)
+
+
+def _path(file: str) -> Path:
     path = Path(file)
     if not path.exists() and os.sep not in file:
-        path = _bundled(file) or path
-    return load(path, overrides=overrides, seed=seed)
+        return _bundled(file) or path
+    return path
 
 
 def _bundled(name: str) -> Path | None:

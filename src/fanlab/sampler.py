@@ -10,6 +10,7 @@ Long form, `t_s,metric,unit,value`, t_s from time 0 of the run:
 | redis_clients   | redis, pubsub                  | connections in all, and those that subscribe, less the witness |
 | channels        | redis                          | channels with a subscriber (PUBSUB CHANNELS) |
 | steal           | machine                        | share of all CPUs that went to other machines, likewise |
+| busy            | machine                        | share of all CPUs that was not idle, whoever used it, likewise |
 | numsub          | channel                        | its subscribers (PUBSUB NUMSUB) |
 """
 
@@ -53,7 +54,7 @@ class Sampler:
         self._channels = channels
         self._pids = pids
         self._cpu_before: dict[int, tuple[float, int]] = {}
-        self._machine_before: tuple[float, float] | None = None  # stolen seconds, and all of them
+        self._machine_before: tuple[float, float, float] | None = None  # stolen seconds, idle ones, all
         self._redis = Redis.from_url(
             redis_url,
             decode_responses=True,
@@ -110,10 +111,12 @@ class Sampler:
         times = psutil.cpu_times()
         if not hasattr(times, "steal"):  # not Linux
             return
-        before, self._machine_before = self._machine_before, (times.steal, sum(times) - times.guest - times.guest_nice)
-        if before is not None and self._machine_before[1] > before[1]:
-            stolen_s, all_s = (now - then for now, then in zip(self._machine_before, before, strict=True))
+        all_s, idle_s = sum(times) - times.guest - times.guest_nice, times.idle + getattr(times, "iowait", 0.0)
+        before, self._machine_before = self._machine_before, (times.steal, idle_s, all_s)
+        if before is not None and all_s > before[2]:
+            stolen_s, idle_s, all_s = (now - then for now, then in zip(self._machine_before, before, strict=True))
             yield "steal", "machine", max(0.0, stolen_s / all_s)
+            yield "busy", "machine", min(1.0, max(0.0, 1 - idle_s / all_s))
 
     def _usage(self, unit: str, process: psutil.Process) -> Iterator[Row]:
         try:

@@ -44,7 +44,7 @@ async def test_a_redis_that_is_down_leaves_a_gap_and_processes_are_still_seen(
     assert [float(row["t_s"]) for row in rows] == sorted(float(row["t_s"]) for row in rows)
 
 
-def test_steal_is_the_share_of_all_cpu_time_since_the_sample_before(
+def test_steal_and_busy_are_shares_of_all_cpu_time_since_the_sample_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = namedtuple("times", "user idle steal guest guest_nice")  # noqa: PYI024 - as psutil's
@@ -52,7 +52,8 @@ def test_steal_is_the_share_of_all_cpu_time_since_the_sample_before(
     monkeypatch.setattr(psutil, "cpu_times", lambda: next(told))
     watching = made(tmp_path / "samples.csv")
     assert list(watching._machine_rows()) == [], "one look tells nothing"
-    assert list(watching._machine_rows()) == [("steal", "machine", 2 / (6 + 2 + 2))], "guests are among the users"
+    rows = list(watching._machine_rows())
+    assert rows == [("steal", "machine", 2 / (6 + 2 + 2)), ("busy", "machine", 0.8)], "guests are among the users"
     assert list(watching._machine_rows()) == [], "no time has passed"
 
 

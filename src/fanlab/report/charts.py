@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,15 @@ def draw_all(series: Series, summary: Mapping[str, Any], out_dir: Path) -> dict[
     it are removed, so that the folder never shows another run's figures. EnvironmentFailure where it cannot write.
     """
     del summary  # what it says in words stands in the report's tables; charts draw the series only
+    return draw((figure(series) for figure in FIGURES.values()), out_dir)
+
+
+def draw(drawings: Iterable[Drawing], out_dir: Path) -> dict[str, Chart]:
+    """Write these drawings into `out_dir` likewise."""
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        return {name: _save(draw(series), out_dir) for name, draw in FIGURES.items()}
+        return {drawing.name: _save(drawing, out_dir) for drawing in drawings}
     except OSError as error:
         raise EnvironmentFailure(
             f"cannot write charts to {out_dir}: {error.strerror}", hint="free some space, or use --out"

@@ -1,0 +1,32 @@
+"""The objective of a search: gates joined by `and`, as `latency.p99 < 100ms and loss.ratio == 0`. Pure."""
+
+import re
+
+from fanlab.errors import Problem, ScenarioError
+from fanlab.scenario.gates import Gate, GateError, parse_gate
+
+_AND = re.compile(r"(?i)(?<!\S)and(?!\S)")
+_OPTION = "--slo"
+
+
+def parse_slo(text: str) -> list[Gate]:
+    """The gates that all must hold. Raises ScenarioError with every problem, at its column in the text."""
+    gates: list[Gate] = []
+    problems: list[Problem] = []
+    start = 0
+    ends = [match.span() for match in _AND.finditer(text)]
+    for end, following in [*ends, (len(text), len(text))]:
+        part = text[start:end]
+        column = start + len(part) - len(part.lstrip()) + 1
+        if not part.strip():
+            what = "a gate is missing here; write it as field op number, as latency.p99 < 100ms"
+            problems.append(Problem(_OPTION, 1, min(column, len(text) + 1), "", what))
+        else:
+            try:
+                gates.append(parse_gate(part))
+            except GateError as error:
+                problems.append(Problem(_OPTION, 1, column, "", error.what, error.suggestion))
+        start = following
+    if problems:
+        raise ScenarioError(problems)
+    return gates
