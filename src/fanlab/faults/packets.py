@@ -1,7 +1,7 @@
 """Faults of packets: what the kernel does, in the network namespace of a node's container, to one of its links.
 
 Nothing is changed outside of that namespace, which dies with its container, whatever becomes of fanlab.
-docs/adr/0018-faults-of-packets.md says why it is so.
+docs/adr/0022-faults-of-packets.md says why it is so.
 """
 
 from collections.abc import Iterator, Mapping

@@ -122,7 +122,7 @@ class OnLinks(OnNodes):
     """A fault of the network between a node and its clients, or between a node and Redis.
 
     The traffic of such a link runs through a TCP proxy of fanlab's from the start; see docs/adr/0015. Some can be done
-    to packets instead; see docs/adr/0018.
+    to packets instead; see docs/adr/0022.
     """
 
     share: float = Field(
