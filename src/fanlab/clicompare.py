@@ -113,7 +113,7 @@ def calibrate(file: str, runs: int, noise: Path | None, overrides: Sequence[str]
     """
     from fanlab import provenance
     from fanlab.analysis.baseline import identity
-    from fanlab.analysis.compare import FIGURES, noise_of
+    from fanlab.analysis.compare import FIGURES, MOST_HIDDEN, noise_of
     from fanlab.noise import Noise, default_file, write_noise
     from fanlab.pairing import run_alone
 
@@ -125,7 +125,8 @@ def calibrate(file: str, runs: int, noise: Path | None, overrides: Sequence[str]
     place = noise or default_file()
     write_noise(place, provenance.host(), known)
     for figure, effect in known.min_effects(_PAIRS).items():
-        click.echo(f"{figure}: an effect counts from {effect:.1%} on, with {_PAIRS} pairs")
+        hidden = ", noisy as it is here: less stays inconclusive" if effect > MOST_HIDDEN else ""
+        click.echo(f"{figure}: an effect counts from {effect:.1%} on, with {_PAIRS} pairs{hidden}")
     click.echo(printable(f"{place}: noise of {loaded.scenario.name} on this machine, from {len(found)} runs"))
 
 
