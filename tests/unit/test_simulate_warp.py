@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanlab.simulate.warp import Warp, released
@@ -33,6 +33,7 @@ def test_stretches_that_overlap_are_refused() -> None:
     st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50), st.sampled_from([0.0, 0.2, 0.5])), max_size=4),
     st.lists(st.integers(0, 400), min_size=1, max_size=20),
 )
+@example([(1, 16, 0.0), (1, 37, 0.2), (1, 19, 0.0)], [71])
 def test_own_time_never_runs_faster_nor_back(gaps: list[tuple[int, int, float]], at: list[int]) -> None:
     stretches, now = [], 0.0
     for gap, length, speed in gaps:

@@ -24,14 +24,13 @@ class Warp:
 
     def __post_init__(self) -> None:
         self.stretches = tuple(sorted(self.stretches))
-        real, own, lost = [0.0], [0.0], 0.0
+        real, own = [0.0], [0.0]
         for start, until, speed in self.stretches:
             if start < real[-1] or not 0 <= speed <= 1 or until < start:
                 raise ValueError(f"stretches of time overlap, or run backwards: {start:g} to {until:g} at {speed:g}")
-            own_start = start - lost
-            lost += (until - start) * (1 - speed)
+            own_start = own[-1] + (start - real[-1])
             real += [start, until]
-            own += [own_start, until - lost]
+            own += [own_start, own_start + (until - start) * speed]  # at speed 0 the very same: `time` looks for it
         self._real, self._own = np.array([*real, real[-1] + FOREVER]), np.array([*own, own[-1] + FOREVER])
 
     def __bool__(self) -> bool:
