@@ -119,7 +119,7 @@ def _process(name: str, cpus: Sequence[float], limit: float | None, held_back: f
     busiest, total = max(cpus), sum(cpus)
     if limit is None or max(total / limit, held_back) < busiest:
         return Part(kind, name, busiest, f"{busiest:.2f} of one core")
-    figures = f"{total:.3g} of {limit:g} cores that it may use"
+    figures = f"{total:.3g} of {limit:g} {'core' if limit == 1 else 'cores'} that it may use"
     if held_back > total / limit:
         return Part(kind, name, held_back, f"{figures}, used up in {held_back:.0%} of the kernel's periods")
     return Part(kind, name, total / limit, figures)
