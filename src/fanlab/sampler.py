@@ -9,6 +9,7 @@ Long form, `t_s,metric,unit,value`, t_s from time 0 of the run:
 | redis_buffer_kb | pubsub                         | output buffers of all subscribers (omem) but the witness, kB |
 | redis_clients   | redis, pubsub                  | connections in all, and those that subscribe, less the witness |
 | channels        | redis                          | channels with a subscriber (PUBSUB CHANNELS) |
+| throttled       | node, redis                    | share of the kernel's periods in which its CPU limit held it back |
 | steal           | machine                        | share of all CPUs that went to other machines, likewise |
 | busy            | machine                        | share of all CPUs that was not idle, whoever used it, likewise |
 | numsub          | channel                        | its subscribers (PUBSUB NUMSUB) |
@@ -29,6 +30,7 @@ from redis.exceptions import RedisError
 
 from fanlab import clock
 from fanlab.ledger.witness import NAME as WITNESS_NAME
+from fanlab.throttling import Throttled, throttled
 
 EVERY_S = 0.5
 _ANSWER_WITHIN_S = 0.4
@@ -54,6 +56,7 @@ class Sampler:
         self._channels = channels
         self._pids = pids
         self._cpu_before: dict[int, tuple[float, int]] = {}
+        self._throttled_before: dict[int, Throttled] = {}
         self._machine_before: tuple[float, float, float] | None = None  # stolen seconds, idle ones, all
         self._redis = Redis.from_url(
             redis_url,
@@ -102,10 +105,21 @@ class Sampler:
             except psutil.Error:
                 continue
             yield from self._usage(unit, process)
+            yield from self._held_back(unit, pid)
             for child in children:
                 name = _child_name(unit, child)
                 if name is not None:
                     yield from self._usage(name, child)
+
+    def _held_back(self, unit: str, pid: int) -> Iterator[Row]:
+        told = throttled(pid)
+        if told is None:
+            return
+        before = self._throttled_before.get(pid)
+        self._throttled_before[pid] = told
+        if before is not None and told.periods > before.periods:
+            share = (told.held_back - before.held_back) / (told.periods - before.periods)
+            yield "throttled", unit, min(1.0, max(0.0, share))
 
     def _machine_rows(self) -> Iterator[Row]:
         times = psutil.cpu_times()

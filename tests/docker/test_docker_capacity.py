@@ -29,7 +29,7 @@ limits: {{schedule_lag_p99: 10s, loop_lag_p99: 10s, bias_p99: 10s, cpu: 1.0, ste
     ("kind", "shape"),
     [
         ("node", {"node": 0.2, "redis": 1.0, "clients": 200, "rate": 20}),  # much fan-out, few messages
-        ("redis", {"node": 1.0, "redis": 0.05, "clients": 1, "rate": 1000}),  # the other way round
+        ("redis", {"node": 1.0, "redis": 0.02, "clients": 1, "rate": 4000}),  # the other way round
     ],
 )
 def test_the_part_that_is_throttled_is_named(engine: Any, tmp_path: Path, kind: str, shape: dict[str, float]) -> None:

@@ -164,7 +164,12 @@ def test_the_next_step_follows_from_the_probes_alone() -> None:
 
 @pytest.mark.parametrize(
     ("axis", "load", "words"),
-    [("rate", 1234.5, "1,234 msg/s"), ("clients", 2000, "2,000 clients"), ("nodes", 1, "1 node")],
+    [
+        ("rate", 12345.6, "12,350 msg/s"),
+        ("rate", 0.025, "0.025 msg/s"),
+        ("clients", 2000, "2,000 clients"),
+        ("nodes", 1, "1 node"),
+    ],
 )
 def test_loads_in_words(axis: Axis, load: float, words: str) -> None:
     assert shown(axis, load) == words

@@ -12,12 +12,19 @@ QUIET = {"redis": 0.1, "node-1": 0.2, "node-2": 0.15, "load-1/clients": 0.3, "lo
 
 
 def found(
-    *, busy: float = 0.4, scenario: Scenario | None = None, hops: dict[str, float] | None = None, **cpu: float
+    *,
+    busy: float = 0.4,
+    held_back: float | None = None,
+    scenario: Scenario | None = None,
+    hops: dict[str, float] | None = None,
+    **cpu: float,
 ) -> Saturation:
     """What is said of a run of 10 s with two nodes whose processes used so much of a core."""
     used = QUIET | {name.replace("__", "/").replace("_", "-"): value for name, value in cpu.items()}
     samples = [Sample(half / 2, "cpu", unit, value) for half in range(-2, 40) for unit, value in used.items()]
     samples += [Sample(half / 2, "busy", "machine", busy) for half in range(1, 20)]
+    if held_back is not None:
+        samples += [Sample(half / 2, "throttled", "redis", held_back) for half in range(1, 20)]
     samples = [sample._replace(value=0.99) if not 0 < sample.t_s <= 10 else sample for sample in samples]
     manifest = make_manifest(scenario, host={"cores": 4}, faults=[])
     hops_ms = {hop: {"p50": (hops or {}).get(hop)} for hop in ("schedule", "redis", "node", "client")}
@@ -89,6 +96,15 @@ def test_a_limit_of_redis() -> None:
     said = found(scenario=limited(redis=0.2), redis=0.2)
     assert said.named is not None
     assert said.named.kind == "redis"
+
+
+def test_a_limit_that_the_kernel_enforces_all_the_time_is_used_up() -> None:
+    said = found(scenario=limited(redis=0.2), redis=0.12, held_back=0.95)
+    assert said.named is not None
+    assert (said.named.kind, said.named.use) == ("redis", pytest.approx(0.95))
+    assert said.named.figures == "0.12 of 0.2 cores that it may use, used up in 95% of the kernel's periods"
+    assert found(scenario=limited(redis=0.2), redis=0.12, held_back=0.4).named is None
+    assert found(redis=0.12, held_back=0.95).named is None, "a limit that is not the unit's own is none of it"
 
 
 def test_more_cores_than_one_do_not_help_one_thread() -> None:

@@ -1,7 +1,8 @@
 """What was busy when a load was too much: every part with a limit that is known, and how much of it was used. Pure.
 
 A process does no more than one core's worth, as Redis and most nodes have one thread that matters; where a container
-has a limit, that is the whole of it. What was busy for at least 85 % of the measure phase is named, the busiest first.
+has a limit, that is the whole of it, and it is used up, too, where the kernel held the container back all the time.
+What was busy for at least 85 % of the measure phase is named, the busiest first.
 The machine is a part as well, and the node, Redis and the generator share it. Where nothing was busy, something waits:
 then the hop in which the time went is all that can be said.
 """
@@ -91,7 +92,7 @@ def _means(samples: Iterable[Sample], measure_s: float) -> dict[tuple[str, str],
     """The mean of each metric and unit over the measure phase."""
     values: dict[tuple[str, str], list[float]] = {}
     for sample in samples:
-        if _FIRST_S <= sample.t_s <= measure_s + _FIRST_S and sample.metric in ("cpu", "busy"):
+        if _FIRST_S <= sample.t_s <= measure_s + _FIRST_S and sample.metric in ("cpu", "busy", "throttled"):
             values.setdefault((sample.metric, sample.unit), []).append(sample.value)
     return {key: sum(of_unit) / len(of_unit) for key, of_unit in values.items()}
 
@@ -105,15 +106,23 @@ def _processes(means: Mapping[tuple[str, str], float], manifest: Mapping[str, An
         if metric == "cpu":
             name = unit if unit.startswith(_LOAD) else unit.split("/", maxsplit=1)[0]
             used.setdefault(name, []).append(cpu)
-    return [_process(name, cpus, limits.get(name)) for name, cpus in used.items() if name in limits or _is_load(name)]
+    return [
+        _process(name, cpus, limits.get(name), means.get(("throttled", name), 0.0))
+        for name, cpus in used.items()
+        if name in limits or _is_load(name)
+    ]
 
 
-def _process(name: str, cpus: Sequence[float], limit: float | None) -> Part:
+def _process(name: str, cpus: Sequence[float], limit: float | None, held_back: float) -> Part:
+    """`held_back`: the share of the kernel's periods in which its limit was used up."""
     kind: PartKind = "redis" if name == "redis" else "generator" if _is_load(name) else "node"
     busiest, total = max(cpus), sum(cpus)
-    if limit is not None and total / limit >= busiest:
-        return Part(kind, name, total / limit, f"{total:.2f} of {limit:g} cores that it may use")
-    return Part(kind, name, busiest, f"{busiest:.2f} of one core")
+    if limit is None or max(total / limit, held_back) < busiest:
+        return Part(kind, name, busiest, f"{busiest:.2f} of one core")
+    figures = f"{total:.3g} of {limit:g} {'core' if limit == 1 else 'cores'} that it may use"
+    if held_back > total / limit:
+        return Part(kind, name, held_back, f"{figures}, used up in {held_back:.0%} of the kernel's periods")
+    return Part(kind, name, total / limit, figures)
 
 
 def _machine(means: Mapping[tuple[str, str], float], manifest: Mapping[str, Any]) -> list[Part]:

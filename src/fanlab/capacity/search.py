@@ -302,9 +302,14 @@ class _Search:
 def shown(axis: Axis, load: float) -> str:
     """A load as people read it: `120 msg/s`, `2,000 clients`, `3 nodes`."""
     if axis == "rate":
-        return f"{load:,.4g} msg/s"
+        return f"{plain(load)} msg/s"
     what = axis if load != 1 else axis[:-1]
     return f"{load:,.0f} {what}"
+
+
+def plain(rate: float) -> str:
+    """A rate in four digits, never in exponent form."""
+    return f"{float(f'{rate:.4g}'):,.10g}"
 
 
 def _floor(load: float) -> float:

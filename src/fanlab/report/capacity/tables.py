@@ -14,7 +14,7 @@ def load(axis: str, value: object) -> str:
     """A load without its unit: whole numbers but for rates."""
     if not text.is_number(value):
         return text.NONE
-    return f"{value:,.4g}" if axis == "rate" else text.count(value)
+    return f"{float(f'{value:.4g}'):,.10g}" if axis == "rate" else text.count(value)
 
 
 def probes(document: Mapping[str, Any]) -> Table:
