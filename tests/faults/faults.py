@@ -23,6 +23,7 @@ import yaml
 
 TIME_ERROR_MS: Final = 100.0
 RUN_S: Final = 300.0
+FIRST_S: Final = 1.0  # when the first fault comes
 ENVIRONMENT: Final = 4  # the exit code for what this machine, or this backend, has not
 _STAMPS: Final = ("requested", "confirmed", "heal_requested", "heal_confirmed")
 
@@ -114,9 +115,56 @@ def main() -> int:
 
 def run(case: Case, backend: str, times: int, folder: Path) -> Row:
     """One run of the system with this fault so often."""
+    found = _evidence(scenario(case, times), backend, folder)
+    if isinstance(found, str):
+        return _refused(backend, case.kind, found)
+    return judge(backend, case.kind, times, *found)
+
+
+def together(cases: Sequence[Case], backend: str, folder: Path, *, apart_s: float) -> list[Row]:
+    """One run with each of these once, so far apart that what is slow to heal is over before the next."""
+    whole = scenario(cases[0], 1)
+    ats_s = [FIRST_S + number * apart_s for number in range(len(cases))]
+    whole["name"] = "bites-in-turn"
+    whole["topology"]["nodes"]["env"] = {name: value for case in cases for name, value in (case.node_env or {}).items()}
+    whole["faults"] = [
+        {"kind": case.kind, "at": f"{at_s:g}s", **case.settings} for case, at_s in zip(cases, ats_s, strict=True)
+    ]
+    whole["phases"]["measure"] = f"{ats_s[-1] + apart_s:g}s"
+    found = _evidence(whole, backend, folder)
+    if isinstance(found, str):
+        return [_refused(backend, case.kind, found) for case in cases]
+    return [
+        judge(backend, case.kind, 1, *_from(at_s, at_s + apart_s, *found))
+        for case, at_s in zip(cases, ats_s, strict=True)
+    ]
+
+
+def _from(
+    start_s: float, end_s: float, manifest: Mapping[str, Any], summary: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Of both, the faults that were planned for then."""
+    both = zip(manifest["faults"], summary["faults"], strict=True)
+    pairs = [(plan, told) for plan, told in both if start_s <= plan["at_ns"] / 1e9 < end_s]
+    ids = {plan["id"] for plan, _ in pairs}
+    failures = [each for each in manifest["fault_failures"] if each["fault"] in ids]
+    return (
+        {**manifest, "faults": [plan for plan, _ in pairs], "fault_failures": failures},
+        {**summary, "faults": [told for _, told in pairs]},
+    )
+
+
+def _refused(backend: str, kind: str, why: str) -> Row:
+    return Row(backend, kind, 0, 0, 0, 0.0, (0.0, 0.0), (0.0, 0.0), why)
+
+
+def _evidence(
+    asked: Mapping[str, Any], backend: str, folder: Path
+) -> tuple[Mapping[str, Any], Mapping[str, Any]] | str:
+    """A run's manifest and summary; or why there are none."""
     folder.mkdir(parents=True)
     file = folder / "scenario.yaml"
-    file.write_text(yaml.safe_dump(scenario(case, times)), encoding="utf-8")
+    file.write_text(yaml.safe_dump(asked), encoding="utf-8")
     out = folder / "run"
     command = [
         sys.executable,
@@ -133,10 +181,9 @@ def run(case: Case, backend: str, times: int, folder: Path) -> Row:
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S, check=False)
     if done.returncode == ENVIRONMENT or not (out / "summary.json").exists():
         words = " ".join(done.stderr.split()) or f"exit {done.returncode}"
-        return Row(backend, case.kind, 0, 0, 0, 0.0, (0.0, 0.0), (0.0, 0.0), words[:400])
+        return words[:400]
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    return judge(backend, case.kind, times, manifest, summary)
+    return manifest, json.loads((out / "summary.json").read_text(encoding="utf-8"))
 
 
 def judge(backend: str, kind: str, times: int, manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> Row:
@@ -172,7 +219,6 @@ def judge(backend: str, kind: str, times: int, manifest: Mapping[str, Any], summ
 
 def scenario(case: Case, times: int) -> dict[str, Any]:
     """Two nodes, a few clients, one publisher, and the fault so often."""
-    first_s = 1.0
     repeat = {"repeat": {"every": f"{case.every_s}s", "times": times}} if times > 1 else {}
     return {
         "name": f"bites-{case.kind}",
@@ -192,8 +238,8 @@ def scenario(case: Case, times: int) -> dict[str, Any]:
         "publishers": [{"name": "desk", "channel": "news", "rate": "50/s", "timeout": "2s"}],
         # Whether the generator keeps up is another matter, and says nothing of when a fault came.
         "limits": {"schedule_lag_p99": "1h", "loop_lag_p99": "1h", "bias_p99": "1h", "cpu": 1.0, "steal": 1.0},
-        "phases": {"warm_up": "500ms", "measure": f"{first_s + times * case.every_s + 1:g}s"},
-        "faults": [{"kind": case.kind, "at": f"{first_s:g}s", **case.settings, **repeat}],
+        "phases": {"warm_up": "500ms", "measure": f"{FIRST_S + times * case.every_s + 1:g}s"},
+        "faults": [{"kind": case.kind, "at": f"{FIRST_S:g}s", **case.settings, **repeat}],
     }
 
 
