@@ -72,6 +72,13 @@ def test_past_twice_the_measured_range_it_refuses_unless_forced() -> None:
     assert any("nodes, measured up to 4" in where for where in guess.far)
 
 
+def test_no_node_is_planned_larger_than_what_is_known() -> None:
+    """600 clients would fit one node; measured with a hundred, it is told for three, and forced for one."""
+    wanted, model = Wanted(600, 1.0, parse_slo("latency.p99 < 1s")), made_model()
+    assert forecast(wanted, model).size.nodes == 3
+    assert forecast(wanted, model, force=True).size.nodes == 1
+
+
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [

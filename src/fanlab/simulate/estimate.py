@@ -199,7 +199,7 @@ def _delays(
     away = [run.redis_ns - send_ns * (1 + np.median(run.receivers)) / 2 for run in runs if len(run.redis_ns)]
     return Delays(
         schedule=taken("schedule"),
-        redis=_delay(np.concatenate(away) - publish_ns - costs.node_message_ns.value, random, memory_ns("redis")),
+        redis=_delay(np.concatenate(away) - publish_ns, random, memory_ns("redis")),
         reply=_delay(all_of("reply_ns") - publish_ns - send_ns * all_of("receivers"), random),
         stall=_delay(all_of("hop_ns") - costs.node_delivery_ns.value * all_of("fanout"), random),
         client=taken("client"),

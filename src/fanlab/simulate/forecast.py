@@ -1,7 +1,8 @@
 """`fanlab forecast`: how many nodes and Redis shards so many clients take at a rate, within an SLO. Pure.
 
 The smallest number of nodes is sought with which a simulation meets the SLO and no core is busier than it may be; once
-with the model's costs, and once with each end of their intervals, which gives the interval of the answer.
+with the model's costs, and once with each end of their intervals, which gives the interval of the answer. Unless it is
+forced, no node is planned larger than FAR times those that the model was measured with: more of them then do it.
 """
 
 import math
@@ -80,14 +81,14 @@ def parse_slo(text: str) -> tuple[Gate, ...]:
 
 def forecast(wanted: Wanted, model: Model, *, force: bool = False) -> Forecast:
     """The answer. Raises MeasurementError where there is none, and for one past FAR times the range unless `force`."""
-    size = _size(wanted, model, "value")
+    size = _size(wanted, model, "value", force=force)
     far = tuple(_far(wanted, size, model))
     if far and not force:
         raise MeasurementError(
             f"a forecast would go past {FAR:g} times what the model was measured at: {'; '.join(far)}",
             hint="measure a model nearer to that (`fanlab model RUN…`), or take a guess with --force",
         )
-    low, high = _size(wanted, model, "low"), _size(wanted, model, "high")
+    low, high = (_size(wanted, model, end, force=force) for end in ("low", "high"))
     deliveries_per_s = wanted.rate_per_s * wanted.clients
     per_message = wanted.payload_bytes + FRAME_BYTES + PACKET_BYTES
     sends_per_s = wanted.rate_per_s * wanted.channels * size.nodes
@@ -96,11 +97,11 @@ def forecast(wanted: Wanted, model: Model, *, force: bool = False) -> Forecast:
         egress_bytes_per_s=deliveries_per_s * per_message,
         redis_egress_bytes_per_s=sends_per_s * (wanted.payload_bytes + PACKET_BYTES),
         far=far,
-        assumptions=_assumptions(wanted, model),
+        assumptions=_assumptions(wanted, model, force=force),
     )  # fmt: skip
 
 
-def _size(wanted: Wanted, model: Model, end: str) -> Size:
+def _size(wanted: Wanted, model: Model, end: str, *, force: bool) -> Size:
     """The least number of nodes that meets it, with the costs at that end of their intervals."""
     costs = Costs(**{one.name: _fixed(getattr(getattr(model.costs, one.name), end)) for one in fields(Costs)})
     model = replace(model, costs=costs)
@@ -113,6 +114,8 @@ def _size(wanted: Wanted, model: Model, end: str) -> Size:
             hint="spread channels over nodes, or publish less",
         )
     least = max(1, math.ceil(work / (wanted.busy - per_message)))
+    if not force:
+        least = max(least, _for_no_larger_nodes(wanted, model))
     met, tried = _first_that_meets(wanted, model, least)
     low = least if met == least else tried
     while met - low > max(1, met // 50):  # within 2 %: the model knows no better
@@ -133,6 +136,13 @@ def _size(wanted: Wanted, model: Model, end: str) -> Size:
         redis_busy=figures.redis_busy,
         latency_ms=figures.latency_ms,
     )
+
+
+def _for_no_larger_nodes(wanted: Wanted, model: Model) -> int:
+    """How many nodes it takes for none to be larger than FAR times those that were measured."""
+    of_clients = wanted.clients / (FAR * model.range.clients_per_node)
+    of_deliveries = wanted.rate_per_s * wanted.clients / (FAR * model.range.deliveries_per_s)
+    return math.ceil(max(of_clients, of_deliveries))
 
 
 def _first_that_meets(wanted: Wanted, model: Model, least: int) -> tuple[int, int]:
@@ -220,7 +230,8 @@ def _far(wanted: Wanted, size: Size, model: Model) -> Sequence[str]:
     ]
 
 
-def _assumptions(wanted: Wanted, model: Model) -> tuple[str, ...]:
+def _assumptions(wanted: Wanted, model: Model, *, force: bool) -> tuple[str, ...]:
+    size = "of any size" if force else f"no larger than {FAR:g} times those that were measured"
     hosts = sorted(
         {f"{run['host']['cores']} cores of {run['host']['machine']}" for run in model.measured if "host" in run}
     )
@@ -228,6 +239,7 @@ def _assumptions(wanted: Wanted, model: Model) -> tuple[str, ...]:
     return (
         f"{measured_on}; whatever ran beside the system there made its waits longer",
         f"a node is one process on a core of its own, and no core is to be busier than {wanted.busy:.0%}",
+        f"nodes are {size}",
         f"clients are spread evenly over nodes and over {wanted.channels} channel(s); every node has clients of each",
         "messages come independently of each other (Poisson); nothing breaks",
         "shards are as many Redis servers, each with whole channels; simulated as one that is so much faster",

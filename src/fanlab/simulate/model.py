@@ -85,7 +85,7 @@ class Costs:
 
     redis_publish_ns: Estimate  # of Redis, for each PUBLISH
     redis_send_ns: Estimate  # ... and for each subscriber that it is written to
-    node_message_ns: Estimate  # of a node, for each message that it receives
+    node_message_ns: Estimate  # of a node, for each message, beside what its clients cost
     node_delivery_ns: Estimate  # ... and for each client that it is written to
     receive_ns: Estimate  # of a client, for each delivery
     node_base_bytes: Estimate  # of a node without clients
@@ -97,7 +97,7 @@ class Delays:
     """What a message waits for beside the servers' work, and what comes back takes to do so."""
 
     schedule: Delay  # intended send -> handed to the socket
-    redis: Delay  # handed to the socket -> read by the node, less what Redis and the node work meanwhile
+    redis: Delay  # handed to the socket -> read by the node, less what Redis works meanwhile
     reply: Delay  # handed to the socket -> Redis' reply, less its work
     stall: Delay  # of a node in the middle of a fan-out: what it took longer than its deliveries cost
     client: Delay  # written to the client -> received

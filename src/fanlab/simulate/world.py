@@ -1,8 +1,8 @@
 """The simulated system: publishers, Redis, nodes and clients as discrete events, on simpy.
 
     publisher  --schedule-->  Redis: one server, first come first served; a publish, then a write for each node
-               --redis-->     node: one server; a message, then a write for each client: the first written to has it
-                              long before the last
+               --redis-->     node: one server; a write for each client, so that the first has it long before the last,
+                              and then what the message costs besides: what of that comes first is part of the wait
                --client-->    client
 
 What queues is worked out as it goes: Redis' queue by simpy, a node's by when it is free again (it never turns anything
@@ -175,16 +175,16 @@ class World:
         for node in self.fate.node_warps.keys() & set(nodes.tolist()):
             place = int(np.searchsorted(nodes, node))
             own_ns[place] = self.fate.node_warps[node].work(at_ns[place])
-        received_ns = np.maximum(own_ns, self._free_ns[nodes]) + costs.node_message_ns.value
+        received_ns = np.maximum(own_ns, self._free_ns[nodes])
         count = self.people.listeners[message.channel, nodes]
         span_ns = costs.node_delivery_ns.value * count + self._draws["stall"].many(len(nodes)) * (count > 0)
         line_ns = payload.payload_bytes * NS_PER_S / self.egress_bytes_per_s
         first_ns = np.maximum(received_ns, self._line_free_ns[nodes])
         self._line_free_ns[nodes] = first_ns + line_ns * count
-        self._free_ns[nodes] = received_ns + span_ns
+        done_ns, dead_ns = received_ns + span_ns, self._dead_ns[nodes]
+        self._free_ns[nodes] = done_ns + costs.node_message_ns.value
         self.busy_ns[nodes] += costs.node_message_ns.value + span_ns
         pace_ns = np.maximum(span_ns / np.maximum(count, 1), line_ns)
-        done_ns, dead_ns = self._free_ns[nodes], self._dead_ns[nodes]
         self.recorder.batch(Batch(message, nodes, received_ns, first_ns, pace_ns, done_ns, count, dead_ns))
 
     def slowed(self, link: LinkFate, at_ns: Floats, node: int) -> Floats:
