@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,32 @@ def test_marked_ones_are_found_and_no_others(start: Started, marks: Marks) -> No
     assert one.marks == marks
     assert one.title.startswith(f"process {ours} of run {marks.short}: {sys.executable} -I -S -c import time")
     assert ours in {each.pid for each in marked.find()}
+
+
+def test_one_that_is_started_while_the_others_are_read_is_found(
+    start: Started, marks: Marks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever started it may have ended since it was listed: then nobody else leads to it."""
+    late = start(SLEEP, marks.env())
+    listing, lists = os.listdir, iter([{str(late)}, set[str]()])
+    monkeypatch.setattr(os, "listdir", lambda path: [*{*listing(path)} - next(lists, set())])
+    assert found(marks) == {late}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_one_within_an_execve_is_waited_for(
+    start: Started, marks: Marks, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    """Its environment and its words are empty then, as the kernel has not put them into the new program yet."""
+    ours, unheard = start(SLEEP, marks.env()), iter(range(20))
+    read = Path.read_bytes
+
+    def within(path: Path) -> bytes:
+        empty = path.parent == Path(f"/proc/{ours}") and (not ends or next(unheard, None) is not None)
+        return b"" if empty else read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", within)
+    assert found(marks) == ({ours} if ends else set()), "one that has none for good is not waited for forever"
 
 
 def test_a_child_without_an_environment_is_its_parents(start: Started, marks: Marks) -> None:

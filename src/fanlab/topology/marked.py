@@ -21,6 +21,8 @@ from fanlab.topology.warden import OWNER_VARIABLE, ROUND_S, RUN_VARIABLE, Proces
 GRACE_S: Final = 1.0  # between SIGTERM and SIGKILL
 DEADLINE_S: Final = 10.0  # for the kernel to end what has been sent SIGKILL
 _COMMAND_CHARS: Final = 60
+_EXEC_S: Final = 0.2  # at most, until a program that is being started has its environment
+_EXEC_POLL_S: Final = 0.001
 _Env = Mapping[str, str]  # of a process, and no more of it than the marks
 
 
@@ -136,15 +138,19 @@ def send(fd: int, signum: int) -> None:
 
 
 def _all() -> Iterator[tuple[int, ProcessStat]]:
-    """All that run in this pid namespace, by their numbers."""
-    try:
-        ours, names = os.readlink("/proc/self/ns/pid"), os.listdir("/proc")  # noqa: PTH115, PTH208 - no Path for each
-    except OSError:
-        return
-    for name in names:
-        stat = read_stat(int(name)) if name.isdecimal() else None
-        if stat is not None and stat.state not in "ZX" and _namespace(name) in (ours, None):
-            yield stat.pid, stat
+    """All that run in this pid namespace, by their numbers.
+
+    The list is made again until it names nobody new: one that is listed may start another, and end, before it is read.
+    """
+    listed: set[str] = set()
+    with contextlib.suppress(OSError):
+        ours = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no Path for each
+        while new := [name for name in os.listdir("/proc") if name.isdecimal() and name not in listed]:  # noqa: PTH208
+            listed.update(new)
+            for name in new:
+                stat = read_stat(int(name))
+                if stat is not None and stat.state not in "ZX" and _namespace(name) in (ours, None):
+                    yield stat.pid, stat
 
 
 def _namespace(pid: str) -> str | None:
@@ -157,12 +163,21 @@ def _namespace(pid: str) -> str | None:
 
 def _marks_in(pid: int) -> _Env:
     """What its environment has of the marks; nothing, of a process that this user may not look at."""
+    end = time.monotonic() + _EXEC_S
     try:
-        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        while not (data := Path(f"/proc/{pid}/environ").read_bytes()) and _begins(pid) and time.monotonic() < end:
+            time.sleep(_EXEC_POLL_S)
     except OSError:
         return {}
+    entries = data.split(b"\0")
     pairs = (entry.decode("utf-8", "replace").partition("=") for entry in entries if entry.startswith(b"FANLAB_"))
     return {name: value for name, _, value in pairs if name in (RUN_VARIABLE, OWNER_VARIABLE)}
+
+
+def _begins(pid: int) -> bool:
+    """Whether it is within an execve: the kernel has the new program, and neither its words nor its environment yet."""
+    os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115 - one of the kernel's own has none, and raises
+    return not Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _marks_by(pid: int, env: _Env) -> Marks | None:
