@@ -37,6 +37,11 @@ def _as_long_as_away(summary: Summary, fault: dict[str, Any], share: float) -> N
     _near(summary, fault["measured"], max(fault["predicted"], fault["predicted_from_outage"]), share)
 
 
+def _hits(summary: Summary, most: int) -> int:
+    """Who still dials the node before when the next one goes is on another one then, in containers."""
+    return most if summary["backend"] == "process" else round(1.25 * most)
+
+
 def quickstart(summary: Summary) -> None:
     assert {name for name, lost in summary["loss"]["by_node"].items() if lost} == {"node-2"}
     assert summary["clients"]["reconnects"] == 20
@@ -52,7 +57,7 @@ def node_crash(summary: Summary) -> None:
 
 
 def rolling_restart(summary: Summary) -> None:
-    assert summary["clients"]["reconnects"] == 120  # 20 clients at first, then 40, then 60
+    assert 120 <= summary["clients"]["reconnects"] <= _hits(summary, 120)  # 20 clients at first, then 40, then 60
     assert all(fault["heal_confirmed"] is not None for fault in summary["faults"])
     assert [fault["predicted"] for fault in summary["loss"]["by_fault"]] == [200, 400, 600]
     for fault in summary["loss"]["by_fault"]:
@@ -151,7 +156,7 @@ def stale_cache(summary: Summary) -> None:
 
 
 def ws_node_crash(summary: Summary) -> None:
-    assert summary["clients"]["reconnects"] == 20 + 20 + 40
+    assert 20 + 20 + 40 <= summary["clients"]["reconnects"] <= _hits(summary, 20 + 20 + 40)
     assert [fault["predicted"] for fault in summary["loss"]["by_fault"]] == [400, 400, 800]
     for fault in summary["loss"]["by_fault"]:
         assert (
@@ -181,7 +186,14 @@ EXPECTED: dict[str, Callable[[Summary], None]] = {
 }
 
 
-def as_expected(name: str, out: Path, *words: str, cwd: Path | None = None, within_s: float = 150) -> Summary:
+def as_expected(
+    name: str,
+    out: Path,
+    *words: str,
+    cwd: Path | None = None,
+    within_s: float = 150,
+    answer: Callable[[Summary], None] | None = None,
+) -> Summary:
     """Run it, and see that it passes, that its account adds up, and that the answer is the one expected."""
     command = [sys.executable, "-m", "fanlab", "run", name, "--out", str(out), "--json", "--no-progress", *PATIENT]
     done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=within_s, check=False, cwd=cwd)
@@ -192,5 +204,5 @@ def as_expected(name: str, out: Path, *words: str, cwd: Path | None = None, with
     assert summary["loss"]["unexplained"] == 0
     ledger = summary["ledger"]
     assert ledger["owed"] == ledger["delivered"] + ledger["lost"] + ledger["indeterminate"]
-    EXPECTED[name](summary)
+    (answer or EXPECTED[name])(summary)
     return summary
