@@ -80,6 +80,8 @@ def _cases(
     backend: str, options: argparse.Namespace, took_s: list[float]
 ) -> Iterator[tuple[str, Callable[[Case], object]]]:
     """Each with its name. The first one finds out how long a run takes, unless that is told."""
+    if options.run_s is None and backend == "docker":
+        yield "images", ends_by_itself  # are made by the first run, and found by the others
     if options.run_s is None:
         yield "end", lambda case: took_s.append(ends_by_itself(case))
     first, last = options.kills
