@@ -52,6 +52,6 @@ def test_nothing_is_left_behind(way: Callable[[Case], None]) -> None:
 def test_a_run_that_ends_before_it_is_killed_shows_nothing() -> None:
     with new_case("process", None, "") as case:
         (case.place / "scenario.yaml").write_text("no scenario")
-        killed_at(60.0)(case)
+        killed_at(1.0, [60.0])(case)
         assert not case.killed
         assert case.problems == ["it had ended with 2 by itself before it was to be killed"]

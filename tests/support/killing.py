@@ -124,13 +124,18 @@ def ends_by_itself(case: Case) -> float:
     return took_s
 
 
-def killed_at(after_s: float) -> Callable[[Case], None]:
-    """SIGKILL at that instant. A run that is over by then is no failure, but shows nothing, and is not counted."""
+def killed_at(share: float, took_s: list[float]) -> Callable[[Case], None]:
+    """SIGKILL when that share of a run is over, which takes as long as the last of `took_s`.
+
+    A run that is over by then is no failure, but shows nothing, and is not counted; `took_s` has its time from then on.
+    """
 
     def do(case: Case) -> None:
+        after_s, began = share * took_s[-1], time.monotonic()
         harness = case.start()
         with contextlib.suppress(subprocess.TimeoutExpired):
             harness.wait(timeout=after_s)  # it may be quicker than it was
+            took_s.append(time.monotonic() - began)
         case.traces.note(harness.pid)
         case.killed = harness.poll() is None
         harness.kill()
