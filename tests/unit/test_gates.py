@@ -334,3 +334,14 @@ def test_a_threshold_is_the_number_that_is_written() -> None:
     assert parse_gate("ledger.lost < 1e-99999%").threshold == 0.0
     with pytest.raises(GateError, match="compare it with a number"):
         parse_gate("ledger.lost < 1e308M")
+
+
+@pytest.mark.parametrize("gate", ["lost(node=none) == 0", "owed(node=none) == 0", "loss.by_node.none == 0"])
+def test_nobody_without_a_node_is_none_lost(gate: str) -> None:
+    nothing: dict[str, Any] = {"loss": {"by_node": {"node-1": 0}}, "by_node": {"node-1": {"lost": 0}}}
+    assert evaluate(parse_gate(gate), nothing).ok
+    planted = {"loss": {"by_node": {"node-1": 0, "none": 2}}, "by_node": {"none": {"lost": 2, "owed": 2}}}
+    assert evaluate(parse_gate(gate), planted).actual == 2
+    assert evaluate(parse_gate(gate), {}).actual is None
+    assert evaluate(parse_gate("latency.p99(node=none) < 1s"), nothing).actual is None
+    assert evaluate(parse_gate("lost(node=node-2) == 0"), nothing).actual is None

@@ -67,6 +67,9 @@ LIVE: Mapping[str, tuple[str, ...]] = {
     **{f"latency_ms.{figure}": ("<", "<=") for figure in ("p50", "p90", "p95", "p99")},
 }
 
+NOWHERE = "none"  # the part of clients that were never on any node: an entry only where something is in it
+_BY_NODE = ("loss.by_node", "by_node")
+
 IMPLIED = (
     "loss.unexplained == 0",
     *(f"ledger.{odd} == 0" for odd in ("duplicated", "reordered", "unexpected", "disagreed", "corrupted")),
@@ -177,7 +180,19 @@ def room(gate: Gate, actual: float | None) -> float | None:
 
 def look_up(summary: Mapping[str, Any], field: str) -> float | int | None:
     """The number that a field has in summary.json's content; None where it has none."""
-    return _look_up(summary, field.split("."))
+    found = _look_up(summary, field.split("."))
+    return 0 if found is None and _is_empty(summary, field) else found
+
+
+def _is_empty(summary: Mapping[str, Any], field: str) -> bool:
+    """Whether a count is that of NOWHERE in a summary in which nothing is of it."""
+    for block in _BY_NODE:
+        if f"{field}.".startswith(f"{block}.{NOWHERE}.") and quantity_of_field(field) == "count":
+            found: Any = summary
+            for key in block.split("."):
+                found = found.get(key) if isinstance(found, Mapping) else None
+            return isinstance(found, Mapping) and NOWHERE not in found
+    return False
 
 
 def _without_abort(text: str) -> tuple[str, int | None]:
