@@ -39,11 +39,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """The worst of all."""
+        """The worst of all; a figure of latency that could not be judged leaves it open."""
         verdicts: set[str] = {one.verdict for one in self.counts} | {one.verdict for one in self.latency}
         if "worse" in verdicts:
             return "worse"
-        return "inconclusive" if "inconclusive" in verdicts or not self.latency else "no worse"
+        judged = {one.figure for one in self.latency}.issuperset(FIGURES)
+        return "no worse" if judged and "inconclusive" not in verdicts else "inconclusive"
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""

@@ -210,11 +210,14 @@ def test_pairs_are_judged_by_all_their_counts_and_their_latencies():
     assert found.to_json()["verdict"] == "worse"
 
 
-def test_a_figure_that_some_runs_lack_is_not_judged():
+def test_a_figure_that_some_runs_lack_is_not_judged_and_leaves_the_verdict_open():
+    slow = made(latency_ms={**made().latency_ms, "p99": 4 * made().latency_ms["p99"]})
     short = made(latency_ms={**made().latency_ms, "p99": None})
-    found = compare_pairs([(made(), made())] * 5 + [(made(), short)], {}, seed=1, names=("a", "b"))
-    assert [one.figure for one in found.latency] == ["p50"]
+    found = compare_pairs([(made(), slow)] * 11 + [(made(), short)], {}, seed=1, names=("a", "b"))
+    assert [(one.figure, one.verdict) for one in found.latency] == [("p50", "no worse")]
     assert "latency p99 has no value in some of the runs" in found.notes
+    assert found.verdict == "inconclusive"
+    assert compare_pairs([(made(), made())] * 12, {}, seed=1, names=("a", "b")).verdict == "no worse"
 
 
 def test_runs_are_added_up():
