@@ -143,21 +143,19 @@ def _run_and_compare(
 ) -> "Comparison":
     from fanlab import provenance
     from fanlab.analysis.baseline import identity
-    from fanlab.analysis.compare import FIGURES
     from fanlab.comparing import compare_pairs, refuse_other_questions, refuse_other_scenarios
     from fanlab.noise import default_file, read_noise
     from fanlab.pairing import run_pairs
 
     sides = [_loaded(str(file), overrides, seed) for file in (a, b)]
     refuse_other_scenarios(*(side.scenario.model_dump(mode="json") for side in sides), names=(str(a), str(b)))
-    effects = None if min_effect is None else dict.fromkeys(FIGURES, _share(min_effect))
+    asked = None if min_effect is None else _share(min_effect)
     found = run_pairs(_session(sides[0], **how), sides[0], sides[1], pairs, sides[0].scenario.seed)
     for pair in found:
         refuse_other_questions(*pair)
-    if effects is None:
-        known = read_noise(noise or default_file(), provenance.host(), identity(found[0][0]))
-        effects = {} if known is None else known.min_effects(pairs)
-    return compare_pairs(found, effects, seed=sides[0].scenario.seed, names=(str(a), str(b)))
+    known = read_noise(noise or default_file(), provenance.host(), identity(found[0][0]))
+    effects = {} if known is None else known.min_effects(pairs)
+    return compare_pairs(found, effects, seed=sides[0].scenario.seed, names=(str(a), str(b)), asked=asked)
 
 
 def _session(loaded: "Loaded", *, out: Path | None, workers: int, backend: Literal["process", "docker"]) -> Any:

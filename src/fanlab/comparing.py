@@ -90,9 +90,17 @@ def compare_runs(a: Baseline, b: Baseline) -> Comparison:
 
 
 def compare_pairs(
-    pairs: Sequence[tuple[Baseline, Baseline]], min_effects: Mapping[str, float], *, seed: int, names: tuple[str, str]
+    pairs: Sequence[tuple[Baseline, Baseline]],
+    min_effects: Mapping[str, float],
+    *,
+    seed: int,
+    names: tuple[str, str],
+    asked: float | None = None,
 ) -> Comparison:
-    """Pairs of interleaved runs of A and B: the counts of all of them together, and the ratio of latencies."""
+    """Pairs of interleaved runs of A and B: the counts of all of them together, and the ratio of latencies.
+
+    `min_effects` and `asked` are those of `compare_latency`.
+    """
     a, b = (summed(side) for side in zip(*pairs, strict=True))
     values = [
         {figure: [value for one in side if (value := one.latency_ms[figure])] for figure in FIGURES}
@@ -103,11 +111,12 @@ def compare_pairs(
     notes = [f"latency {figure} has no value in some of the runs" for figure in FIGURES if figure not in whole]
     unknown = [figure for figure in whole if figure not in min_effects]
     if unknown:
+        effect = UNCALIBRATED_EFFECT if asked is None else asked
         notes.append(
             f"how noisy {' and '.join(unknown)} are here is not known: `fanlab calibrate` finds out; until then"
-            f" {UNCALIBRATED_EFFECT:.0%} counts"
+            f" {100 * effect:.3g}% counts"
         )
-    latency = compare_latency(a_ms, b_ms, min_effects, seed=seed)
+    latency = compare_latency(a_ms, b_ms, min_effects, seed=seed, asked=asked)
     return Comparison(*names, count_findings(a, b), latency, notes)
 
 

@@ -29,9 +29,12 @@ class Runs:
     """In the place of real ones: a level that wanders, times how slow the scenario says that its nodes are."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
         self.invalid: set[int] = set()
         self.lossy: set[int] = set()
+        self.restart()
+
+    def restart(self) -> None:
+        self.names: list[str] = []
         self._random = np.random.default_rng(11)
 
     def run(self, session: pairing.Session, loaded, name: str) -> Baseline:
@@ -85,6 +88,18 @@ def test_the_same_system_is_not() -> None:
     found = json.loads(said[said.index("{\n") :])
     assert (code, found["verdict"], found["worse"]) == (0, "no worse", [])
     assert [one["min_effect"] for one in found["latency"]] == [0.1, 0.1]
+
+
+def test_an_effect_that_is_asked_for_is_no_calibration(runs: Runs) -> None:
+    def interval(*asked: str) -> list[float]:
+        runs.restart()
+        said = fanlab("compare", "a.yaml", "a.yaml", "--pairs", "12", "--json", *asked)[1]
+        found = json.JSONDecoder().raw_decode(said, said.index("{\n"))[0]
+        assert found["latency"][0]["min_effect"] == (0.01 if asked else 0.1)
+        assert f"until then {1 if asked else 10}% counts" in found["notes"][0]
+        return [found["latency"][0]["low"], found["latency"][0]["high"]]
+
+    assert interval("--min-effect", "1%") == interval()
 
 
 @pytest.mark.usefixtures("runs")
