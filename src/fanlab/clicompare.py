@@ -112,16 +112,15 @@ def calibrate(file: str, runs: int, noise: Path | None, overrides: Sequence[str]
     With it, at most 1 % of comparisons of a system with itself call it worse.
     """
     from fanlab import provenance
-    from fanlab.analysis.baseline import identity
     from fanlab.analysis.compare import FIGURES, MOST_HIDDEN, noise_of
-    from fanlab.noise import Noise, default_file, write_noise
+    from fanlab.noise import Noise, conditions, default_file, write_noise
     from fanlab.pairing import run_alone
 
     loaded = _loaded(file, overrides, seed)
     found = run_alone(_session(loaded, **how), loaded, runs)
     values = {figure: [ms for one in found if (ms := one.latency_ms[figure])] for figure in FIGURES}
     figures = {figure: noise_of(of) for figure, of in values.items() if len(of) == len(found)}
-    known = Noise(loaded.scenario.name, identity(found[0]), len(found), figures)
+    known = Noise(loaded.scenario.name, conditions(found[0]), len(found), figures)
     place = noise or default_file()
     write_noise(place, provenance.host(), known)
     for figure, effect in known.min_effects(_PAIRS).items():
@@ -142,9 +141,8 @@ def _run_and_compare(
     **how: Any,
 ) -> "Comparison":
     from fanlab import provenance
-    from fanlab.analysis.baseline import identity
     from fanlab.comparing import compare_pairs, refuse_other_questions, refuse_other_scenarios
-    from fanlab.noise import default_file, read_noise
+    from fanlab.noise import conditions, default_file, read_noise
     from fanlab.pairing import run_pairs
 
     sides = [_loaded(str(file), overrides, seed) for file in (a, b)]
@@ -153,7 +151,7 @@ def _run_and_compare(
     found = run_pairs(_session(sides[0], **how), sides[0], sides[1], pairs, sides[0].scenario.seed)
     for pair in found:
         refuse_other_questions(*pair)
-    known = read_noise(noise or default_file(), provenance.host(), identity(found[0][0]))
+    known = read_noise(noise or default_file(), provenance.host(), conditions(found[0][0]))
     effects = {} if known is None else known.min_effects(pairs)
     return compare_pairs(found, effects, seed=sides[0].scenario.seed, names=(str(a), str(b)), asked=asked)
 

@@ -41,7 +41,8 @@ class Runs:
         number = len(self.names)
         self.names.append(name)
         account, manifest = make_account(), make_manifest(loaded.scenario, workers=session.workers, faults=[])
-        made = make_baseline(account, make_summary(account, manifest), manifest, name)
+        summary = make_summary(account, manifest) | {"backend": session.backend}
+        made = make_baseline(account, summary, manifest, name)
         slow = float(loaded.scenario.topology.nodes[0].env["SLOW"]) * float(
             np.exp(0.02 * self._random.standard_normal())
         )
@@ -143,6 +144,8 @@ def test_calibrate_finds_the_noise_that_compare_then_uses(tmp_path: Path) -> Non
     code, said = fanlab("compare", "a.yaml", "b.yaml", "--pairs", "12")
     assert code == 1
     assert "is not known" not in said
+    for other in (["--backend", "docker"], ["--workers", "2"]):
+        assert "p50 and p99 are here is not known" in fanlab("compare", "a.yaml", "a.yaml", "--pairs", "12", *other)[1]
     code, said = fanlab("compare", "a.yaml", "a.yaml", "--pairs", "12")
     assert (code, "B is no worse" in said) == (0, True), said
 
