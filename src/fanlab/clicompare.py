@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from fanlab.exits import Exit
 from fanlab.terminal import console, echo_json, printable
@@ -80,7 +81,7 @@ def list_(*, as_json: bool) -> None:
     help=f"A and B are scenario files: run both N times, interleaved, and judge latency too ({_PAIRS} are a start).",
 )
 @click.option("--min-effect", metavar="SHARE", help="What counts as worse, as 10%; else what `calibrate` found.")
-@click.option("--strict", is_flag=True, help="Exit with 1 also where it is inconclusive.")
+@click.option("--strict", is_flag=True, help="With --pairs: exit with 1 also where it is inconclusive.")
 @_noise_option
 @_with(_session_options)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -93,6 +94,8 @@ def compare(a: Path, b: Path, *, pairs: int | None, strict: bool, as_json: bool,
     from fanlab.baselines import found_at
     from fanlab.comparing import compare_runs
 
+    if pairs is None:
+        _refuse_options_of_pairs()
     found = compare_runs(found_at(a), found_at(b)) if pairs is None else _run_and_compare(a, b, pairs, **how)
     _tell(found, as_json=as_json)
     if found.verdict == "inconclusive":
@@ -127,6 +130,19 @@ def calibrate(file: str, runs: int, noise: Path | None, overrides: Sequence[str]
         hidden = ", noisy as it is here: less stays inconclusive" if effect > MOST_HIDDEN else ""
         click.echo(f"{figure}: an effect counts from {effect:.1%} on, with {_PAIRS} pairs{hidden}")
     click.echo(printable(f"{place}: noise of {loaded.scenario.name} on this machine, from {len(found)} runs"))
+
+
+def _refuse_options_of_pairs() -> None:
+    """Two runs are made already, and say nothing of latency. Raises UsageError for options that would be ignored."""
+    context = click.get_current_context()
+    meant = {"strict", "noise", "min_effect", "overrides", "seed", "out", "workers", "backend"}
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in meant and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: only with --pairs, which makes runs and judges their latency")
 
 
 def _run_and_compare(

@@ -135,6 +135,18 @@ def test_other_questions_are_refused_before_anything_runs(runs: Runs, tmp_path: 
     assert fanlab("compare", "a.yaml", "b.yaml", "--pairs", "6", "--min-effect", "no")[0] == 2
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--seed", "1"], ["--min-effect", "5%"], ["--backend", "docker"], ["--workers", "1"], ["--strict"]),
+        *(["--set", "seed=1"], ["--out", "runs"], ["--noise", "noise.json"]),
+    ],
+)
+def test_without_pairs_no_option_of_theirs_is_ignored(option: list[str]) -> None:
+    code, said = fanlab("compare", "a", "b", *option)
+    assert (code, f"{option[0]}: only with --pairs" in said) == (2, True), said
+
+
 @pytest.mark.usefixtures("runs")
 def test_calibrate_finds_the_noise_that_compare_then_uses(tmp_path: Path) -> None:
     code, said = fanlab("calibrate", "a.yaml", "--runs", "24")
