@@ -122,7 +122,8 @@ def compare_pairs(
 
 def summed(runs: Sequence[Baseline]) -> Baseline:
     """Runs as one: counts added up."""
-    counts = {name: sum(one.counts[name] for one in runs) for name in runs[0].counts}
+    names = [name for name in runs[0].counts if all(name in one.counts for one in runs)]
+    counts = {name: sum(one.counts[name] for one in runs) for name in names}
     faults = {
         name: FaultCount(
             *(sum(getattr(one.by_fault[name], part) for one in runs) for part in ("lost", "clients", "squares"))

@@ -171,6 +171,53 @@ def test_copies_that_a_fault_makes_vary_where_there_were_some():
     assert worse(copies(10), copies(21)) == ["ledger.duplicated"]
 
 
+CACHED = [
+    f"cache.{term}" for term in ("missed", "wrong_for_good", "reads_failed", "stale_reads_lost", "stale_reads_withheld")
+]
+
+
+def uncached():
+    counts = {name: count for name, count in peaceful().counts.items() if not name.startswith("cache.")}
+    return replace(peaceful(), counts=counts)
+
+
+def cached(faulty=False, **counts):
+    told = {f"cache.{name}": count for name, count in counts.items()}
+    none = dict.fromkeys((*CACHED, "cache.stale_reads"), 0)
+    return replace(peaceful(), faulty=faulty, counts={**peaceful().counts, **none, **told})
+
+
+def test_a_baseline_has_the_counts_of_caches():
+    account, manifest = make_account(), make_manifest()
+    summary = make_summary(account, manifest)
+    kept = {name: count for name, count in make_baseline(account, summary, manifest).counts.items() if "cache" in name}
+    assert kept == {name: summary["cache"][name.removeprefix("cache.")] for name in (*CACHED, "cache.stale_reads")}
+    assert kept["cache.missed"] == 3
+    bare = make_account(caches=None)
+    assert "cache.missed" not in make_baseline(bare, make_summary(bare, manifest), manifest).counts
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_a_cache_that_got_worse_is_found(name):
+    term = name.removeprefix("cache.")
+    assert worse(cached(), cached(**{term: 1})) == [name]
+    assert worse(cached(faulty=True, **{term: 10}), cached(faulty=True, **{term: 20})) == []
+    assert worse(cached(faulty=True, **{term: 10}), cached(faulty=True, **{term: 21})) == [name]
+
+
+def test_stale_reads_vary_by_chance():
+    assert worse(cached(), cached(stale_reads=5)) == []
+    assert worse(cached(), cached(stale_reads=6)) == ["cache.stale_reads"]
+    assert worse(cached(stale_reads=1000), cached(stale_reads=1501)) == ["cache.stale_reads"]
+
+
+def test_a_cache_that_only_one_has_leaves_it_open():
+    for pair in ((uncached(), cached()), (cached(), uncached())):
+        odd = [one.what for one in count_findings(*pair) if one.verdict == "inconclusive"]
+        assert sorted(odd) == sorted((*CACHED, "cache.stale_reads"))
+    assert not [one for one in count_findings(uncached(), uncached()) if "cache" in one.what]
+
+
 def test_gates_follow_from_a_baseline():
     account, manifest = make_account(), make_manifest()
     summary = dict(make_summary(account, manifest))

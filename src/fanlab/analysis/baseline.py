@@ -25,6 +25,13 @@ _COUNTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+# Of a run whose nodes have a cache.
+CACHE_COUNTS: Final = (
+    *("missed", "wrong_for_good", "reads_failed"),
+    *("stale_reads", "stale_reads_lost", "stale_reads_withheld"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class FaultCount:
     """What one fault took: pairs, of how many clients, and the sum of the squares of what each of them lost."""
@@ -78,6 +85,8 @@ def make_baseline(
     scenario = manifest["scenario"]
     counts = {f"ledger.{term}": count for term, count in summary["ledger"].items()}
     counts |= {f"{block}.{term}": summary[block][term] for block, terms in _COUNTS.items() for term in terms}
+    if cache := summary["cache"]:
+        counts |= {f"cache.{term}": cache[term] for term in CACHE_COUNTS}
     return Baseline(
         name=name or summary["scenario"],
         scenario=summary["scenario"],

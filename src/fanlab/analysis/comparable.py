@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fanlab.analysis.baseline import Baseline
+from fanlab.analysis.baseline import CACHE_COUNTS, Baseline
 
 Verdict = Literal["same", "better", "no worse", "worse", "inconclusive"]
 
@@ -27,8 +27,11 @@ _VARY_WITH_FAULTS: Final = frozenset(
     {
         *("ledger.indeterminate", "ledger.duplicated", "ledger.reordered", "ledger.disagreed"),
         *("publishers.failed", "publishers.timed_out", "clients.never_returned"),
+        *("cache.missed", "cache.wrong_for_good", "cache.reads_failed"),
+        *("cache.stale_reads_lost", "cache.stale_reads_withheld"),
     }
 )
+_STALE: Final = "cache.stale_reads"  # a read that comes while the refresh is under way is one, with nothing wrong
 _Z: Final = 2.58  # 99 %
 _LEAST_SHARE: Final = 0.2  # what all clients share, such as how long a restart takes, is in no spread over clients
 
@@ -90,7 +93,16 @@ def count_findings(a: Baseline, b: Baseline) -> list[Finding]:
     if not (a.faulty or a.late):
         found += [_same(name, a, b) for name in _SAME_IN_PEACE]
     found += [_none_more(name, a, b) for name in _NONE_MORE]
-    return [*found, *_by_fault(a, b)]
+    return [*found, *_of_caches(a, b), *_by_fault(a, b)]
+
+
+def _of_caches(a: Baseline, b: Baseline) -> Iterator[Finding]:
+    for name in (f"cache.{term}" for term in CACHE_COUNTS):
+        mine, theirs = a.counts.get(name), b.counts.get(name)
+        if mine is not None and theirs is not None:
+            yield _none_more(name, a, b)
+        elif mine is not None or theirs is not None:
+            yield Finding(name, mine, theirs, "inconclusive", "one of the two has no such count", "")
 
 
 def _same(name: str, a: Baseline, b: Baseline) -> Finding:
@@ -105,6 +117,9 @@ def _none_more(name: str, a: Baseline, b: Baseline) -> Finding:
     if a.faulty and mine and name in _VARY_WITH_FAULTS:
         most = mine + math.ceil(max(3 * math.sqrt(mine), mine / 2))
         basis = f"varies with the faults: up to {most} is usual (half as many more, or three roots)"
+    elif name == _STALE:
+        most = mine + math.ceil(max(3 * math.sqrt(2 * mine + 2), mine / 2))
+        basis = f"some reads come too early: up to {most} is usual (half as many more, or three standard errors)"
     return Finding(name, mine, theirs, _at_most(mine, theirs, most), basis, f"{name} <= {most}")
 
 
