@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fanlab.analysis.baseline import Baseline, FaultCount, parts_of
-from fanlab.analysis.comparable import Finding, apart, count_findings, other_means, other_parts, unfit
+from fanlab.analysis.comparable import Finding, apart, count_findings, missing, other_means, other_parts, unfit
 from fanlab.analysis.compare import FIGURES, MIN_PAIRS, UNCALIBRATED_EFFECT, Ratio, compare_latency
 from fanlab.errors import MeasurementError, Problem, ScenarioError
 
@@ -86,7 +86,7 @@ def _refuse(why: Sequence[str], names: tuple[str, str]) -> None:
 def compare_runs(a: Baseline, b: Baseline) -> Comparison:
     """One run each: counts are judged, latency is not. Raises as `refuse` does."""
     refuse(a, b)
-    return Comparison(a.name, b.name, count_findings(a, b), notes=[*_moved(a, b), *apart(a, b), ALONE])
+    return Comparison(a.name, b.name, count_findings(a, b), notes=[*_moved(a, b), *missing(a, b), *apart(a, b), ALONE])
 
 
 def compare_pairs(

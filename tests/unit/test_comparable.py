@@ -1,7 +1,9 @@
 """What can be compared, what the counts of two runs say, and the gates that follow from a baseline."""
 
+import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from fanlab.report.summary import make_summary
 from fanlab.scenario.gates import evaluate, parse_gate
 from support.accounts import make_account, make_manifest, make_scenario
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 HOST = {"machine": "x86_64", "processor": "one", "cores": 2}
 
 
@@ -47,8 +50,8 @@ def test_a_baseline_survives_its_file():
     kept = made()
     assert baseline_from_json(json.loads(json.dumps(kept.to_json()))) == kept
     assert kept.by_fault == {"crash node-2 @2s": FaultCount(90, 2, 50 * 50 + 40 * 40)}
-    with pytest.raises(ValueError, match="of version 2"):
-        baseline_from_json(kept.to_json() | {"baseline_version": 2})
+    with pytest.raises(ValueError, match="of version 3"):
+        baseline_from_json(kept.to_json() | {"baseline_version": 3})
 
 
 def test_a_histogram_is_kept_within_its_buckets():
@@ -81,6 +84,47 @@ def test_what_another_question_is(changes, why):
     parts = [parts_of(make_scenario(**each).model_dump(mode="json")) for each in ({}, changes)]
     assert other_parts(*parts) == why
     assert (identity(made()) == identity(made(make_scenario(**changes)))) is not bool(why)
+
+
+def test_a_key_with_a_default_that_a_later_version_adds_makes_no_other_scenario():
+    faults = [{"kind": "latency", "target": "all", "at": "1s", "latency": "5ms", "direction": "both"}]
+    resolved = make_scenario(faults=faults, publishers=[{"name": "p", "channel": "news", "rate": "9/s"}])
+    now = resolved.model_dump(mode="json")
+    before = copy.deepcopy(now)
+    for keys in (
+        *(("readers",), ("evidence", "probes"), ("topology", "redis", "cpus"), ("topology", "nodes", 0, "journal")),
+        *(("clients", 0, "reconnect", "jitter"), ("publishers", 0, "objects"), ("faults", 0, "jitter_ns")),
+    ):
+        part = before
+        for key in keys[:-1]:
+            part = part[key]
+        del part[keys[-1]]
+    assert other_parts(parts_of(before), parts_of(now)) == []
+    for keys, value in (
+        *((("readers",), [1]), (("topology", "redis", "cpus"), 1), (("clients", 0, "reconnect", "jitter"), 0.9)),
+        *((("publishers", 0, "rate", "kind"), "poisson"), (("faults", 0, "kind"), "bandwidth")),
+        *((("publishers", 0, "objects"), 3), (("added",), 1), (("topology", "nodes", 0, "added"), 1)),
+    ):
+        other = copy.deepcopy(now)
+        part = other
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = value
+        assert len(other_parts(parts_of(other), parts_of(now))) == 1, keys
+
+
+def test_a_baseline_of_the_past_is_still_compared():
+    """Its file is what an earlier fanlab wrote; it is never written anew, unless VERSION is raised."""
+    kept = baseline_from_json(json.loads((GOLDEN / "baseline.json").read_text(encoding="utf-8")))
+    found = compare_runs(kept, made())
+    assert found.worse == []
+    lacking = replace(kept, counts={name: n for name, n in kept.counts.items() if name != "ledger.disagreed"})
+    found = compare_runs(lacking, made())
+    (odd,) = [one for one in found.counts if one.verdict == "inconclusive"]
+    assert (odd.what, odd.a, odd.b, odd.gate) == ("ledger.disagreed", None, 0, "")
+    assert any(note.startswith("ledger.disagreed: one of the two has no such count") for note in found.notes)
+    assert with_baseline({"verdict": "pass", "reasons": [], "gates": []}, found)["verdict"] == "pass"
+    assert compare_runs(made(), lacking).verdict == "inconclusive"
 
 
 def test_other_scenarios_are_refused_before_they_run():

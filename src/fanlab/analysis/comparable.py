@@ -6,7 +6,7 @@ judged from one run each: `compare` does it from pairs.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -32,6 +32,8 @@ _VARY_WITH_FAULTS: Final = frozenset(
     }
 )
 _STALE: Final = "cache.stale_reads"  # a read that comes while the refresh is under way is one, with nothing wrong
+_OF_CACHES: Final = tuple(f"cache.{term}" for term in CACHE_COUNTS)
+_MISSING: Final = "one of the two has no such count"
 _Z: Final = 2.58  # 99 %
 _LEAST_SHARE: Final = 0.2  # what all clients share, such as how long a restart takes, is in no spread over clients
 
@@ -89,30 +91,35 @@ def apart(a: Baseline, b: Baseline) -> list[str]:
 
 def count_findings(a: Baseline, b: Baseline) -> list[Finding]:
     """What the counts of two comparable runs say of B."""
-    found = [_same(name, a, b) for name in _SAME]
-    if not (a.faulty or a.late):
-        found += [_same(name, a, b) for name in _SAME_IN_PEACE]
-    found += [_none_more(name, a, b) for name in _NONE_MORE]
-    return [*found, *_of_caches(a, b), *_by_fault(a, b)]
+    same = _SAME if a.faulty or a.late else (*_SAME, *_SAME_IN_PEACE)
+    caches = [name for name in _OF_CACHES if name in a.counts or name in b.counts]
+    found = [_found(_same, name, a, b) for name in same]
+    found += [_found(_none_more, name, a, b) for name in (*_NONE_MORE, *caches)]
+    return [*found, *_by_fault(a, b)]
 
 
-def _of_caches(a: Baseline, b: Baseline) -> Iterator[Finding]:
-    for name in (f"cache.{term}" for term in CACHE_COUNTS):
-        mine, theirs = a.counts.get(name), b.counts.get(name)
-        if mine is not None and theirs is not None:
-            yield _none_more(name, a, b)
-        elif mine is not None or theirs is not None:
-            yield Finding(name, mine, theirs, "inconclusive", "one of the two has no such count", "")
+def missing(a: Baseline, b: Baseline) -> list[str]:
+    """Which counts one of the two lacks, and what to do."""
+    names = [one.what for one in count_findings(a, b) if one.basis == _MISSING]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: one of the two has no such count; if it is an older baseline, save it anew"]
 
 
-def _same(name: str, a: Baseline, b: Baseline) -> Finding:
-    mine, theirs = a.counts[name], b.counts[name]
+def _found(judge: Callable[[str, int, int, Baseline], Finding], name: str, a: Baseline, b: Baseline) -> Finding:
+    """What a judge says; of a count that one of the two lacks nobody can tell."""
+    mine, theirs = a.counts.get(name), b.counts.get(name)
+    if mine is None or theirs is None:
+        return Finding(name, mine, theirs, "inconclusive", _MISSING, "")
+    return judge(name, mine, theirs, a)
+
+
+def _same(name: str, mine: int, theirs: int, _: Baseline) -> Finding:
     verdict: Verdict = "same" if mine == theirs else "worse"
     return Finding(name, mine, theirs, verdict, "follows from the scenario and its seed", f"{name} == {mine}")
 
 
-def _none_more(name: str, a: Baseline, b: Baseline) -> Finding:
-    mine, theirs = a.counts[name], b.counts[name]
+def _none_more(name: str, mine: int, theirs: int, a: Baseline) -> Finding:
     most, basis = mine, "may not happen more often"
     if a.faulty and mine and name in _VARY_WITH_FAULTS:
         most = mine + math.ceil(max(3 * math.sqrt(mine), mine / 2))
