@@ -6,22 +6,22 @@
 Half of the runs of the system as it is calibrate; of the others A/A comparisons are resampled. Two ways of being
 slower: the same runs with B's latencies times 1.2, and real runs of a system whose link to clients has 8 ms, against
 one whose link has as much more as is a fifth of the p50 that comes of it (the link's timers have whole milliseconds).
-Last, one lost message is added to each run, which must be found each time. Exits with 1 where a promise is broken;
-fewer than 60 runs promise nothing.
+Last, real runs in which one node's proxy loses one message, each time another one: `fanlab gate` must find every one of
+them, and nothing where the same proxy loses none. Exits with 1 where a promise is broken; fewer than 60 runs promise
+nothing.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fanlab.analysis.baseline import Baseline
-from fanlab.analysis.comparable import count_findings
 from fanlab.analysis.compare import FIGURES, MIN_PAIRS, compare_latency, min_effect_of, noise_of
 from fanlab.pairing import Session, run_alone, run_pairs
 from fanlab.scenario.loader import Loaded, load_text
@@ -31,7 +31,7 @@ ENOUGH = 60  # runs
 LINK_MS = 8
 SCENARIO = """name: aa
 question: Is it as fast as itself?
-topology: {nodes: {count: 2}}
+topology: {nodes: [{count: 1}, NODE]}
 channels: [news]
 clients: [{group: readers, count: 40, spawn_rate: 200/s, channels: [news]}]
 publishers: [{name: ticker, channel: news, rate: 100/s}]
@@ -46,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="False alarms, and what is found, from real runs.")
     parser.add_argument("--runs", type=int, default=64)
     parser.add_argument("--slow-pairs", type=int, default=24)
+    parser.add_argument("--losing", type=int, default=12, help="runs that lose one message")
     parser.add_argument("--comparisons", type=int, default=300)
     parser.add_argument("--slower", type=float, default=0.2)
     parser.add_argument("--seconds", type=int, default=3, help="of each run")
@@ -72,14 +73,15 @@ def judge(arguments: argparse.Namespace, home: Path) -> int:
         f"its p50 times {1 + slower:g}": resampled(neighbours, effects, most, swap=True, times=1 + slower),
         f"{LINK_MS} ms of link, and {more_ms} more": resampled(pairs, effects_of([a for a, _ in pairs]), most),
     }
-    caught = sum(loses_one(one, two) for one, two in neighbours)
+    honest = loses(home / "honest", arguments.seconds, 0, seed=1)
+    caught = sum(loses(home / f"losing-{seed}", arguments.seconds, 1, seed=seed) for seed in range(arguments.losing))
     print(f"p50 {np.median(values(same, 'p50')):.3g} ms, with the link {linked.latency_ms['p50']:.3g} ms")
     print("an effect counts from", ", ".join(f"{name} {effect:.1%}" for name, effect in effects.items()) or "?")
     print("| what | comparisons | worse | inconclusive | no worse |\n| --- | ---: | ---: | ---: | ---: |")
     for what, verdicts in found.items():
         told = " | ".join(str(verdicts[name]) for name in ("worse", "inconclusive", "no worse"))
         print(f"| {what} | {most} | {told} |")
-    print(f"a single lost message: found in {caught} of {len(neighbours)}")
+    print(f"a single lost message: found in {caught} of {arguments.losing}; where none was: {int(honest)} of 1")
     if not enough:
         print(f"fewer than {ENOUGH} runs: nothing is promised of them")
         return 0
@@ -88,17 +90,19 @@ def judge(arguments: argparse.Namespace, home: Path) -> int:
         "at most 1 % false alarms": alarms["worse"] <= 0.01 * most,
         "at least 95 % found": all(one["worse"] >= 0.95 * most for one in planted),
         "never called good": not any(one["no worse"] for one in planted),
-        "a lost message always found": caught == len(neighbours),
+        "a lost message always found": caught == arguments.losing > 0,
+        "and none where none was": not honest,
     }
     for promise, held in kept.items():
         print(f"{'kept' if held else 'BROKEN'}: {promise}")
     return 0 if all(kept.values()) else 1
 
 
-def scenario(seconds: int, link_ms: float = 0) -> Loaded:
-    """The system; with `link_ms` its links to clients take as much longer, from time 0 on."""
+def scenario(seconds: int, link_ms: float = 0, node: str = "{count: 1}") -> Loaded:
+    """The system; with `link_ms` its links to clients take as much longer, from time 0 on. `node`: its second one."""
     fault = f"{{kind: latency, target: all, direction: from-node, at: 0s, latency: {link_ms:g}ms}}" if link_ms else ""
-    return load_text(SCENARIO.replace("FAULTS", fault).replace("SECONDS", str(seconds)), "aa")[0]
+    text = SCENARIO.replace("FAULTS", fault).replace("SECONDS", str(seconds)).replace("NODE", node)
+    return load_text(text, "aa")[0]
 
 
 def effects_of(runs: list[Baseline]) -> dict[str, float]:
@@ -145,10 +149,19 @@ def resampled(
     return verdicts
 
 
-def loses_one(one: Baseline, other: Baseline) -> bool:
-    """Whether the other, if it had lost one message more, is found to be worse."""
-    counts = {**other.counts, "loss.outside_faults": one.counts["loss.outside_faults"] + 1}
-    return any(found.verdict == "worse" for found in count_findings(one, replace(other, counts=counts)))
+def loses(home: Path, seconds: int, count: int, *, seed: int) -> bool:
+    """Whether `fanlab gate` fails a real run, in which one node's proxy loses `count` messages that the seed names."""
+    lie = f"{{LIE: lose, LIE_COUNT: {count}, LIE_AFTER: 60, LIE_SPAN: 100, LIE_SEED: {seed}}}"
+    run = session(home).run(scenario(seconds, node=f"{{kind: saboteurs/lying-proxy, env: {lie}}}"), "run")
+    if run.counts["ledger.lost"] != count:
+        print(f"{home}: {run.counts['ledger.lost']} lost, and {count} were planted", file=sys.stderr)
+        return not count
+    words = [sys.executable, "-m", "fanlab", "gate", str(home / "run")]
+    code = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    if code not in (0, 1):
+        print(f"{home}: fanlab gate exits with {code}", file=sys.stderr)
+        return not count
+    return code == 1
 
 
 if __name__ == "__main__":

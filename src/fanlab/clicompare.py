@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from fanlab.exits import Exit
 from fanlab.terminal import console, echo_json, printable
@@ -80,7 +81,7 @@ def list_(*, as_json: bool) -> None:
     help=f"A and B are scenario files: run both N times, interleaved, and judge latency too ({_PAIRS} are a start).",
 )
 @click.option("--min-effect", metavar="SHARE", help="What counts as worse, as 10%; else what `calibrate` found.")
-@click.option("--strict", is_flag=True, help="Exit with 1 also where it is inconclusive.")
+@click.option("--strict", is_flag=True, help="With --pairs: exit with 1 also where it is inconclusive.")
 @_noise_option
 @_with(_session_options)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -93,6 +94,8 @@ def compare(a: Path, b: Path, *, pairs: int | None, strict: bool, as_json: bool,
     from fanlab.baselines import found_at
     from fanlab.comparing import compare_runs
 
+    if pairs is None:
+        _refuse_options_of_pairs()
     found = compare_runs(found_at(a), found_at(b)) if pairs is None else _run_and_compare(a, b, pairs, **how)
     _tell(found, as_json=as_json)
     if found.verdict == "inconclusive":
@@ -112,22 +115,34 @@ def calibrate(file: str, runs: int, noise: Path | None, overrides: Sequence[str]
     With it, at most 1 % of comparisons of a system with itself call it worse.
     """
     from fanlab import provenance
-    from fanlab.analysis.baseline import identity
     from fanlab.analysis.compare import FIGURES, MOST_HIDDEN, noise_of
-    from fanlab.noise import Noise, default_file, write_noise
+    from fanlab.noise import Noise, conditions, default_file, write_noise
     from fanlab.pairing import run_alone
 
     loaded = _loaded(file, overrides, seed)
     found = run_alone(_session(loaded, **how), loaded, runs)
     values = {figure: [ms for one in found if (ms := one.latency_ms[figure])] for figure in FIGURES}
     figures = {figure: noise_of(of) for figure, of in values.items() if len(of) == len(found)}
-    known = Noise(loaded.scenario.name, identity(found[0]), len(found), figures)
+    known = Noise(loaded.scenario.name, conditions(found[0]), len(found), figures)
     place = noise or default_file()
     write_noise(place, provenance.host(), known)
     for figure, effect in known.min_effects(_PAIRS).items():
         hidden = ", noisy as it is here: less stays inconclusive" if effect > MOST_HIDDEN else ""
         click.echo(f"{figure}: an effect counts from {effect:.1%} on, with {_PAIRS} pairs{hidden}")
     click.echo(printable(f"{place}: noise of {loaded.scenario.name} on this machine, from {len(found)} runs"))
+
+
+def _refuse_options_of_pairs() -> None:
+    """Two runs are made already, and say nothing of latency. Raises UsageError for options that would be ignored."""
+    context = click.get_current_context()
+    meant = {"strict", "noise", "min_effect", "overrides", "seed", "out", "workers", "backend"}
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in meant and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: only with --pairs, which makes runs and judges their latency")
 
 
 def _run_and_compare(
@@ -142,22 +157,19 @@ def _run_and_compare(
     **how: Any,
 ) -> "Comparison":
     from fanlab import provenance
-    from fanlab.analysis.baseline import identity
-    from fanlab.analysis.compare import FIGURES
     from fanlab.comparing import compare_pairs, refuse_other_questions, refuse_other_scenarios
-    from fanlab.noise import default_file, read_noise
+    from fanlab.noise import conditions, default_file, read_noise
     from fanlab.pairing import run_pairs
 
     sides = [_loaded(str(file), overrides, seed) for file in (a, b)]
     refuse_other_scenarios(*(side.scenario.model_dump(mode="json") for side in sides), names=(str(a), str(b)))
-    effects = None if min_effect is None else dict.fromkeys(FIGURES, _share(min_effect))
+    asked = None if min_effect is None else _share(min_effect)
     found = run_pairs(_session(sides[0], **how), sides[0], sides[1], pairs, sides[0].scenario.seed)
     for pair in found:
         refuse_other_questions(*pair)
-    if effects is None:
-        known = read_noise(noise or default_file(), provenance.host(), identity(found[0][0]))
-        effects = {} if known is None else known.min_effects(pairs)
-    return compare_pairs(found, effects, seed=sides[0].scenario.seed, names=(str(a), str(b)))
+    known = read_noise(noise or default_file(), provenance.host(), conditions(found[0][0]))
+    effects = {} if known is None else known.min_effects(pairs)
+    return compare_pairs(found, effects, seed=sides[0].scenario.seed, names=(str(a), str(b)), asked=asked)
 
 
 def _session(loaded: "Loaded", *, out: Path | None, workers: int, backend: Literal["process", "docker"]) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fanlab.analysis.baseline import Baseline, FaultCount, parts_of
-from fanlab.analysis.comparable import Finding, apart, count_findings, other_means, other_parts, unfit
+from fanlab.analysis.comparable import Finding, apart, count_findings, missing, other_means, other_parts, unfit
 from fanlab.analysis.compare import FIGURES, MIN_PAIRS, UNCALIBRATED_EFFECT, Ratio, compare_latency
 from fanlab.errors import MeasurementError, Problem, ScenarioError
 
@@ -39,11 +39,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """The worst of all."""
+        """The worst of all; a figure of latency that could not be judged leaves it open."""
         verdicts: set[str] = {one.verdict for one in self.counts} | {one.verdict for one in self.latency}
         if "worse" in verdicts:
             return "worse"
-        return "inconclusive" if "inconclusive" in verdicts or not self.latency else "no worse"
+        judged = {one.figure for one in self.latency}.issuperset(FIGURES)
+        return "no worse" if judged and "inconclusive" not in verdicts else "inconclusive"
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -85,13 +86,21 @@ def _refuse(why: Sequence[str], names: tuple[str, str]) -> None:
 def compare_runs(a: Baseline, b: Baseline) -> Comparison:
     """One run each: counts are judged, latency is not. Raises as `refuse` does."""
     refuse(a, b)
-    return Comparison(a.name, b.name, count_findings(a, b), notes=[*_moved(a, b), *apart(a, b), ALONE])
+    return Comparison(a.name, b.name, count_findings(a, b), notes=[*_moved(a, b), *missing(a, b), *apart(a, b), ALONE])
 
 
 def compare_pairs(
-    pairs: Sequence[tuple[Baseline, Baseline]], min_effects: Mapping[str, float], *, seed: int, names: tuple[str, str]
+    pairs: Sequence[tuple[Baseline, Baseline]],
+    min_effects: Mapping[str, float],
+    *,
+    seed: int,
+    names: tuple[str, str],
+    asked: float | None = None,
 ) -> Comparison:
-    """Pairs of interleaved runs of A and B: the counts of all of them together, and the ratio of latencies."""
+    """Pairs of interleaved runs of A and B: the counts of all of them together, and the ratio of latencies.
+
+    `min_effects` and `asked` are those of `compare_latency`.
+    """
     a, b = (summed(side) for side in zip(*pairs, strict=True))
     values = [
         {figure: [value for one in side if (value := one.latency_ms[figure])] for figure in FIGURES}
@@ -102,17 +111,19 @@ def compare_pairs(
     notes = [f"latency {figure} has no value in some of the runs" for figure in FIGURES if figure not in whole]
     unknown = [figure for figure in whole if figure not in min_effects]
     if unknown:
+        effect = UNCALIBRATED_EFFECT if asked is None else asked
         notes.append(
             f"how noisy {' and '.join(unknown)} are here is not known: `fanlab calibrate` finds out; until then"
-            f" {UNCALIBRATED_EFFECT:.0%} counts"
+            f" {100 * effect:.3g}% counts"
         )
-    latency = compare_latency(a_ms, b_ms, min_effects, seed=seed)
+    latency = compare_latency(a_ms, b_ms, min_effects, seed=seed, asked=asked)
     return Comparison(*names, count_findings(a, b), latency, notes)
 
 
 def summed(runs: Sequence[Baseline]) -> Baseline:
     """Runs as one: counts added up."""
-    counts = {name: sum(one.counts[name] for one in runs) for name in runs[0].counts}
+    names = [name for name in runs[0].counts if all(name in one.counts for one in runs)]
+    counts = {name: sum(one.counts[name] for one in runs) for name in names}
     faults = {
         name: FaultCount(
             *(sum(getattr(one.by_fault[name], part) for one in runs) for part in ("lost", "clients", "squares"))

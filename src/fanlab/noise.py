@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fanlab.analysis.baseline import Baseline, identity
 from fanlab.analysis.compare import MIN_PAIRS, min_effect_of
 from fanlab.errors import EnvironmentFailure
 from fanlab.rundir import write_json
@@ -22,7 +23,7 @@ class Noise:
     """What A/A runs of a scenario on a host came to: by figure, ln of the ratio of the two runs of each pair."""
 
     scenario: str
-    identity: str  # of the scenario, as baselines have it
+    of: str  # as `conditions` has it
     runs: int
     figures: Mapping[str, Sequence[float]]
 
@@ -33,6 +34,11 @@ class Noise:
             for figure, logs in self.figures.items()
             if len(logs) >= MIN_PAIRS
         }
+
+
+def conditions(run: Baseline) -> str:
+    """What noise depends on besides the host: the scenario, the backend, the number of load workers."""
+    return f"{identity(run)} {run.backend} {run.workers}"
 
 
 def default_file() -> Path:
@@ -46,9 +52,9 @@ def host_key(host: Mapping[str, Any]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def read_noise(file: Path, host: Mapping[str, Any], identity: str) -> Noise | None:
-    """What is known of that scenario on that host; None: nothing. Raises EnvironmentFailure for a file that is none."""
-    known = _entries(file).get(host_key(host), {}).get("scenarios", {}).get(identity)
+def read_noise(file: Path, host: Mapping[str, Any], of: str) -> Noise | None:
+    """What is known of that on that host; None: nothing. Raises EnvironmentFailure for a file that is none."""
+    known = _entries(file).get(host_key(host), {}).get("scenarios", {}).get(of)
     return None if known is None else Noise(**known)
 
 
@@ -56,7 +62,7 @@ def write_noise(file: Path, host: Mapping[str, Any], noise: Noise) -> None:
     """Put it beside what the file holds of other hosts and scenarios. Raises EnvironmentFailure."""
     hosts = _entries(file)
     entry = hosts.setdefault(host_key(host), {"host": {key: host.get(key) for key in _OF_A_HOST}, "scenarios": {}})
-    entry["scenarios"][noise.identity] = asdict(noise)
+    entry["scenarios"][noise.of] = asdict(noise)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

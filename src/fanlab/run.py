@@ -21,7 +21,7 @@ from fanlab.faults.inject import FaultFailure, FaultJournal, clock_reaches, inje
 from fanlab.faults.keeping import Keeper
 from fanlab.faults.laying import Links, wanted
 from fanlab.faults.timeline import PlannedFault, resolve
-from fanlab.gatewatch import GateWatch, told
+from fanlab.gatewatch import GateWatch, most_owed, told
 from fanlab.ledger.clocks import Moment
 from fanlab.ledger.events import FaultStamp
 from fanlab.load.caps import refuse_excess
@@ -473,7 +473,7 @@ async def _measure(this: _Run, load: LoadSession, means: Means, watch: Watch) ->
 
 async def _until_a_gate_fails(this: _Run, load: LoadSession, phase: Coroutine[Any, Any, None]) -> None:
     """The phase; it is given up as soon as a gate that says `else abort` is seen to fail."""
-    watch = GateWatch([parse_gate(expr) for expr in this.scenario.gates])
+    watch = GateWatch([parse_gate(expr) for expr in this.scenario.gates], most_owed(this.scenario))
     if watch.idle:
         await phase
         return

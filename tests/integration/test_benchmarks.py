@@ -12,7 +12,7 @@ TINY = {
     "account.py": ["--clients", "10", "--messages", "50", "--lost", "0.1"],
     "bias.py": ["--clients", "5", "--rate", "50", "--seconds", "3", "--rounds", "1"],
     "capacity_twice.py": ["--pairs", "1", "--set", "phases.measure=1s", "--max-runs", "1"],
-    "compare_aa.py": ["--runs", "2", "--slow-pairs", "1", "--comparisons", "5", "--seconds", "2"],
+    "compare_aa.py": ["--runs", "2", "--slow-pairs", "1", "--losing", "1", "--comparisons", "5", "--seconds", "2"],
     "link.py": ["--connections", "1", "5", "--rate", "200", "--seconds", "0.5", "--rounds", "1"],
     "measure_model.py": ["--cells", "1", "--seconds", "3"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],

@@ -46,7 +46,7 @@ def run(tmp_path: Path, more: str, measure: str = "30s") -> tuple[int, dict, dic
     ],
 )
 def test_a_gate_ends_the_run(tmp_path: Path, what: str, fault: str) -> None:
-    code, summary, manifest, said = run(tmp_path, fault + "gates: ['latency.p50 < 1us else abort']\n")
+    code, summary, manifest, said = run(tmp_path, fault + "gates: ['latency.p99 < 1us else abort']\n")
     assert code == 1, (what, said)
     assert manifest["status"] == "stopped"
     assert manifest["stopped"]["t_s"] < 25, "it ended before its time"

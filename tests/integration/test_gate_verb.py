@@ -247,7 +247,7 @@ def test_a_run_is_kept_and_held_against(place: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "one run each says nothing of latency" in done.stderr
     assert fanlab("compare", "before", "run", cwd=tmp_path).returncode == 0
-    assert fanlab("compare", "before", "run", "--strict", cwd=tmp_path).returncode == 1
+    assert fanlab("compare", "before", "run", "--strict", cwd=tmp_path).returncode == 2
 
     kept = json.loads(file.read_text())
     counts = kept["counts"] | {"ledger.corrupted": 0, "publishers.planned": kept["counts"]["publishers.planned"] + 1}

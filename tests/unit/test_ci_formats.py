@@ -140,10 +140,13 @@ def test_the_step_summary_is_under_100_kb_whatever_there_is(runs: int) -> None:
 def test_openmetrics() -> None:
     lines = overtime.openmetrics([(failed(), sample_manifest())]).splitlines()
     assert lines[-1] == "# EOF"
-    assert 'fanlab_run_passed{scenario="quickstart"} 0' in lines
-    assert 'fanlab_ledger{scenario="quickstart",term="lost"} 1069' in lines
-    assert 'fanlab_gate_passed{scenario="quickstart",gate="latency.p99 < 50ms"} 0' in lines
-    assert any(line.startswith('fanlab_latency_seconds{scenario="quickstart",quantile="0.99"} 0.005') for line in lines)
+    assert 'fanlab_run_passed{scenario="quickstart",backend="process"} 0' in lines
+    assert 'fanlab_ledger{scenario="quickstart",backend="process",term="lost"} 1069' in lines
+    assert 'fanlab_gate_passed{scenario="quickstart",backend="process",gate="latency.p99 < 50ms"} 0' in lines
+    assert any(
+        line.startswith('fanlab_latency_seconds{scenario="quickstart",backend="process",quantile="0.99"} 0.005')
+        for line in lines
+    )
     series = [line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")]
     assert len(series) == len(set(series))
     types = [line.split()[2] for line in lines if line.startswith("# TYPE")]

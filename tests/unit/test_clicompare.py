@@ -29,16 +29,20 @@ class Runs:
     """In the place of real ones: a level that wanders, times how slow the scenario says that its nodes are."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
         self.invalid: set[int] = set()
         self.lossy: set[int] = set()
+        self.restart()
+
+    def restart(self) -> None:
+        self.names: list[str] = []
         self._random = np.random.default_rng(11)
 
     def run(self, session: pairing.Session, loaded, name: str) -> Baseline:
         number = len(self.names)
         self.names.append(name)
         account, manifest = make_account(), make_manifest(loaded.scenario, workers=session.workers, faults=[])
-        made = make_baseline(account, make_summary(account, manifest), manifest, name)
+        summary = make_summary(account, manifest) | {"backend": session.backend}
+        made = make_baseline(account, summary, manifest, name)
         slow = float(loaded.scenario.topology.nodes[0].env["SLOW"]) * float(
             np.exp(0.02 * self._random.standard_normal())
         )
@@ -87,6 +91,18 @@ def test_the_same_system_is_not() -> None:
     assert [one["min_effect"] for one in found["latency"]] == [0.1, 0.1]
 
 
+def test_an_effect_that_is_asked_for_is_no_calibration(runs: Runs) -> None:
+    def interval(*asked: str) -> list[float]:
+        runs.restart()
+        said = fanlab("compare", "a.yaml", "a.yaml", "--pairs", "12", "--json", *asked)[1]
+        found = json.JSONDecoder().raw_decode(said, said.index("{\n"))[0]
+        assert found["latency"][0]["min_effect"] == (0.01 if asked else 0.1)
+        assert f"until then {1 if asked else 10}% counts" in found["notes"][0]
+        return [found["latency"][0]["low"], found["latency"][0]["high"]]
+
+    assert interval("--min-effect", "1%") == interval()
+
+
 @pytest.mark.usefixtures("runs")
 def test_few_pairs_are_inconclusive_and_strictly_that_is_a_failure() -> None:
     code, said = fanlab("compare", "a.yaml", "b.yaml", "--pairs", "2")
@@ -119,6 +135,18 @@ def test_other_questions_are_refused_before_anything_runs(runs: Runs, tmp_path: 
     assert fanlab("compare", "a.yaml", "b.yaml", "--pairs", "6", "--min-effect", "no")[0] == 2
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--seed", "1"], ["--min-effect", "5%"], ["--backend", "docker"], ["--workers", "1"], ["--strict"]),
+        *(["--set", "seed=1"], ["--out", "runs"], ["--noise", "noise.json"]),
+    ],
+)
+def test_without_pairs_no_option_of_theirs_is_ignored(option: list[str]) -> None:
+    code, said = fanlab("compare", "a", "b", *option)
+    assert (code, f"{option[0]}: only with --pairs" in said) == (2, True), said
+
+
 @pytest.mark.usefixtures("runs")
 def test_calibrate_finds_the_noise_that_compare_then_uses(tmp_path: Path) -> None:
     code, said = fanlab("calibrate", "a.yaml", "--runs", "24")
@@ -128,6 +156,8 @@ def test_calibrate_finds_the_noise_that_compare_then_uses(tmp_path: Path) -> Non
     code, said = fanlab("compare", "a.yaml", "b.yaml", "--pairs", "12")
     assert code == 1
     assert "is not known" not in said
+    for other in (["--backend", "docker"], ["--workers", "2"]):
+        assert "p50 and p99 are here is not known" in fanlab("compare", "a.yaml", "a.yaml", "--pairs", "12", *other)[1]
     code, said = fanlab("compare", "a.yaml", "a.yaml", "--pairs", "12")
     assert (code, "B is no worse" in said) == (0, True), said
 

@@ -1,7 +1,9 @@
 """What can be compared, what the counts of two runs say, and the gates that follow from a baseline."""
 
+import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from fanlab.report.summary import make_summary
 from fanlab.scenario.gates import evaluate, parse_gate
 from support.accounts import make_account, make_manifest, make_scenario
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 HOST = {"machine": "x86_64", "processor": "one", "cores": 2}
 
 
@@ -47,8 +50,8 @@ def test_a_baseline_survives_its_file():
     kept = made()
     assert baseline_from_json(json.loads(json.dumps(kept.to_json()))) == kept
     assert kept.by_fault == {"crash node-2 @2s": FaultCount(90, 2, 50 * 50 + 40 * 40)}
-    with pytest.raises(ValueError, match="of version 2"):
-        baseline_from_json(kept.to_json() | {"baseline_version": 2})
+    with pytest.raises(ValueError, match="of version 3"):
+        baseline_from_json(kept.to_json() | {"baseline_version": 3})
 
 
 def test_a_histogram_is_kept_within_its_buckets():
@@ -81,6 +84,47 @@ def test_what_another_question_is(changes, why):
     parts = [parts_of(make_scenario(**each).model_dump(mode="json")) for each in ({}, changes)]
     assert other_parts(*parts) == why
     assert (identity(made()) == identity(made(make_scenario(**changes)))) is not bool(why)
+
+
+def test_a_key_with_a_default_that_a_later_version_adds_makes_no_other_scenario():
+    faults = [{"kind": "latency", "target": "all", "at": "1s", "latency": "5ms", "direction": "both"}]
+    resolved = make_scenario(faults=faults, publishers=[{"name": "p", "channel": "news", "rate": "9/s"}])
+    now = resolved.model_dump(mode="json")
+    before = copy.deepcopy(now)
+    for keys in (
+        *(("readers",), ("evidence", "probes"), ("topology", "redis", "cpus"), ("topology", "nodes", 0, "journal")),
+        *(("clients", 0, "reconnect", "jitter"), ("publishers", 0, "objects"), ("faults", 0, "jitter_ns")),
+    ):
+        part = before
+        for key in keys[:-1]:
+            part = part[key]
+        del part[keys[-1]]
+    assert other_parts(parts_of(before), parts_of(now)) == []
+    for keys, value in (
+        *((("readers",), [1]), (("topology", "redis", "cpus"), 1), (("clients", 0, "reconnect", "jitter"), 0.9)),
+        *((("publishers", 0, "rate", "kind"), "poisson"), (("faults", 0, "kind"), "bandwidth")),
+        *((("publishers", 0, "objects"), 3), (("added",), 1), (("topology", "nodes", 0, "added"), 1)),
+    ):
+        other = copy.deepcopy(now)
+        part = other
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = value
+        assert len(other_parts(parts_of(other), parts_of(now))) == 1, keys
+
+
+def test_a_baseline_of_the_past_is_still_compared():
+    """Its file is what an earlier fanlab wrote; it is never written anew, unless VERSION is raised."""
+    kept = baseline_from_json(json.loads((GOLDEN / "baseline.json").read_text(encoding="utf-8")))
+    found = compare_runs(kept, made())
+    assert found.worse == []
+    lacking = replace(kept, counts={name: n for name, n in kept.counts.items() if name != "ledger.disagreed"})
+    found = compare_runs(lacking, made())
+    (odd,) = [one for one in found.counts if one.verdict == "inconclusive"]
+    assert (odd.what, odd.a, odd.b, odd.gate) == ("ledger.disagreed", None, 0, "")
+    assert any(note.startswith("ledger.disagreed: one of the two has no such count") for note in found.notes)
+    assert with_baseline({"verdict": "pass", "reasons": [], "gates": []}, found)["verdict"] == "pass"
+    assert compare_runs(made(), lacking).verdict == "inconclusive"
 
 
 def test_other_scenarios_are_refused_before_they_run():
@@ -171,6 +215,53 @@ def test_copies_that_a_fault_makes_vary_where_there_were_some():
     assert worse(copies(10), copies(21)) == ["ledger.duplicated"]
 
 
+CACHED = [
+    f"cache.{term}" for term in ("missed", "wrong_for_good", "reads_failed", "stale_reads_lost", "stale_reads_withheld")
+]
+
+
+def uncached():
+    counts = {name: count for name, count in peaceful().counts.items() if not name.startswith("cache.")}
+    return replace(peaceful(), counts=counts)
+
+
+def cached(faulty=False, **counts):
+    told = {f"cache.{name}": count for name, count in counts.items()}
+    none = dict.fromkeys((*CACHED, "cache.stale_reads"), 0)
+    return replace(peaceful(), faulty=faulty, counts={**peaceful().counts, **none, **told})
+
+
+def test_a_baseline_has_the_counts_of_caches():
+    account, manifest = make_account(), make_manifest()
+    summary = make_summary(account, manifest)
+    kept = {name: count for name, count in make_baseline(account, summary, manifest).counts.items() if "cache" in name}
+    assert kept == {name: summary["cache"][name.removeprefix("cache.")] for name in (*CACHED, "cache.stale_reads")}
+    assert kept["cache.missed"] == 3
+    bare = make_account(caches=None)
+    assert "cache.missed" not in make_baseline(bare, make_summary(bare, manifest), manifest).counts
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_a_cache_that_got_worse_is_found(name):
+    term = name.removeprefix("cache.")
+    assert worse(cached(), cached(**{term: 1})) == [name]
+    assert worse(cached(faulty=True, **{term: 10}), cached(faulty=True, **{term: 20})) == []
+    assert worse(cached(faulty=True, **{term: 10}), cached(faulty=True, **{term: 21})) == [name]
+
+
+def test_stale_reads_vary_by_chance():
+    assert worse(cached(), cached(stale_reads=5)) == []
+    assert worse(cached(), cached(stale_reads=6)) == ["cache.stale_reads"]
+    assert worse(cached(stale_reads=1000), cached(stale_reads=1501)) == ["cache.stale_reads"]
+
+
+def test_a_cache_that_only_one_has_leaves_it_open():
+    for pair in ((uncached(), cached()), (cached(), uncached())):
+        odd = [one.what for one in count_findings(*pair) if one.verdict == "inconclusive"]
+        assert sorted(odd) == sorted((*CACHED, "cache.stale_reads"))
+    assert not [one for one in count_findings(uncached(), uncached()) if "cache" in one.what]
+
+
 def test_gates_follow_from_a_baseline():
     account, manifest = make_account(), make_manifest()
     summary = dict(make_summary(account, manifest))
@@ -210,11 +301,14 @@ def test_pairs_are_judged_by_all_their_counts_and_their_latencies():
     assert found.to_json()["verdict"] == "worse"
 
 
-def test_a_figure_that_some_runs_lack_is_not_judged():
+def test_a_figure_that_some_runs_lack_is_not_judged_and_leaves_the_verdict_open():
+    slow = made(latency_ms={**made().latency_ms, "p99": 4 * made().latency_ms["p99"]})
     short = made(latency_ms={**made().latency_ms, "p99": None})
-    found = compare_pairs([(made(), made())] * 5 + [(made(), short)], {}, seed=1, names=("a", "b"))
-    assert [one.figure for one in found.latency] == ["p50"]
+    found = compare_pairs([(made(), slow)] * 11 + [(made(), short)], {}, seed=1, names=("a", "b"))
+    assert [(one.figure, one.verdict) for one in found.latency] == [("p50", "no worse")]
     assert "latency p99 has no value in some of the runs" in found.notes
+    assert found.verdict == "inconclusive"
+    assert compare_pairs([(made(), made())] * 12, {}, seed=1, names=("a", "b")).verdict == "no worse"
 
 
 def test_runs_are_added_up():
@@ -231,5 +325,6 @@ def test_tables_hold_every_finding_that_says_something():
     assert "publishers.planned" in [row[1].text for row in shown.rows]
     few = compare_pairs([(slower(1), slower(1.2))] * 2, {}, seed=1, names=("a", "b"))
     assert comparison.latency(few.latency).rows[0][3].text == "–"
-    (row,) = comparison.baselines([made()]).rows
-    assert row[0].text == "before"
+    listed = comparison.baselines([made(backend="simulate")])
+    told = dict(zip((name for name, _ in listed.columns), (cell.text for cell in listed.rows[0]), strict=True))
+    assert (told["Name"], told["Backend"]) == ("before", "simulate")

@@ -101,6 +101,17 @@ def test_without_noise_the_effect_decides(b, effect, verdict):
     assert ratio_of("p99", [2.0] * 8, [2.0 * b] * 8, effect, seed=1).verdict == verdict
 
 
+def test_an_effect_that_is_asked_for_says_nothing_of_the_noise():
+    logs = np.random.default_rng(2).normal(0, 0.1, 12)
+    values = [1.0] * 12, list(np.exp(logs))
+    unknown, known = (ratio_of("p50", *values, effect, seed=1) for effect in (None, 0.05))
+    wide, narrow = (unknown.low, unknown.high), (known.low, known.high)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    for min_effect, asked, expected in ((None, 0.01, wide), (None, 0.5, wide), (0.05, 0.01, wide), (0.05, 0.2, narrow)):
+        found = ratio_of("p50", *values, min_effect, seed=1, asked=asked)
+        assert ((found.low, found.high), found.min_effect) == (expected, asked)
+
+
 def test_a_run_that_was_spoilt_moves_it_little():
     spoilt = [1.0] * 11 + [30.0]
     assert hodges_lehmann(np.log(spoilt)) == 0

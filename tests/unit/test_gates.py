@@ -318,3 +318,30 @@ def test_a_field_that_is_narrowed_is_one_again() -> None:
                 assert subject_of(found) == (kind, name)
                 owed = owed_of(found)
                 assert owed is None or quantity_of_field(owed) == "count"
+
+
+def test_a_share_that_is_met_exactly_is_met() -> None:
+    for n in range(1001):
+        percent = f"{n // 10}.{n % 10}%"
+        summary = {"ledger": {"owed": 1000, "delivered": n}, "loss": {"ratio": n / 1000}}
+        for gate in (f"delivered >= {percent}", f"delivered <= {percent}", f"loss.ratio == {percent}"):
+            assert evaluate(parse_gate(gate), summary).ok, gate
+
+
+def test_a_threshold_is_the_number_that_is_written() -> None:
+    assert parse_gate("latency.p99 < 1.1s").threshold == 1100.0
+    assert parse_gate("latency.p99 < 4.35us").threshold == 0.00435
+    assert parse_gate("ledger.lost < 1e-99999%").threshold == 0.0
+    with pytest.raises(GateError, match="compare it with a number"):
+        parse_gate("ledger.lost < 1e308M")
+
+
+@pytest.mark.parametrize("gate", ["lost(node=none) == 0", "owed(node=none) == 0", "loss.by_node.none == 0"])
+def test_nobody_without_a_node_is_none_lost(gate: str) -> None:
+    nothing: dict[str, Any] = {"loss": {"by_node": {"node-1": 0}}, "by_node": {"node-1": {"lost": 0}}}
+    assert evaluate(parse_gate(gate), nothing).ok
+    planted = {"loss": {"by_node": {"node-1": 0, "none": 2}}, "by_node": {"none": {"lost": 2, "owed": 2}}}
+    assert evaluate(parse_gate(gate), planted).actual == 2
+    assert evaluate(parse_gate(gate), {}).actual is None
+    assert evaluate(parse_gate("latency.p99(node=none) < 1s"), nothing).actual is None
+    assert evaluate(parse_gate("lost(node=node-2) == 0"), nothing).actual is None

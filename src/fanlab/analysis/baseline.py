@@ -13,8 +13,9 @@ from fanlab.analysis.names import names_of
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.histogram import COARSE_BITS, Histogram, bucket_of, upper_end
 from fanlab.ledger.result import Account
+from fanlab.scenario.unsaid import without_defaults
 
-VERSION: Final = 1
+VERSION: Final = 2  # 1 had the defaults in the digests
 # Of the scenario, what two versions of a system, and two states of a file, may differ in. The rest is the question.
 MAY_DIFFER: Final = frozenset({"name", "question", "expect", "gates", "limits", "evidence"})
 _OF_A_NODE: Final = ("kind", "env")  # the system under test itself
@@ -23,6 +24,13 @@ _COUNTS: Final[Mapping[str, tuple[str, ...]]] = {
     "clients": ("count", "connected", "never_returned"),
     "loss": ("outside_faults", "unexplained"),
 }
+
+
+# Of a run whose nodes have a cache.
+CACHE_COUNTS: Final = (
+    *("missed", "wrong_for_good", "reads_failed"),
+    *("stale_reads", "stale_reads_lost", "stale_reads_withheld"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,8 @@ def make_baseline(
     scenario = manifest["scenario"]
     counts = {f"ledger.{term}": count for term, count in summary["ledger"].items()}
     counts |= {f"{block}.{term}": summary[block][term] for block, terms in _COUNTS.items() for term in terms}
+    if cache := summary["cache"]:
+        counts |= {f"cache.{term}": cache[term] for term in CACHE_COUNTS}
     return Baseline(
         name=name or summary["scenario"],
         scenario=summary["scenario"],
@@ -101,14 +111,18 @@ def make_baseline(
 
 
 def parts_of(scenario: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of each part of a resolved scenario that must be the same."""
+    """The sha256 of each part of a resolved scenario that must be the same.
+
+    Defaults are left out: a key that a later fanlab adds with a default makes no other scenario of it.
+    """
     parts = {key: value for key, value in scenario.items() if key not in MAY_DIFFER}
     topology = dict(parts.get("topology") or {})
     topology["nodes"] = [
         {key: value for key, value in group.items() if key not in _OF_A_NODE} for group in topology.get("nodes") or ()
     ]
     parts["topology"] = topology
-    return {key: hashlib.sha256(_canonical(value)).hexdigest() for key, value in sorted(parts.items())}
+    told = without_defaults(parts)
+    return {key: hashlib.sha256(_canonical(value)).hexdigest() for key, value in sorted(told.items())}
 
 
 def identity(baseline: Baseline) -> str:

@@ -6,11 +6,11 @@ judged from one run each: `compare` does it from pairs.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fanlab.analysis.baseline import Baseline
+from fanlab.analysis.baseline import CACHE_COUNTS, Baseline
 
 Verdict = Literal["same", "better", "no worse", "worse", "inconclusive"]
 
@@ -27,8 +27,13 @@ _VARY_WITH_FAULTS: Final = frozenset(
     {
         *("ledger.indeterminate", "ledger.duplicated", "ledger.reordered", "ledger.disagreed"),
         *("publishers.failed", "publishers.timed_out", "clients.never_returned"),
+        *("cache.missed", "cache.wrong_for_good", "cache.reads_failed"),
+        *("cache.stale_reads_lost", "cache.stale_reads_withheld"),
     }
 )
+_STALE: Final = "cache.stale_reads"  # a read that comes while the refresh is under way is one, with nothing wrong
+_OF_CACHES: Final = tuple(f"cache.{term}" for term in CACHE_COUNTS)
+_MISSING: Final = "one of the two has no such count"
 _Z: Final = 2.58  # 99 %
 _LEAST_SHARE: Final = 0.2  # what all clients share, such as how long a restart takes, is in no spread over clients
 
@@ -86,25 +91,42 @@ def apart(a: Baseline, b: Baseline) -> list[str]:
 
 def count_findings(a: Baseline, b: Baseline) -> list[Finding]:
     """What the counts of two comparable runs say of B."""
-    found = [_same(name, a, b) for name in _SAME]
-    if not (a.faulty or a.late):
-        found += [_same(name, a, b) for name in _SAME_IN_PEACE]
-    found += [_none_more(name, a, b) for name in _NONE_MORE]
+    same = _SAME if a.faulty or a.late else (*_SAME, *_SAME_IN_PEACE)
+    caches = [name for name in _OF_CACHES if name in a.counts or name in b.counts]
+    found = [_found(_same, name, a, b) for name in same]
+    found += [_found(_none_more, name, a, b) for name in (*_NONE_MORE, *caches)]
     return [*found, *_by_fault(a, b)]
 
 
-def _same(name: str, a: Baseline, b: Baseline) -> Finding:
-    mine, theirs = a.counts[name], b.counts[name]
+def missing(a: Baseline, b: Baseline) -> list[str]:
+    """Which counts one of the two lacks, and what to do."""
+    names = [one.what for one in count_findings(a, b) if one.basis == _MISSING]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: one of the two has no such count; if it is an older baseline, save it anew"]
+
+
+def _found(judge: Callable[[str, int, int, Baseline], Finding], name: str, a: Baseline, b: Baseline) -> Finding:
+    """What a judge says; of a count that one of the two lacks nobody can tell."""
+    mine, theirs = a.counts.get(name), b.counts.get(name)
+    if mine is None or theirs is None:
+        return Finding(name, mine, theirs, "inconclusive", _MISSING, "")
+    return judge(name, mine, theirs, a)
+
+
+def _same(name: str, mine: int, theirs: int, _: Baseline) -> Finding:
     verdict: Verdict = "same" if mine == theirs else "worse"
     return Finding(name, mine, theirs, verdict, "follows from the scenario and its seed", f"{name} == {mine}")
 
 
-def _none_more(name: str, a: Baseline, b: Baseline) -> Finding:
-    mine, theirs = a.counts[name], b.counts[name]
+def _none_more(name: str, mine: int, theirs: int, a: Baseline) -> Finding:
     most, basis = mine, "may not happen more often"
     if a.faulty and mine and name in _VARY_WITH_FAULTS:
         most = mine + math.ceil(max(3 * math.sqrt(mine), mine / 2))
         basis = f"varies with the faults: up to {most} is usual (half as many more, or three roots)"
+    elif name == _STALE:
+        most = mine + math.ceil(max(3 * math.sqrt(2 * mine + 2), mine / 2))
+        basis = f"some reads come too early: up to {most} is usual (half as many more, or three standard errors)"
     return Finding(name, mine, theirs, _at_most(mine, theirs, most), basis, f"{name} <= {most}")
 
 

@@ -32,8 +32,8 @@ Verdict = Literal["no worse", "worse", "inconclusive"]
 FIGURES: Final = ("p50", "p99")
 MIN_PAIRS: Final = 5
 FALSE_ALARMS: Final = 0.01  # of comparisons of a system with itself, at most
-# Of an interval, both sides together. Where the noise is known the minimum effect guards against false alarms, and the
-# interval against a session that is noisier than that; where it is not, the interval is all there is.
+# Of an interval, both sides together. Where the effect that counts is what the noise does, or more, it guards against
+# false alarms, and the interval against a session that is noisier than that; else the interval is all there is.
 CONFIDENCE: Final = 0.95
 UNCALIBRATED_CONFIDENCE: Final = 1 - FALSE_ALARMS
 LEAST_EFFECT: Final = 0.05  # less than this nobody acts upon, however quiet the machine is
@@ -73,23 +73,36 @@ def compare_latency(
     min_effects: Mapping[str, float],
     *,
     seed: int,
+    asked: float | None = None,
 ) -> list[Ratio]:
-    """Each figure of FIGURES that both have; `a_ms`, `b_ms`: its values by pair. Raises ValueError for values ≤ 0."""
+    """Each figure of FIGURES that both have; `a_ms`, `b_ms`: its values by pair. Raises ValueError for values ≤ 0.
+
+    `min_effects`: what the noise does, of figures whose noise is known; `asked`: the effect that is to count instead.
+    """
     return [
-        ratio_of(figure, a_ms[figure], b_ms[figure], min_effects.get(figure), seed=seed)
+        ratio_of(figure, a_ms[figure], b_ms[figure], min_effects.get(figure), seed=seed, asked=asked)
         for figure in FIGURES
         if a_ms.get(figure) and b_ms.get(figure)
     ]
 
 
 def ratio_of(
-    figure: str, a_ms: Sequence[float], b_ms: Sequence[float], min_effect: float | None, *, seed: int
+    figure: str,
+    a_ms: Sequence[float],
+    b_ms: Sequence[float],
+    min_effect: float | None,
+    *,
+    seed: int,
+    asked: float | None = None,
 ) -> Ratio:
-    """The ratio of one figure over pairs of runs, and what to make of it. `min_effect` None: the noise is not known."""
+    """The ratio of one figure over pairs of runs, and what to make of it.
+
+    `min_effect`: what the noise does, None: it is not known. `asked`: the effect that counts in the place of that.
+    """
     logs = log_ratios(a_ms, b_ms)
-    effect, confidence = (
-        (UNCALIBRATED_EFFECT, UNCALIBRATED_CONFIDENCE) if min_effect is None else (min_effect, CONFIDENCE)
-    )
+    usual = UNCALIBRATED_EFFECT if min_effect is None else min_effect
+    effect = usual if asked is None else asked
+    confidence = UNCALIBRATED_CONFIDENCE if min_effect is None or effect < min_effect else CONFIDENCE
     estimate, (low, high) = hodges_lehmann(logs), (-math.inf, math.inf)
     if len(logs) >= MIN_PAIRS:
         low, high = interval(logs, seed=seed, confidence=confidence)

@@ -54,6 +54,7 @@ def baselines(saved: Iterable[Baseline]) -> Table:
             Cell(text.clean(one.name)),
             Cell(text.clean(one.scenario)),
             Cell(identity(one)[:12]),
+            Cell(text.clean(one.backend, 20)),
             Cell(text.moment(one.started_utc)),
             Cell(text.count(one.counts["ledger.owed"])),
             Cell(text.count(one.counts["ledger.lost"])),
@@ -61,5 +62,5 @@ def baselines(saved: Iterable[Baseline]) -> Table:
         )
         for one in saved
     )
-    columns = (("Name", False), ("Scenario", False), ("Identity", False), ("Run", False))
+    columns = (("Name", False), ("Scenario", False), ("Identity", False), ("Backend", False), ("Run", False))
     return Table("Baselines", (*columns, ("Owed", True), ("Lost", True), ("p50", True)), rows)

@@ -16,6 +16,7 @@ _HEADLINES: Final[dict[str, tuple[Tone, str]]] = {
 _HOLDS = "every gate holds and the measurement is valid"
 _BESIDE: Final = ("duplicated", "reordered", "unexpected", "disagreed", "corrupted")  # what the identity does not count
 _UNGATED = "the measurement is valid; no gate was asked for"
+_SIMULATED = "simulated: nothing was measured"
 _INVALID = "the measurement cannot be trusted, so it says nothing about the system, good or bad"
 
 
@@ -41,17 +42,20 @@ class KeyFigure:
 
 
 def verdict(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Verdict:
-    """The verdict with its reasons."""
+    """The verdict with its reasons. That nothing was measured stands in the word, which titles have as well."""
     tone, word = _HEADLINES.get(summary["verdict"], ("warn", text.clean(summary["verdict"], 20).capitalize()))
     gates = summary["gates"]
     failed = sum(not gate["ok"] for gate in gates)
+    some_failed = f"{failed} of {len(gates)} gates failed" if failed else ""
     line = {
         "pass": _HOLDS if gates else _UNGATED,
-        "fail": f"{failed} of {len(gates)} gates failed"
-        if failed
-        else "the measurement is valid and the system failed",
+        "fail": some_failed or "the measurement is valid and the system failed",
         "invalid": _INVALID,
     }.get(summary["verdict"], "")
+    if summary["backend"] == "simulate":
+        word += " (simulated)"
+        held = {"pass": "every gate holds" if gates else "no gate was asked for", "fail": some_failed}
+        line = "; ".join(filter(None, (_SIMULATED, held.get(summary["verdict"]))))
     return Verdict(word, tone, line, tuple(text.clean(r, 400) for r in summary["reasons"]), _partial(summary, manifest))
 
 

@@ -34,7 +34,8 @@ def benchmark_json(results: Sequence[Result]) -> str:
     for summary, manifest in results:
         name = facts.name(summary, manifest)
         latency, ratio = summary["latency_ms"], summary["loss"]["ratio"]
-        extra = f"verdict {summary['verdict']}, seed {summary['seed']}, n = {latency['n']}"
+        backend = text.clean(summary["backend"], 20)
+        extra = f"verdict {summary['verdict']}, {backend} backend, seed {summary['seed']}, n = {latency['n']}"
         spread = None if latency["p90"] is None or latency["p50"] is None else f"p90 {latency['p90']:.6g}"
         figures = [(f"latency {key}", "ms", latency[key], spread if key == "p50" else None) for key in _COMPARED]
         figures.append(("lost", "%", None if ratio is None else ratio * 100, None))
@@ -49,7 +50,7 @@ def benchmark_json(results: Sequence[Result]) -> str:
 
 
 def _samples(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[Sample]:
-    run = {"scenario": facts.name(summary, manifest)}
+    run = {"scenario": facts.name(summary, manifest), "backend": text.clean(summary["backend"], 20)}
     yield "fanlab_run_passed", run, float(summary["verdict"] == "pass")
     yield "fanlab_run_valid", run, float(summary["verdict"] != "invalid")
     for term, value in summary["ledger"].items():

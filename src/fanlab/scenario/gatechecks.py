@@ -5,18 +5,17 @@ from typing import Final
 
 from fanlab.scenario.findings import MAX_NODES, Finding, Keys, World, nearest, no_channel, no_node
 from fanlab.scenario.gatefields import subject_of
-from fanlab.scenario.gates import Gate
+from fanlab.scenario.gates import NOWHERE, Gate
 from fanlab.scenario.strikes import names_of_strikes, strikes
 
 _SHOWN: Final = 3
-_NOWHERE: Final = "none"  # the part of clients that were never on any node
 
 
 def no_subject(keys: Keys, gate: Gate, world: World) -> Iterator[Finding]:
     """A finding if the gate is about a node, channel, group or fault that the scenario does not have."""
     match subject_of(gate.field):
         case ("node", name):
-            if not (name == _NOWHERE and gate.field.startswith(("loss.by_node.", "by_node."))):
+            if not (name == NOWHERE and gate.field.startswith(("loss.by_node.", "by_node."))):
                 yield from no_node(keys, name, world)
         case ("channel", name):
             yield from no_channel(keys, name, world)

@@ -14,6 +14,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -50,12 +51,13 @@ _GATE = re.compile(
 _ABORT = re.compile(r"\s+else\s+abort(?:\s+after\s+(\S+))?\s*$")
 _SELECTOR = re.compile(r"\s*(?:([A-Za-z_]+)\s*=\s*)?(\"[^\"]*\"|'[^']*'|[^\"'=,]+?)\s*$")
 _NUMBER = re.compile(r"([-+]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(%|[A-Za-zµ]+)?$")
-_FACTORS: Mapping[Quantity, Mapping[str | None, float]] = {
-    "count": {None: 1, "k": 1e3, "M": 1e6},
-    "ratio": {None: 1, "%": 0.01},
-    "ms": {None: 1, "us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3, "m": 60e3},
-    "s": {None: 1, "ms": 1e-3, "s": 1, "m": 60},
+_FACTORS: Mapping[Quantity, Mapping[str | None, str]] = {
+    "count": {None: "1", "k": "1e3", "M": "1e6"},
+    "ratio": {None: "1", "%": "0.01"},
+    "ms": {None: "1", "us": "1e-3", "µs": "1e-3", "ms": "1", "s": "1e3", "m": "60e3"},
+    "s": {None: "1", "ms": "1e-3", "s": "1", "m": "60"},
 }
+_EXACT = Context(prec=2 * _MAX_LENGTH)  # 99.9 % is the float next to 0.999, as 999 / 1000 is; 99.9 * 0.01 is not
 _UNITS: Mapping[Quantity, str] = {"count": "", "ratio": "", "ms": " ms", "s": " s"}
 _EXAMPLES: Mapping[Quantity, str] = {"count": "0 or 2k", "ratio": "0.01 or 1%", "ms": "50ms or 1.5s", "s": "10s"}
 
@@ -64,6 +66,9 @@ LIVE: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("publishers.failed", "publishers.unsent"), ("<", "<=", "==")),  # they only grow
     **{f"latency_ms.{figure}": ("<", "<=") for figure in ("p50", "p90", "p95", "p99")},
 }
+
+NOWHERE = "none"  # the part of clients that were never on any node: an entry only where something is in it
+_BY_NODE = ("loss.by_node", "by_node")
 
 IMPLIED = (
     "loss.unexplained == 0",
@@ -175,7 +180,19 @@ def room(gate: Gate, actual: float | None) -> float | None:
 
 def look_up(summary: Mapping[str, Any], field: str) -> float | int | None:
     """The number that a field has in summary.json's content; None where it has none."""
-    return _look_up(summary, field.split("."))
+    found = _look_up(summary, field.split("."))
+    return 0 if found is None and _is_empty(summary, field) else found
+
+
+def _is_empty(summary: Mapping[str, Any], field: str) -> bool:
+    """Whether a count is that of NOWHERE in a summary in which nothing is of it."""
+    for block in _BY_NODE:
+        if f"{field}.".startswith(f"{block}.{NOWHERE}.") and quantity_of_field(field) == "count":
+            found: Any = summary
+            for key in block.split("."):
+                found = found.get(key) if isinstance(found, Mapping) else None
+            return isinstance(found, Mapping) and NOWHERE not in found
+    return False
 
 
 def _without_abort(text: str) -> tuple[str, int | None]:
@@ -256,12 +273,13 @@ def _threshold(text: str, field: str, quantity: Quantity) -> tuple[float, bool]:
     match = _NUMBER.match(text)
     factors = dict(_FACTORS[quantity])
     if quantity == "count" and owed_of(field):
-        factors["%"] = 0.01
+        factors["%"] = "0.01"
     factor = factors.get(match[2]) if match else None
-    if match is None or factor is None or not math.isfinite(float(match[1])):
+    value = float(_EXACT.multiply(Decimal(match[1]), Decimal(factor))) if match and factor else math.inf
+    if match is None or not math.isfinite(value):
         what = {"count": "a count", "ratio": "a ratio", "ms": "in milliseconds", "s": "in seconds"}[quantity]
         raise GateError(f"{field} is {what}; compare it with a number such as {_EXAMPLES[quantity]}, not {_clip(text)}")
-    return float(match[1]) * factor, match[2] == "%"
+    return value, match[2] == "%"
 
 
 def _look_up(value: Any, keys: list[str]) -> float | int | None:
