@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fanlab.capacity.loads import least_load, load_of, refuse_axis, scaled, with_load
+from fanlab.capacity.loads import least_load, load_of, refuse_axis, scaled, settings, with_load
 from fanlab.capacity.search import Axis
 from fanlab.errors import ScenarioError
 from fanlab.scenario.loader import Loaded, load
@@ -92,6 +92,14 @@ def test_what_cannot_be_run_is_refused_as_the_loader_does(
     path, base = written(tmp_path, TEXT + "faults: [{kind: crash, target: node-3, at: 1s}]\n")
     with pytest.raises(ScenarioError, match=words):
         with_load(path, base, axis, wanted)
+
+
+@pytest.mark.parametrize("axis", ["rate", "clients", "nodes"])
+def test_gates_stay_but_end_no_run(axis: Axis, tmp_path: Path) -> None:
+    path, base = written(tmp_path, TEXT + "gates: [lost == 0, latency.p50 < 1ms else abort after 2s]\n")
+    assert with_load(path, base, axis, 4).scenario.gates == ["lost == 0", "latency.p50 < 1ms"]
+    _, calm = written(tmp_path, TEXT + "gates: [lost == 0]\n")
+    assert "gates" not in dict(settings(calm.scenario, axis, 4))
 
 
 def test_an_axis_needs_something_to_change(tmp_path: Path) -> None:

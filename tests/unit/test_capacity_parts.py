@@ -45,6 +45,10 @@ def test_an_objective_is_gates_joined_by_and(text: str, fields: list[str]) -> No
         ("ledger.lost == 0 and ", ["--slo:1:22: a gate is missing"]),
         ("and ledger.lost == 0", ["--slo:1:1: a gate is missing"]),
         ("", ["--slo:1:1: a gate is missing"]),
+        (
+            "ledger.lost == 0 and latency.p50 < 1ms else abort",
+            ["--slo:1:22: an objective is judged when a run has ended"],
+        ),
     ],
 )
 def test_errors_point_into_the_option(text: str, places: list[str]) -> None:

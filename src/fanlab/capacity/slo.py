@@ -23,9 +23,14 @@ def parse_slo(text: str) -> list[Gate]:
             problems.append(Problem(_OPTION, 1, min(column, len(text) + 1), "", what))
         else:
             try:
-                gates.append(parse_gate(part))
+                gate = parse_gate(part)
             except GateError as error:
                 problems.append(Problem(_OPTION, 1, column, "", error.what, error.suggestion))
+            else:
+                gates.append(gate)
+                if gate.abort_after_ns is not None:
+                    what = "an objective is judged when a run has ended: leave out `else abort`"
+                    problems.append(Problem(_OPTION, 1, column, "", what))
         start = following
     if problems:
         raise ScenarioError(problems)
