@@ -437,7 +437,8 @@ def simulate(
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def forecast(clients: str, rate: str, slo: str, *, force: bool, as_json: bool, **how: Any) -> None:
     """Say how many nodes, Redis shards, memory and egress so many clients take, with an interval and assumptions."""
-    from fanlab.simulate.forecast import Wanted, parse_slo
+    from fanlab.capacity.slo import parse_slo
+    from fanlab.simulate.forecast import Wanted, refuse_untold
     from fanlab.simulate.forecast import forecast as make_forecast
     from fanlab.simulate.model import read_model
     from fanlab.simulate.tables import forecast_text
@@ -445,7 +446,8 @@ def forecast(clients: str, rate: str, slo: str, *, force: bool, as_json: bool, *
 
     model = read_model(how.pop("model"))
     try:
-        gates = parse_slo(slo)
+        gates = tuple(parse_slo(slo))
+        refuse_untold(gates)
         size = parse_size_bytes(how.pop("payload"))
         wanted = Wanted(parse_count(clients), parse_rate_per_s(rate), gates, payload_bytes=size, **how)
     except ValueError as error:

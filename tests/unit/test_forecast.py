@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fanlab.capacity.slo import parse_slo
 from fanlab.cli import cli
-from fanlab.errors import MeasurementError
+from fanlab.errors import MeasurementError, ScenarioError
 from fanlab.exits import Exit
-from fanlab.scenario.gates import GateError
-from fanlab.simulate.forecast import Wanted, forecast, parse_slo
+from fanlab.scenario.gates import Gate
+from fanlab.simulate.forecast import Wanted, forecast, refuse_untold
 from fanlab.simulate.model import Estimate, Model, to_json
 from support.simulated import made_model
 
-SLO = parse_slo("latency.p99 < 20ms")
+
+def slo(text: str) -> tuple[Gate, ...]:
+    return tuple(parse_slo(text))
+
+
+SLO = slo("latency.p99 < 20ms")
 
 
 def wide(**of: int) -> Model:
@@ -31,7 +37,7 @@ def wide(**of: int) -> Model:
 
 def test_it_is_the_least_that_keeps_a_core_as_free_as_asked() -> None:
     """50/s × 10 000 clients × 10 µs is 5 cores' work; at 70 % of each, and 50 × 50 µs beside, that takes 8 nodes."""
-    found = forecast(Wanted(10_000, 50.0, parse_slo("latency.p99 < 1s")), wide())
+    found = forecast(Wanted(10_000, 50.0, slo("latency.p99 < 1s")), wide())
     assert found.size.nodes == 8
     assert found.size.node_busy == pytest.approx(50 * (50e-6 + 1250 * 10e-6), rel=0.25)
     assert found.size.memory_bytes == 8 * 30_000_000 + 10_000 * 15_000
@@ -44,20 +50,20 @@ def test_an_slo_on_latency_takes_more_nodes_than_the_load_does() -> None:
     assert found.size.nodes >= 5
     assert found.size.latency_ms["p99"] is not None
     assert found.size.latency_ms["p99"] < 20
-    assert forecast(Wanted(10_000, 1.0, parse_slo("latency.p99 < 1s")), wide()).size.nodes == 1
+    assert forecast(Wanted(10_000, 1.0, slo("latency.p99 < 1s")), wide()).size.nodes == 1
 
 
 def test_the_interval_is_that_of_the_costs() -> None:
-    found = forecast(Wanted(10_000, 50.0, parse_slo("latency.p99 < 1s")), wide())
+    found = forecast(Wanted(10_000, 50.0, slo("latency.p99 < 1s")), wide())
     assert (found.low.nodes, found.size.nodes, found.high.nodes) == (6, 8, 9)
     exact = forecast(Wanted(10_000, 50.0, SLO), replace(wide(), costs=made_model().costs))
     assert exact.low == exact.size == exact.high
 
 
 def test_shards_follow_from_what_redis_works() -> None:
-    one = Wanted(1000, 100.0, parse_slo("latency.p99 < 1s"), channels=1)
+    one = Wanted(1000, 100.0, slo("latency.p99 < 1s"), channels=1)
     assert forecast(one, wide()).size.shards == 1
-    many = Wanted(1000, 100.0, parse_slo("latency.p99 < 1s"), channels=50, busy=0.5)
+    many = Wanted(1000, 100.0, slo("latency.p99 < 1s"), channels=50, busy=0.5)
     found = forecast(many, wide(redis_send_ns=200_000)).size
     assert found.shards > 1
     assert found.redis_busy < 0.5 * 1.2
@@ -74,7 +80,7 @@ def test_past_twice_the_measured_range_it_refuses_unless_forced() -> None:
 
 def test_no_node_is_planned_larger_than_what_is_known() -> None:
     """600 clients would fit one node; measured with a hundred, it is told for three, and forced for one."""
-    wanted, model = Wanted(600, 1.0, parse_slo("latency.p99 < 1s")), made_model()
+    wanted, model = Wanted(600, 1.0, slo("latency.p99 < 1s")), made_model()
     assert forecast(wanted, model).size.nodes == 3
     assert forecast(wanted, model, force=True).size.nodes == 1
 
@@ -82,7 +88,7 @@ def test_no_node_is_planned_larger_than_what_is_known() -> None:
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        (Wanted(100, 50.0, parse_slo("latency.p99 < 100us")), "no number of nodes up to 100 meets"),
+        (Wanted(100, 50.0, slo("latency.p99 < 100us")), "no number of nodes up to 100 meets"),
         (Wanted(100, 50_000.0, SLO), "no number of nodes is enough"),
         (Wanted(100_000, 3000.0, SLO), "a channel cannot be spread over shards"),
     ],
@@ -98,15 +104,9 @@ def test_the_same_question_gets_the_same_answer() -> None:
 
 
 def test_an_slo_is_gates_that_a_simulation_can_tell() -> None:
-    assert [gate.field for gate in parse_slo("latency.p99 < 100ms and loss.ratio == 0")] == [
-        "latency_ms.p99",
-        "loss.ratio",
-    ]
-    for text in ("latency.p98 < 1ms", "latency.p99 < 1ms and", "nonsense"):
-        with pytest.raises(GateError):
-            parse_slo(text)
-    with pytest.raises(ValueError, match="nothing that a forecast tells"):
-        parse_slo("generator.cpu < 0.5")
+    refuse_untold(slo("latency.p99 < 100ms and loss.ratio == 0 and ledger.lost == 0"))
+    with pytest.raises(ValueError, match=r"generator\.cpu and recovery_ms\.max are nothing that a forecast tells"):
+        refuse_untold(slo("generator.cpu < 0.5 and latency.p99 < 1ms and recovery < 1s"))
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
@@ -124,5 +124,16 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     refused = CliRunner().invoke(cli, far)
     assert isinstance(refused.exception, MeasurementError)
     assert "A GUESS" in CliRunner().invoke(cli, [*far, "--force"]).stdout
-    for wrong in (["--clients", "none"], ["--rate", "50"], ["--slo", "latency"]):
+    for wrong in (["--clients", "none"], ["--rate", "50"], ["--slo", "generator.cpu < 0.5"]):
         assert CliRunner().invoke(cli, [*how, *wrong]).exit_code == Exit.SCENARIO
+
+
+def test_an_slo_is_read_as_that_of_a_search() -> None:
+    """Both problems at once, each at its column; `AND` joins as `and` does; nothing can be aborted."""
+    how = ["forecast", "--clients", "10k", "--rate", "50/s"]
+    refused = CliRunner().invoke(cli, [*how, "--slo", "latency.p98 < 1ms AND los.ratio == 0"]).exception
+    assert isinstance(refused, ScenarioError)
+    assert [(one.file, one.column) for one in refused.problems] == [("--slo", 1), ("--slo", 23)]
+    refused = CliRunner().invoke(cli, [*how, "--slo", "latency.p50 < 1ms else abort"]).exception
+    assert isinstance(refused, ScenarioError)
+    assert "leave out `else abort`" in str(refused)

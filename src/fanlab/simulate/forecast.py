@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from fanlab.errors import MeasurementError
-from fanlab.scenario.gates import Gate, evaluate, parse_gate
+from fanlab.scenario.gates import Gate, evaluate
 from fanlab.scenario.model import ClientGroup, PoissonRate, Publisher, Scenario, Topology
 from fanlab.simulate.model import Costs, Estimate, Model
 from fanlab.simulate.scaled import shares, simulate_cohorts
@@ -70,13 +70,12 @@ class Forecast:
         return asdict(self)
 
 
-def parse_slo(text: str) -> tuple[Gate, ...]:
-    """Gates joined by `and`. Raises ValueError (a GateError is one), also for a field that no simulation tells."""
-    gates = tuple(parse_gate(part) for part in text.split(" and "))
-    for gate in gates:
-        if not gate.field.startswith(_GROUND):
-            raise ValueError(f"{gate.field} is nothing that a forecast tells; it knows latency, loss.ratio and ledger")
-    return gates
+def refuse_untold(slo: Sequence[Gate]) -> None:
+    """Raises ValueError for gates on what no simulation tells, all of them at once."""
+    untold = [gate.field for gate in slo if not gate.field.startswith(_GROUND)]
+    if untold:
+        what = f"{' and '.join(untold)} {'is' if len(untold) == 1 else 'are'} nothing that a forecast tells"
+        raise ValueError(f"--slo: {what}; it knows latency, loss.ratio and ledger")
 
 
 def forecast(wanted: Wanted, model: Model, *, force: bool = False) -> Forecast:
