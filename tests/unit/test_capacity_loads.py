@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from fanlab.capacity.loads import least_load, load_of, refuse_axis, scaled, settings, with_load
 from fanlab.capacity.search import Axis
+from fanlab.cli import cli
 from fanlab.errors import ScenarioError
 from fanlab.scenario.loader import Loaded, load
 from fanlab.scenario.model import BurstRate, ConstantRate, PoissonRate, RampRate, StepRate
@@ -113,6 +115,15 @@ def test_an_axis_needs_something_to_change(tmp_path: Path) -> None:
     _, quiet = written(tmp_path, silent)
     with pytest.raises(ScenarioError, match="nothing"):
         refuse_axis(quiet.scenario, "rate", quiet.source)
+
+
+def test_an_objective_about_nothing_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    path, _ = written(tmp_path)
+    argv = ["capacity", str(path), "--axis", "rate", "--slo", "latency.p99(channel=nwes) < 100ms"]
+    done = CliRunner().invoke(cli, [*argv, "--out", str(tmp_path / "search"), "--max-runs", "1"])
+    assert isinstance(done.exception, ScenarioError)
+    assert "'nwes'" in str(done.exception)
+    assert not (tmp_path / "search").exists()
 
 
 def test_rates_of_every_kind() -> None:

@@ -1,6 +1,7 @@
 """The parts of a capacity search beside the search itself: its objective, outcomes, journal, prices and result."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,22 @@ def test_errors_point_into_the_option(text: str, places: list[str]) -> None:
         assert line.startswith(place)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("latency.p99(channel=nwes) < 100ms", "--slo:1:1: no channel 'nwes' is listed"),
+        ("ledger.lost == 0 and lost(node=node-3) == 0", "--slo:1:22: there is no node 'node-3'"),
+        ("lost(group=readrs) == 0", "--slo:1:1: there is no group of clients 'readrs'"),
+        ("lost(fault=x) == 0", "--slo:1:1: there is no fault 'x'"),
+    ],
+)
+def test_an_objective_about_nothing_is_refused(text: str, told: str) -> None:
+    scenario = make_scenario()
+    parse_slo("lost(node=node-2) == 0 and latency.p99(channel=news) < 1s", scenario)
+    with pytest.raises(ScenarioError, match=re.escape(told)):
+        parse_slo(text, scenario)
+
+
 def outcome(slo: str = "ledger.lost <= 90", steady: Steadiness = STEADY, **changes: Any) -> tuple[str, str]:
     manifest = make_manifest(**changes.pop("manifest", {}))
     account = make_account(**changes)
@@ -92,6 +109,16 @@ def test_what_speaks_against_a_load(changes: dict[str, Any], wanted: str, words:
     found, why = outcome(**changes)
     assert found == wanted
     assert words in why
+
+
+def test_what_has_no_value_is_no_miss() -> None:
+    """Unless another gate is missed, or the run was unsteady: those say something of the load."""
+    unknown = "cache.refresh_ms.p99 < 1s"
+    found, why = outcome(unknown)
+    assert (found, why.split(":")[0]) == ("broken", unknown)
+    assert "too few samples" in why
+    assert outcome(f"{unknown} and ledger.lost == 0")[0] == "missed"
+    assert outcome(unknown, steady=Steadiness(steady=False, why="it falls behind"))[0] == "unsteady"
 
 
 def test_a_drain_that_never_ended_is_a_backlog() -> None:

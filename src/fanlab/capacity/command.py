@@ -50,7 +50,7 @@ def capacity(
         base=base,
         wanted=_wanted(path, base, axis, start, most, overrides=overrides, **how),
         slo_text=slo,
-        slo=parse_slo(slo),
+        slo=parse_slo(slo, base.scenario),
         overrides=overrides,
         backend=backend,
         workers=workers,
