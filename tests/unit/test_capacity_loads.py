@@ -1,12 +1,14 @@
 """Scenarios with another load: through the loader, so that what they come to is checked as any file is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from fanlab.capacity.loads import least_load, load_of, refuse_axis, scaled, settings, with_load
-from fanlab.capacity.search import Axis
+from fanlab.capacity.search import Axis, End
+from fanlab.capacity.session import Ended, Job
 from fanlab.cli import cli
 from fanlab.errors import ScenarioError
 from fanlab.scenario.loader import Loaded, load
@@ -124,6 +126,35 @@ def test_an_objective_about_nothing_is_refused_before_the_first_run(tmp_path: Pa
     assert isinstance(done.exception, ScenarioError)
     assert "'nwes'" in str(done.exception)
     assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "slo", "least"),
+    [
+        ("", "ledger.lost == 0", 1),
+        ("", "lost(node=node-2) == 0", 2),
+        ("faults: [{kind: crash, target: node-2, at: 1s}]\n", "ledger.lost == 0", 2),
+        ("faults: [{kind: crash, target: node-3, at: 1s}]\n", "lost(node=node-1) == 0", 3),
+    ],
+)
+def test_no_fewer_nodes_than_are_named(
+    more: str, slo: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before the first run, and not by the loader amid the search."""
+    path, _ = written(tmp_path, TEXT + more)
+    asked: list[Job] = []
+
+    def search(job: Job, *_: object, **__: object) -> tuple[Ended, dict[str, Any]]:
+        asked.append(job)
+        return Ended(End("none", "nothing is run")), {"headline": "", "saturation": None}
+
+    monkeypatch.setattr("fanlab.capacity.command.search", search)
+    argv = ["capacity", str(path), "--axis", "nodes", "--slo", slo, "--out", str(tmp_path / "search")]
+    done = CliRunner().invoke(cli, argv)
+    assert [(one.wanted.least, one.wanted.start, one.wanted.most) for one in asked] == [(least, 3, 64)], done.output
+    if least > 1:
+        early = CliRunner().invoke(cli, [*argv, "--from", "1"])
+        assert f"it is to begin at 1, which is not in {least} to 64" in early.output
 
 
 def test_rates_of_every_kind() -> None:
