@@ -1,6 +1,7 @@
 """Forecasts: the least that meets the SLO, an interval from the model's, no number far from what was measured."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,10 +86,39 @@ def test_no_node_is_planned_larger_than_what_is_known() -> None:
     assert forecast(wanted, model, force=True).size.nodes == 1
 
 
+def test_what_waits_too_long_is_told_before_what_is_far() -> None:
+    """No climb through thousands of nodes, to fail at what they do to Redis: it is the waits, also where forced."""
+    slow, wanted = made_model(client=200_000_000), Wanted(200_000, 50.0, slo("latency.p99 < 100ms"))
+    for force in (False, True):
+        with pytest.raises(MeasurementError, match=r"waits alone, .* are too long: `latency.p99 < 100ms` is 20\d"):
+            forecast(wanted, slow, force=force)
+
+
+def test_it_climbs_no_further_than_twice_the_measured_nodes() -> None:
+    """A fan-out of 100 takes 1 ms. With two nodes measured it looks at four, though ten would do."""
+    few = replace(wide(), range=replace(wide().range, nodes=2))
+    wanted = Wanted(100, 1.0, slo("latency.p99 < 700us"))
+    with pytest.raises(MeasurementError, match="no number of nodes up to 4 meets"):
+        forecast(wanted, few)
+    assert forecast(wanted, few, force=True).size.nodes > 4
+
+
+def test_the_example_of_the_docs_is_answered_by_the_default_model() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "simulate.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("fanlab forecast ")]
+    done = CliRunner().invoke(cli, shlex.split(line)[1:])
+    assert done.exit_code == Exit.OK, done.output
+    assert "GUESS" not in done.output
+
+
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        (Wanted(100, 50.0, slo("latency.p99 < 100us")), "no number of nodes up to 100 meets"),
+        (
+            Wanted(100, 50.0, slo("latency.p99 < 100us")),
+            "waits alone, of servers without work, are too long: `latency.p99 < 100us` is",
+        ),
+        (Wanted(100, 50.0, slo("latency.p99 < 470us")), "no number of nodes up to 100 meets"),
         (Wanted(100, 50_000.0, SLO), "no number of nodes is enough"),
         (Wanted(100_000, 3000.0, SLO), "a channel cannot be spread over shards"),
     ],

@@ -6,12 +6,12 @@ forced, no node is planned larger than FAR times those that the model was measur
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from fanlab.errors import MeasurementError
-from fanlab.scenario.gates import Gate, evaluate
+from fanlab.scenario.gates import Gate, describe, evaluate
 from fanlab.scenario.model import ClientGroup, PoissonRate, Publisher, Scenario, Topology
 from fanlab.simulate.model import Costs, Estimate, Model
 from fanlab.simulate.scaled import shares, simulate_cohorts
@@ -81,12 +81,7 @@ def refuse_untold(slo: Sequence[Gate]) -> None:
 def forecast(wanted: Wanted, model: Model, *, force: bool = False) -> Forecast:
     """The answer. Raises MeasurementError where there is none, and for one past FAR times the range unless `force`."""
     size = _size(wanted, model, "value", force=force)
-    far = tuple(_far(wanted, size, model))
-    if far and not force:
-        raise MeasurementError(
-            f"a forecast would go past {FAR:g} times what the model was measured at: {'; '.join(far)}",
-            hint="measure a model nearer to that (`fanlab model RUN…`), or take a guess with --force",
-        )
+    far = tuple(_far(wanted, size.nodes, model))
     low, high = (_size(wanted, model, end, force=force) for end in ("low", "high"))
     deliveries_per_s = wanted.rate_per_s * wanted.clients
     per_message = wanted.payload_bytes + FRAME_BYTES + PACKET_BYTES
@@ -112,10 +107,13 @@ def _size(wanted: Wanted, model: Model, end: str, *, force: bool) -> Size:
             f" {per_message:.0%} of a core without any client: no number of nodes is enough",
             hint="spread channels over nodes, or publish less",
         )
-    least = max(1, math.ceil(work / (wanted.busy - per_message)))
+    least, most = max(1, math.ceil(work / (wanted.busy - per_message))), float(MOST_NODES)
     if not force:
-        least = max(least, _for_no_larger_nodes(wanted, model))
-    met, tried = _first_that_meets(wanted, model, least)
+        least, most = max(least, _for_no_larger_nodes(wanted, model)), FAR * model.range.nodes
+    _refuse_what_waits_too_long(wanted, model, least)
+    if not force:
+        _refuse_far(wanted, model, least)
+    met, tried = _first_that_meets(wanted, model, least, min(math.floor(most), wanted.clients))
     low = least if met == least else tried
     while met - low > max(1, met // 50):  # within 2 %: the model knows no better
         middle = (met + low) // 2
@@ -139,21 +137,46 @@ def _size(wanted: Wanted, model: Model, end: str, *, force: bool) -> Size:
 
 def _for_no_larger_nodes(wanted: Wanted, model: Model) -> int:
     """How many nodes it takes for none to be larger than FAR times those that were measured."""
-    of_clients = wanted.clients / (FAR * model.range.clients_per_node)
-    of_deliveries = wanted.rate_per_s * wanted.clients / (FAR * model.range.deliveries_per_s)
-    return math.ceil(max(of_clients, of_deliveries))
+    largest = min(FAR * model.range.clients_per_node, FAR * model.range.deliveries_per_s / wanted.rate_per_s)
+    return math.ceil(wanted.clients / max(1, math.floor(largest)))
 
 
-def _first_that_meets(wanted: Wanted, model: Model, least: int) -> tuple[int, int]:
+def _refuse_what_waits_too_long(wanted: Wanted, model: Model, nodes: int) -> None:
+    """Raises MeasurementError where the SLO is missed though no server has any work: more of them do not help."""
+    idle = {
+        one.name: _fixed(0.0) if one.name.endswith("_ns") else getattr(model.costs, one.name) for one in fields(Costs)
+    }
+    told = _told(simulate_cohorts(_scenario(wanted, nodes), replace(model, costs=Costs(**idle))))
+    missed = [(gate, one.actual) for gate in wanted.slo if not (one := evaluate(gate, told)).ok]
+    if missed:
+        said = " and ".join(f"`{gate.expr}` is {describe(gate, actual)}" for gate, actual in missed)
+        raise MeasurementError(
+            f"no number of nodes is enough: the model's waits alone, of servers without work, are too long: {said}",
+            hint="measure a model where less runs beside the system (`fanlab model RUN…`), or ask for less",
+        )
+
+
+def _refuse_far(wanted: Wanted, model: Model, nodes: int) -> None:
+    far = _far(wanted, nodes, model)
+    if far:
+        raise MeasurementError(
+            f"a forecast would go past {FAR:g} times what the model was measured at: {'; '.join(far)}",
+            hint="measure a model nearer to that (`fanlab model RUN…`), or take a guess with --force",
+        )
+
+
+def _first_that_meets(wanted: Wanted, model: Model, least: int, most: int) -> tuple[int, int]:
     """Some number of nodes that meets it, and the one tried before. Raises MeasurementError where none does."""
     nodes = before = least
-    most = min(MOST_NODES, wanted.clients)
     while _meets(wanted, model, nodes) is None:
         if nodes >= most:
             told = " and ".join(gate.expr for gate in wanted.slo)
+            further = most < min(MOST_NODES, wanted.clients)
             raise MeasurementError(
                 f"no number of nodes up to {most:,} meets `{told}` with this model",
-                hint="its waits alone may be longer than that: see `fanlab model`",
+                hint=f"more than {FAR:g} times what it was measured with are tried with --force only"
+                if further
+                else "its waits leave too little of that for any work: see `fanlab model`",
             )
         before, nodes = nodes, min(most, math.ceil(nodes * 1.25) + 1)
     return nodes, before
@@ -164,13 +187,18 @@ def _meets(wanted: Wanted, model: Model, nodes: int) -> Figures | None:
     shards = _shards(wanted, model.costs, nodes)
     faster = {name: _fixed(getattr(model.costs, name).value / shards) for name in ("redis_publish_ns", "redis_send_ns")}
     figures = simulate_cohorts(_scenario(wanted, nodes), replace(model, costs=replace(model.costs, **faster)))
-    ledger = {name: getattr(figures, name) for name in ("published", "owed", "delivered", "lost")}
-    ratio = figures.lost / figures.owed if figures.owed else None
-    told = {"latency_ms": figures.latency_ms, "loss": {"ratio": ratio}, "ledger": ledger}
+    told = _told(figures)
     planned = wanted.rate_per_s * (model.costs.node_message_ns.value * wanted.channels)
     planned += wanted.rate_per_s * model.costs.node_delivery_ns.value * math.ceil(wanted.clients / nodes)
     idle_enough = planned / 1e9 <= wanted.busy * 1.001
     return figures if idle_enough and all(evaluate(gate, told).ok for gate in wanted.slo) else None
+
+
+def _told(figures: Figures) -> Mapping[str, Any]:
+    """What an SLO may be about, as summary.json has it."""
+    ledger = {name: getattr(figures, name) for name in ("published", "owed", "delivered", "lost")}
+    ratio = figures.lost / figures.owed if figures.owed else None
+    return {"latency_ms": figures.latency_ms, "loss": {"ratio": ratio}, "ledger": ledger}
 
 
 def _shards(wanted: Wanted, costs: Costs, nodes: int) -> int:
@@ -212,11 +240,11 @@ def _scenario(wanted: Wanted, nodes: int) -> Scenario:
     return template.model_copy(update=update)
 
 
-def _far(wanted: Wanted, size: Size, model: Model) -> Sequence[str]:
-    """Where the answer lies past FAR times what was measured."""
-    measured, per_node = model.range, math.ceil(wanted.clients / size.nodes)
+def _far(wanted: Wanted, nodes: int, model: Model) -> Sequence[str]:
+    """Where an answer of so many nodes lies past FAR times what was measured."""
+    measured, per_node = model.range, math.ceil(wanted.clients / nodes)
     asked = {
-        "nodes": (size.nodes, measured.nodes),
+        "nodes": (nodes, measured.nodes),
         "clients on a node": (per_node, measured.clients_per_node),
         "publishes a second": (wanted.rate_per_s * wanted.channels, measured.publishes_per_s),
         "deliveries a second of a node": (wanted.rate_per_s * per_node, measured.deliveries_per_s),
