@@ -15,6 +15,7 @@ from fanlab.exits import Exit
 from fanlab.scenario.gates import Gate
 from fanlab.simulate.forecast import Wanted, forecast, refuse_untold
 from fanlab.simulate.model import Estimate, Model, to_json
+from fanlab.simulate.tables import forecast_text
 from support.simulated import made_model
 
 
@@ -109,6 +110,21 @@ def test_the_example_of_the_docs_is_answered_by_the_default_model() -> None:
     done = CliRunner().invoke(cli, shlex.split(line)[1:])
     assert done.exit_code == Exit.OK, done.output
     assert "GUESS" not in done.output
+
+
+def test_an_upper_end_that_is_no_answer_is_told_as_none() -> None:
+    """Eight nodes, and nine at the upper end of the costs; four were measured, so that nine would be too far."""
+    model = replace(wide(), range=replace(wide().range, nodes=4))
+    wanted = Wanted(10_000, 50.0, slo("latency.p99 < 1s"))
+    found = forecast(wanted, model)
+    assert (found.size.nodes, found.high, found.far) == (8, None, ())
+    assert "9 nodes, measured up to 4" in found.no_high
+    text = forecast_text(found)
+    assert "| nodes | 8 | 6 | none |" in text
+    assert "It has no upper end" in text
+    guess = forecast(wanted, model, force=True)
+    assert guess.high is not None
+    assert guess.far == ("9 nodes, measured up to 4",)
 
 
 @pytest.mark.parametrize(

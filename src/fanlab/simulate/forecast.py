@@ -54,12 +54,16 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The answer with its interval. `far` is what lies past FAR times the measured range; then it is a guess."""
+    """The answer with its interval. `far` is what of it lies past FAR times the measured range; then it is a guess.
+
+    `high` is None where the upper end of the costs has no answer, for the reason `no_high`.
+    """
 
     wanted: Wanted
     size: Size
     low: Size
-    high: Size
+    high: Size | None
+    no_high: str
     egress_bytes_per_s: float  # of all nodes, to clients
     redis_egress_bytes_per_s: float  # to the nodes
     far: tuple[str, ...]
@@ -81,13 +85,18 @@ def refuse_untold(slo: Sequence[Gate]) -> None:
 def forecast(wanted: Wanted, model: Model, *, force: bool = False) -> Forecast:
     """The answer. Raises MeasurementError where there is none, and for one past FAR times the range unless `force`."""
     size = _size(wanted, model, "value", force=force)
-    far = tuple(_far(wanted, size.nodes, model))
-    low, high = (_size(wanted, model, end, force=force) for end in ("low", "high"))
+    low, high, no_high = _size(wanted, model, "low", force=force), None, ""
+    try:
+        high = _size(wanted, model, "high", force=force)
+    except MeasurementError as error:
+        no_high = error.message
+    found = [size, low] if high is None else [size, low, high]
+    far = tuple(dict.fromkeys(one for each in found for one in _far(wanted, each.nodes, model)))
     deliveries_per_s = wanted.rate_per_s * wanted.clients
     per_message = wanted.payload_bytes + FRAME_BYTES + PACKET_BYTES
     sends_per_s = wanted.rate_per_s * wanted.channels * size.nodes
     return Forecast(
-        wanted, size, low, high,
+        wanted, size, low, high, no_high,
         egress_bytes_per_s=deliveries_per_s * per_message,
         redis_egress_bytes_per_s=sends_per_s * (wanted.payload_bytes + PACKET_BYTES),
         far=far,
