@@ -14,11 +14,14 @@ from fanlab.capacity.journal import Journal
 from fanlab.capacity.outcome import judged
 from fanlab.capacity.prices import read_prices
 from fanlab.capacity.result import headline, make_result
-from fanlab.capacity.search import End, Wanted
+from fanlab.capacity.search import End, Try, Wanted, next_step
+from fanlab.capacity.session import Job
 from fanlab.capacity.slo import parse_slo
 from fanlab.errors import EnvironmentFailure, MeasurementError, ScenarioError
 from fanlab.report.summary import make_summary
+from fanlab.scenario.loader import load
 from support.accounts import crash, make_account, make_manifest, make_scenario
+from support.simulated import scenario_text
 
 STEADY = Steadiness(steady=True, why="neither latency nor what is owed grows")
 RATE = Wanted("rate", start=100, least=1, most=10_000)
@@ -146,6 +149,45 @@ def test_a_journal_is_taken_up_again(tmp_path: Path) -> None:
     again = Journal(folder, {"axis": "rate", "slo": "x"})
     assert [(probe.load, probe.outcome) for probe in again.probes] == [(100, "met")]
     assert again.begin(200, "twice as hard") == folder / "runs/003"
+
+
+def test_what_was_broken_in_an_earlier_session_is_tried_anew(tmp_path: Path) -> None:
+    """Two runs without Redis end a search; when Redis is back, the same command goes on."""
+    folder, broken = tmp_path / "search", {"outcome": "broken", "why": "Redis was not there"}
+    first = Journal(folder, {})
+    for _ in range(2):
+        first.begin(100, "")
+        first.end(100, "", broken)
+    assert isinstance(next_step(RATE, first.probes), End)
+    again = Journal(folder, {})
+    assert next_step(RATE, again.probes) == Try(100, "where the search begins")
+    assert len(again.records) == 2
+    for _ in range(2):
+        again.begin(100, "")
+        again.end(100, "", broken)
+    assert isinstance(next_step(RATE, again.probes), End)
+
+
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("fanlab.capacity.session.host", "host"),
+        ("fanlab.capacity.session.__version__", "fanlab"),
+        ("fanlab.capacity.session.code_digest", "nodes_sha256"),
+    ],
+)
+def test_another_machine_fanlab_or_node_makes_another_search(
+    part: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "made.yaml"
+    path.write_text(scenario_text(), encoding="utf-8")
+    job = Job(path, load(path)[0], RATE, "lost == 0", parse_slo("lost == 0"), tmp_path / "search")
+    Journal(job.out, job.identity())
+    Journal(job.out, job.identity())
+    other = "0.0" if part.endswith("__version__") else lambda *_: {"cores": 640}
+    monkeypatch.setattr(part, other)
+    with pytest.raises(ScenarioError, match=f"holds another search: {key} was"):
+        Journal(job.out, job.identity())
 
 
 def test_a_journal_whose_last_line_was_cut_short(tmp_path: Path) -> None:
