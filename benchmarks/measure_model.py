@@ -14,9 +14,8 @@ import tempfile
 from pathlib import Path
 
 from fanlab.rundir import RunDir, write_json
-from fanlab.simulate.estimate import estimate
 from fanlab.simulate.model import to_json
-from fanlab.simulate.observed import Observed, observe
+from fanlab.simulate.replay import model_of
 from fanlab.simulate.tables import model_table
 
 CELLS = [
@@ -54,7 +53,7 @@ phases:
 """
 
 
-def run_once(folder: Path, cell: tuple[int, int, int], seconds: float, faults: str = "") -> Observed:
+def run_once(folder: Path, cell: tuple[int, int, int], seconds: float, faults: str = "") -> RunDir:
     """Run one cell in a directory of its own. Whatever its verdict, its hops can be measured if it was whole."""
     nodes, clients, rate = cell
     name = f"{nodes}-{clients}-{rate}{'-faults' if faults else ''}"
@@ -66,7 +65,7 @@ def run_once(folder: Path, cell: tuple[int, int, int], seconds: float, faults: s
     if not (folder / name / "summary.json").exists():
         sys.exit(f"the run {name} came to nothing:\n{done.stdout}\n{done.stderr}")
     print(f"ran {name}: exit {done.returncode}", file=sys.stderr)
-    return observe(RunDir(folder / name))
+    return RunDir(folder / name)
 
 
 def main() -> None:
@@ -82,7 +81,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         runs = [run_once(folder, cell, arguments.seconds) for cell in CELLS[: arguments.cells]]
         runs.append(run_once(folder, (2, 10, 100), max(9.0, arguments.seconds), FAULTS))
-        model = estimate(runs)
+        model = model_of(runs)
     print(model_table(model))
     if arguments.out:
         write_json(arguments.out, to_json(model))

@@ -1,11 +1,13 @@
 """Where scenarios, nodes and locustfiles are: beside the source in a checkout, inside the package in a wheel."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent.parent
+_MADE = frozenset({"__pycache__", "node_modules"})
 
 
 def folder(name: str) -> Path:
@@ -30,6 +32,22 @@ def node_folders() -> dict[str, Path]:
         for manifest in sorted([*root.glob("*/node.yaml"), *root.glob("*/*/node.yaml")]):
             found.setdefault(manifest.parent.relative_to(root).as_posix(), manifest.parent)
     return found
+
+
+def code_digest(kind: str) -> str:
+    """The sha256 of the code of a node kind: of all of the `nodes` folder that it is in, for kinds share code.
+
+    What is no code is left out: hidden files, Python's and npm's own folders, Markdown.
+    """
+    root = node_folders()[kind].parents[kind.count("/")]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if path.is_file() and path.suffix != ".md" and not any(part.startswith(".") or part in _MADE for part in parts):
+            content = path.read_bytes()
+            digest.update(f"{'/'.join(parts)}\0{len(content)}\0".encode())
+            digest.update(content)
+    return digest.hexdigest()
 
 
 def kind_of(node_folder: Path) -> str:

@@ -58,6 +58,15 @@ def test_the_band_holds_the_truth_as_often_as_it_says(law: Law, at: int) -> None
     assert hits >= 88
 
 
+@pytest.mark.parametrize("nodes", [[1, 2, 3, 4], [1, 2, 4, 4]])
+def test_the_fewest_runs_that_it_takes_are_enough_for_the_band(nodes: list[int]) -> None:
+    """One run more than parameters, each within some 5 %, and no crosstalk: a peak would be one of noise."""
+    random, law = np.random.default_rng(3), Law(500.0, 0.05, 0.0)
+    fits = [fit(*noisy(law, nodes, 1, 0.05, random), seed=turn) for turn in range(100)]
+    assert sum(one.at(8).low <= law(8) <= one.at(8).high for one in fits) >= 88
+    assert sum(one.peak is not None for one in fits) <= 5
+
+
 def test_a_peak_is_named_only_where_crosstalk_is_sure() -> None:
     random = np.random.default_rng(1)
     sure = fit(*noisy(Law(1000.0, 0.05, 0.02), NODES, 3, 0.01, random))
@@ -78,14 +87,14 @@ def test_the_point_held_out_is_foretold_from_the_others() -> None:
 
 
 def test_far_is_past_twice_the_range() -> None:
-    found = fit([1, 2, 4], [100.0, 190.0, 350.0])
+    found = fit([1, 2, 4, 4], [100.0, 190.0, 350.0, 340.0])
     assert [found.far(count) for count in (4, 8, 9)] == [False, False, True]
     assert FAR == 2
 
 
 def test_the_same_runs_give_the_same_fit() -> None:
-    assert fit([1, 2, 4], [100.0, 190.0, 350.0]) == fit([1, 2, 4], [100.0, 190.0, 350.0])
-    assert isinstance(fit([1, 2, 4], [100.0, 190.0, 350.0]), Fit)
+    assert fit([1, 2, 4, 4], [100.0, 190.0, 350.0, 340.0]) == fit([1, 2, 4, 4], [100.0, 190.0, 350.0, 340.0])
+    assert isinstance(fit([1, 2, 4, 4], [100.0, 190.0, 350.0, 340.0]), Fit)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +103,7 @@ def test_the_same_runs_give_the_same_fit() -> None:
         ([1, 2], [1.0, 2.0], "three|3 parameters"),
         ([1, 1, 2, 2], [1.0, 1.0, 2.0, 2.0], "3 parameters"),
         ([0, 1, 2], [1.0, 1.0, 2.0], "from 1 on"),
+        ([1, 2, 4], [100.0, 190.0, 330.0], "3 runs fit 3 parameters"),
         ([1, 2, 3], [1.0, -1.0, 2.0], "above 0"),
         ([1, 2, 3], [1.0, float("nan"), 2.0], "above 0"),
     ],

@@ -1,11 +1,15 @@
 """Scenarios with another load: through the loader, so that what they come to is checked as any file is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from fanlab.capacity.loads import least_load, load_of, refuse_axis, scaled, with_load
-from fanlab.capacity.search import Axis
+from fanlab.capacity.loads import least_load, load_of, refuse_axis, scaled, settings, with_load
+from fanlab.capacity.search import Axis, End
+from fanlab.capacity.session import Ended, Job
+from fanlab.cli import cli
 from fanlab.errors import ScenarioError
 from fanlab.scenario.loader import Loaded, load
 from fanlab.scenario.model import BurstRate, ConstantRate, PoissonRate, RampRate, StepRate
@@ -94,6 +98,14 @@ def test_what_cannot_be_run_is_refused_as_the_loader_does(
         with_load(path, base, axis, wanted)
 
 
+@pytest.mark.parametrize("axis", ["rate", "clients", "nodes"])
+def test_gates_stay_but_end_no_run(axis: Axis, tmp_path: Path) -> None:
+    path, base = written(tmp_path, TEXT + "gates: [lost == 0, latency.p50 < 1ms else abort after 2s]\n")
+    assert with_load(path, base, axis, 4).scenario.gates == ["lost == 0", "latency.p50 < 1ms"]
+    _, calm = written(tmp_path, TEXT + "gates: [lost == 0]\n")
+    assert "gates" not in dict(settings(calm.scenario, axis, 4))
+
+
 def test_an_axis_needs_something_to_change(tmp_path: Path) -> None:
     groups = TEXT.replace("nodes: {count: 3}", "nodes: [{count: 1}, {count: 2}]")
     _, base = written(tmp_path, groups)
@@ -105,6 +117,44 @@ def test_an_axis_needs_something_to_change(tmp_path: Path) -> None:
     _, quiet = written(tmp_path, silent)
     with pytest.raises(ScenarioError, match="nothing"):
         refuse_axis(quiet.scenario, "rate", quiet.source)
+
+
+def test_an_objective_about_nothing_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    path, _ = written(tmp_path)
+    argv = ["capacity", str(path), "--axis", "rate", "--slo", "latency.p99(channel=nwes) < 100ms"]
+    done = CliRunner().invoke(cli, [*argv, "--out", str(tmp_path / "search"), "--max-runs", "1"])
+    assert isinstance(done.exception, ScenarioError)
+    assert "'nwes'" in str(done.exception)
+    assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "slo", "least"),
+    [
+        ("", "ledger.lost == 0", 1),
+        ("", "lost(node=node-2) == 0", 2),
+        ("faults: [{kind: crash, target: node-2, at: 1s}]\n", "ledger.lost == 0", 2),
+        ("faults: [{kind: crash, target: node-3, at: 1s}]\n", "lost(node=node-1) == 0", 3),
+    ],
+)
+def test_no_fewer_nodes_than_are_named(
+    more: str, slo: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before the first run, and not by the loader amid the search."""
+    path, _ = written(tmp_path, TEXT + more)
+    asked: list[Job] = []
+
+    def search(job: Job, *_: object, **__: object) -> tuple[Ended, dict[str, Any]]:
+        asked.append(job)
+        return Ended(End("none", "nothing is run")), {"headline": "", "saturation": None}
+
+    monkeypatch.setattr("fanlab.capacity.command.search", search)
+    argv = ["capacity", str(path), "--axis", "nodes", "--slo", slo, "--out", str(tmp_path / "search")]
+    done = CliRunner().invoke(cli, argv)
+    assert [(one.wanted.least, one.wanted.start, one.wanted.most) for one in asked] == [(least, 3, 64)], done.output
+    if least > 1:
+        early = CliRunner().invoke(cli, [*argv, "--from", "1"])
+        assert f"it is to begin at 1, which is not in {least} to 64" in early.output
 
 
 def test_rates_of_every_kind() -> None:

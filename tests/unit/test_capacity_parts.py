@@ -1,6 +1,7 @@
 """The parts of a capacity search beside the search itself: its objective, outcomes, journal, prices and result."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from fanlab.capacity.journal import Journal
 from fanlab.capacity.outcome import judged
 from fanlab.capacity.prices import read_prices
 from fanlab.capacity.result import headline, make_result
-from fanlab.capacity.search import End, Wanted
+from fanlab.capacity.search import End, Try, Wanted, next_step
+from fanlab.capacity.session import Job
 from fanlab.capacity.slo import parse_slo
 from fanlab.errors import EnvironmentFailure, MeasurementError, ScenarioError
 from fanlab.report.summary import make_summary
+from fanlab.scenario.loader import load
 from support.accounts import crash, make_account, make_manifest, make_scenario
+from support.simulated import scenario_text
 
 STEADY = Steadiness(steady=True, why="neither latency nor what is owed grows")
 RATE = Wanted("rate", start=100, least=1, most=10_000)
@@ -45,6 +49,10 @@ def test_an_objective_is_gates_joined_by_and(text: str, fields: list[str]) -> No
         ("ledger.lost == 0 and ", ["--slo:1:22: a gate is missing"]),
         ("and ledger.lost == 0", ["--slo:1:1: a gate is missing"]),
         ("", ["--slo:1:1: a gate is missing"]),
+        (
+            "ledger.lost == 0 and latency.p50 < 1ms else abort",
+            ["--slo:1:22: an objective is judged when a run has ended"],
+        ),
     ],
 )
 def test_errors_point_into_the_option(text: str, places: list[str]) -> None:
@@ -54,6 +62,22 @@ def test_errors_point_into_the_option(text: str, places: list[str]) -> None:
     assert len(told) == len(places)
     for line, place in zip(told, places, strict=True):
         assert line.startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("latency.p99(channel=nwes) < 100ms", "--slo:1:1: no channel 'nwes' is listed"),
+        ("ledger.lost == 0 and lost(node=node-3) == 0", "--slo:1:22: there is no node 'node-3'"),
+        ("lost(group=readrs) == 0", "--slo:1:1: there is no group of clients 'readrs'"),
+        ("lost(fault=x) == 0", "--slo:1:1: there is no fault 'x'"),
+    ],
+)
+def test_an_objective_about_nothing_is_refused(text: str, told: str) -> None:
+    scenario = make_scenario()
+    parse_slo("lost(node=node-2) == 0 and latency.p99(channel=news) < 1s", scenario)
+    with pytest.raises(ScenarioError, match=re.escape(told)):
+        parse_slo(text, scenario)
 
 
 def outcome(slo: str = "ledger.lost <= 90", steady: Steadiness = STEADY, **changes: Any) -> tuple[str, str]:
@@ -90,6 +114,16 @@ def test_what_speaks_against_a_load(changes: dict[str, Any], wanted: str, words:
     assert words in why
 
 
+def test_what_has_no_value_is_no_miss() -> None:
+    """Unless another gate is missed, or the run was unsteady: those say something of the load."""
+    unknown = "cache.refresh_ms.p99 < 1s"
+    found, why = outcome(unknown)
+    assert (found, why.split(":")[0]) == ("broken", unknown)
+    assert "too few samples" in why
+    assert outcome(f"{unknown} and ledger.lost == 0")[0] == "missed"
+    assert outcome(unknown, steady=Steadiness(steady=False, why="it falls behind"))[0] == "unsteady"
+
+
 def test_a_drain_that_never_ended_is_a_backlog() -> None:
     phases = make_manifest()["phases"] | {"drain_ended_by": "deadline"}
     assert outcome(manifest={"phases": phases})[0] == "unsteady"
@@ -115,6 +149,45 @@ def test_a_journal_is_taken_up_again(tmp_path: Path) -> None:
     again = Journal(folder, {"axis": "rate", "slo": "x"})
     assert [(probe.load, probe.outcome) for probe in again.probes] == [(100, "met")]
     assert again.begin(200, "twice as hard") == folder / "runs/003"
+
+
+def test_what_was_broken_in_an_earlier_session_is_tried_anew(tmp_path: Path) -> None:
+    """Two runs without Redis end a search; when Redis is back, the same command goes on."""
+    folder, broken = tmp_path / "search", {"outcome": "broken", "why": "Redis was not there"}
+    first = Journal(folder, {})
+    for _ in range(2):
+        first.begin(100, "")
+        first.end(100, "", broken)
+    assert isinstance(next_step(RATE, first.probes), End)
+    again = Journal(folder, {})
+    assert next_step(RATE, again.probes) == Try(100, "where the search begins")
+    assert len(again.records) == 2
+    for _ in range(2):
+        again.begin(100, "")
+        again.end(100, "", broken)
+    assert isinstance(next_step(RATE, again.probes), End)
+
+
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("fanlab.capacity.session.host", "host"),
+        ("fanlab.capacity.session.__version__", "fanlab"),
+        ("fanlab.capacity.session.code_digest", "nodes_sha256"),
+    ],
+)
+def test_another_machine_fanlab_or_node_makes_another_search(
+    part: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "made.yaml"
+    path.write_text(scenario_text(), encoding="utf-8")
+    job = Job(path, load(path)[0], RATE, "lost == 0", parse_slo("lost == 0"), tmp_path / "search")
+    Journal(job.out, job.identity())
+    Journal(job.out, job.identity())
+    other = "0.0" if part.endswith("__version__") else lambda *_: {"cores": 640}
+    monkeypatch.setattr(part, other)
+    with pytest.raises(ScenarioError, match=f"holds another search: {key} was"):
+        Journal(job.out, job.identity())
 
 
 def test_a_journal_whose_last_line_was_cut_short(tmp_path: Path) -> None:

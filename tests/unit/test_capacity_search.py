@@ -57,6 +57,13 @@ def test_not_even_the_least_load() -> None:
     assert "not even 1 msg/s is carried" in end.why
 
 
+def test_fewer_nodes_than_the_file_takes_are_a_bound() -> None:
+    probes, end = searched(Wanted("nodes", start=4, least=3, most=64), lambda _: "met")
+    assert [probe.load for probe in probes] == [4, 3]
+    assert (end.status, end.high) == ("bound", 3)
+    assert end.why == "3 nodes carry it, and fewer are not to be had with this file and objective"
+
+
 def test_the_most_is_carried() -> None:
     wanted = Wanted("rate", start=100, least=1, most=450)
     probes, end = searched(wanted, below(1e9))

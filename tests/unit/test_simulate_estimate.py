@@ -1,7 +1,9 @@
 """A model is measured from runs: one that is planted in simulated runs has to come back out of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanlab.errors import MeasurementError
+from fanlab.rundir import write_json
 from fanlab.simulate.estimate import estimate, least_squares
 from fanlab.simulate.model import DEFAULT, Delay, from_json, read_model, to_json
 from fanlab.simulate.observed import Observed, memory_of, observe
@@ -83,6 +86,33 @@ def test_a_simulated_run_is_no_measurement(tmp_path: Path) -> None:
     rundir = simulated(tmp_path, loaded_from(tmp_path, scenario_text()), made_model())
     with pytest.raises(MeasurementError, match="not a whole run of a real system"):
         observe(rundir)
+
+
+def test_an_invalid_run_is_noted(tmp_path: Path, planted: list[Observed]) -> None:
+    """It may be all that there is, but whoever reads the model has to know."""
+    assert not any("invalid" in note for note in estimate(planted).notes)
+    rundir = simulated(tmp_path, loaded_from(tmp_path, scenario_text()), made_model())
+    manifest = rundir.read_manifest()
+    phases = {**manifest["phases"], "drain_ended_by": "deadline"}
+    write_json(rundir.manifest, {**manifest, "phases": phases})
+    notes = estimate([*planted, observe(rundir, even_simulated=True)]).notes
+    assert any(note.startswith("made: an invalid run") and "drain" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"kinds": ["uvicorn"]}, "2 kinds of nodes: uvicorn; websockets"),
+        ({"backend": "docker"}, "2 backends: docker; simulate"),
+        ({"host": {"cores": 64}}, "2 machines"),
+    ],
+)
+def test_runs_of_two_systems_or_machines_make_no_model(
+    planted: list[Observed], other: dict[str, Any], what: str
+) -> None:
+    stranger = replace(planted[0], about={**planted[0].about, **other})
+    with pytest.raises(MeasurementError, match=what):
+        estimate([*planted, stranger])
 
 
 def test_too_little_is_refused(tmp_path: Path) -> None:

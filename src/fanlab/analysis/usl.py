@@ -6,8 +6,9 @@ other for every pair of them (crosstalk). With u = 1/λ, a = s/λ and b = κ/λ
     N / X(N) = u + a (N − 1) + b N (N − 1)
 
 is linear in all three, so that the best fit is found at once, whatever one starts from. Deviations count as shares of
-what they deviate from, for a throughput is measured to some per cent. The band is of the fit's own uncertainty:
-bootstrap over the runs, of each number of nodes among its own.
+what they deviate from, for a throughput is measured to some per cent. The band is of the fit's own uncertainty: a
+bootstrap of the runs' deviations from the law. Three runs lie on a law of three parameters, whatever noise is in them,
+and have no deviations to tell it by: it takes more.
 """
 
 from collections.abc import Sequence
@@ -89,13 +90,15 @@ class Fit:
 def fit(nodes: Sequence[int], throughput: Sequence[float], *, seed: int = 1) -> Fit:
     """The law of runs with so many nodes each, and what each did.
 
-    Raises ValueError for fewer than three numbers of nodes, or what is no throughput.
+    Raises ValueError for fewer than three numbers of nodes, no more than three runs, or what is no throughput.
     """
     n, x = np.array(nodes, np.float64), np.array(throughput, np.float64)
     if n.shape != x.shape or (n < 1).any() or not (np.isfinite(x) & (x > 0)).all():
         raise ValueError("each run has a number of nodes from 1 on, and a throughput above 0")
     if len(np.unique(n)) < _PARAMETERS:
         raise ValueError(f"the law has {_PARAMETERS} parameters: give runs with as many numbers of nodes")
+    if len(n) <= _PARAMETERS:
+        raise ValueError(f"{len(n)} runs fit {_PARAMETERS} parameters whatever is in them: give one more at least")
     law = law_of(n, x)
     random = np.random.default_rng(rng(seed, "usl").getrandbits(128))
     return Fit(law, tuple(_resampled(n, x, law, random)), int(n.max()))
@@ -148,7 +151,7 @@ def _resampled(nodes: Floats, throughput: Floats, law: Law, random: np.random.Ge
     and by how much wider than a normal distribution Student's is for as few runs (its first term, Fisher 1926).
     """
     fitted = np.array([law(count) for count in nodes])
-    freedom = max(1, len(nodes) - _PARAMETERS)
+    freedom = len(nodes) - _PARAMETERS
     wider = np.sqrt(len(nodes) / freedom) * (1 + (_NORMAL_95**2 + 1) / (4 * freedom))
     shares = (throughput / fitted - 1) * wider
     size = (RESAMPLES, len(nodes))

@@ -1,6 +1,7 @@
 """`fanlab capacity`: from the options to a search, its report, and the exit code."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,9 @@ def capacity(
     job = Job(
         path=path,
         base=base,
-        wanted=_wanted(path, base, axis, start, most, overrides=overrides, **how),
         slo_text=slo,
-        slo=parse_slo(slo),
+        slo=parse_slo(slo, base.scenario),
+        wanted=_wanted(path, base, axis, start, most, slo=slo, overrides=overrides, **how),
         overrides=overrides,
         backend=backend,
         workers=workers,
@@ -81,11 +82,14 @@ def _wanted(
     start: float | None,
     most: float | None,
     *,
+    slo: str,
     overrides: Sequence[str],
     **how: Any,
 ) -> Wanted:
     """The search's limits. The loads that the user gives must be runnable: the loader's errors say what is wrong."""
     least = least_load(base.scenario, axis)
+    if axis == "nodes":
+        least = _fewest_nodes(path, base, slo, overrides)
     begin = load_of(base.scenario, axis) if start is None else _given("--from", start, axis)
     limit = _furthest(path, base, axis, begin, overrides) if most is None else _given("--max", most, axis)
     if not least <= begin <= limit:
@@ -95,16 +99,32 @@ def _wanted(
     return Wanted(axis, float(begin), float(least), float(limit), **how)
 
 
-def _furthest(path: Path, base: Loaded, axis: Axis, begin: float, overrides: Sequence[str]) -> float:
-    """The highest of a few doublings of the load that the loader takes: what a search without --max goes to."""
-    if axis == "nodes":
-        return max(begin, _MOST_NODES)
-    for doublings in range(_DOUBLINGS, 0, -1):
+def _fewest_nodes(path: Path, base: Loaded, slo: str, overrides: Sequence[str]) -> int:
+    """The least number with which the file, and the objective, name no node that is not there."""
+
+    def runs(nodes: int) -> bool:
         try:
-            with_load(path, base, axis, begin * 2**doublings, overrides=overrides)
+            parse_slo(slo, with_load(path, base, "nodes", nodes, overrides=overrides).scenario)
+        except ScenarioError:
+            return False
+        return True
+
+    own = round(load_of(base.scenario, "nodes"))
+    return bisect_left(range(own), 1, lo=1, key=runs)  # of `own` it is known
+
+
+def _furthest(path: Path, base: Loaded, axis: Axis, begin: float, overrides: Sequence[str]) -> float:
+    """What a search without --max goes to: the highest that the loader takes of a few doublings, or of 64 nodes."""
+    if axis == "nodes":
+        tried = [float(nodes) for nodes in range(_MOST_NODES, round(begin), -1)]
+    else:
+        tried = [float(begin * 2**doublings) for doublings in range(_DOUBLINGS, 0, -1)]
+    for load in tried:
+        try:
+            with_load(path, base, axis, load, overrides=overrides)
         except ScenarioError:
             continue
-        return float(begin * 2**doublings)
+        return load
     return begin
 
 

@@ -29,11 +29,18 @@ class Journal:
         self.records: list[dict[str, Any]] = []
         self.begun = 0
         self._read()
+        self._earlier = len(self.records)
 
     @property
     def probes(self) -> list[Probe]:
-        """What the search needs to know of those that ended."""
-        return [Probe(record["load"], record["outcome"], record["why"]) for record in self.records]
+        """What the search needs to know of those that ended; of earlier sessions not those that came to nothing.
+
+        Whatever kept a run from being one may be mended now: it is tried anew.
+        """
+        counting = [
+            record for at, record in enumerate(self.records) if at >= self._earlier or record["outcome"] != "broken"
+        ]
+        return [Probe(record["load"], record["outcome"], record["why"]) for record in counting]
 
     def begin(self, load: float, why: str) -> Path:
         """Note that a probe begins; returns its run directory, which is not there yet."""

@@ -4,7 +4,8 @@ rate     all publishers times one factor; the load is the messages a second that
 clients  all groups times one factor, as whole numbers; they come faster by the same factor, so that it takes as long
 nodes    the number of nodes; the load on them stays
 
-Readers of caches, faults and phases stay as they are.
+Readers of caches, faults and phases stay as they are. Gates stay, too, but no longer end a run (`else abort`): a run
+that is cut short says nothing of its load.
 """
 
 import json
@@ -16,6 +17,7 @@ from fanlab.capacity.search import Axis
 from fanlab.clock import NS_PER_S
 from fanlab.errors import Problem, ScenarioError
 from fanlab.load.pacer import AnyRate, expected_count
+from fanlab.scenario.gates import at_the_end_only
 from fanlab.scenario.loader import Loaded, load
 from fanlab.scenario.model import BurstRate, RampRate, Scenario, StepRate
 from fanlab.scenario.shape import all_called
@@ -60,6 +62,11 @@ def with_load(
 
 def settings(scenario: Scenario, axis: Axis, wanted: float) -> list[tuple[str, Any]]:
     """What has to be set for the load: paths as --set takes them, and values as JSON has them."""
+    gates = [at_the_end_only(text) for text in scenario.gates]
+    return [*_load_settings(scenario, axis, wanted), *([("gates", gates)] if gates != scenario.gates else [])]
+
+
+def _load_settings(scenario: Scenario, axis: Axis, wanted: float) -> list[tuple[str, Any]]:
     match axis:
         case "rate":
             factor = wanted / load_of(scenario, "rate")

@@ -2,7 +2,8 @@
 
 Whether the generator was saturated comes first: then neither a miss nor a success is the system's. What makes a run
 invalid otherwise makes it worthless here, too, but for one: a drain that ended at its deadline is the backlog of a load
-that was too much. The gates of the file itself decide nothing; the objective does.
+that was too much. The gates of the file itself decide nothing; the objective does. A gate of it without a value is no
+miss: the run says nothing of it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,11 +68,15 @@ def _findings(
     for outcome, checkers in _CHECKS:
         for reason in judge(account, manifest, (), invalidating=checkers, failing=()).reasons:
             yield outcome, reason
-    for gate, result in zip(slo, results, strict=True):
-        if not result.ok:
-            yield "missed", f"{gate.expr}: it is {describe(gate, result.actual)}"
+    told = [(gate, result.actual) for gate, result in zip(slo, results, strict=True) if not result.ok]
+    for gate, actual in told:
+        if actual is not None:
+            yield "missed", f"{gate.expr}: it is {describe(gate, actual)}"
     if steady.steady is False:
         yield "unsteady", steady.why
+    for gate, _ in told:
+        why = "it is not known: too few samples, or nothing of the kind happened; make phases.measure longer"
+        yield "broken", f"{gate.expr}: {why}"
     yield "met", steady.why
 
 

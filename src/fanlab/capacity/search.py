@@ -173,6 +173,8 @@ class _Search:
             one = self._wanted.least
             return End("answer", "a single node is enough", one, one, one, None, carried=one)
         limit = self.shown(self._load(self._hardest))
+        if self._sign < 0:
+            return self.concluded(f"{limit} carry it, and fewer are not to be had with this file and objective")
         return self.concluded(f"{limit} is carried, and no harder load was to be tried")
 
     def _saturated(self, where: str) -> str:

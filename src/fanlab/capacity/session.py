@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanlab import clock
+from fanlab import __version__, clock
 from fanlab.analysis.cost import Prices
 from fanlab.analysis.saturation import saturation
 from fanlab.analysis.steady import steadiness
@@ -20,6 +20,8 @@ from fanlab.capacity.search import End, Try, Wanted, conclude, next_step, shown
 from fanlab.errors import EnvironmentFailure, FanlabError, MeasurementError
 from fanlab.exits import Exit
 from fanlab.progress import Listener, Silence, view_for
+from fanlab.provenance import host
+from fanlab.resources import code_digest
 from fanlab.run import Request
 from fanlab.run import run as run_scenario
 from fanlab.rundir import RunDir, write_json
@@ -48,7 +50,11 @@ class Job:
     prices: Prices | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What makes a search in a directory this one. More runs or more time make no other search of it."""
+        """What makes a search in a directory this one. More runs or more time make no other search of it.
+
+        Another machine does, another fanlab, and nodes whose code has changed: their runs are not of one system.
+        """
+        kinds = sorted({group.kind for group in self.base.scenario.topology.nodes})
         wanted = dataclasses.asdict(self.wanted)
         del wanted["max_runs"]
         return {
@@ -58,6 +64,9 @@ class Job:
             "backend": self.backend,
             "workers": self.workers,
             "redis_url": None if self.redis_url is None else redact(self.redis_url),
+            "host": {key: value for key, value in host().items() if key != "kernel"},
+            "fanlab": __version__,
+            "nodes_sha256": {kind: code_digest(kind) for kind in kinds},
         }
 
 
@@ -82,8 +91,8 @@ def search(job: Job, tell: Callable[[str], None], *, quiet: bool) -> tuple[Ended
     Raises ScenarioError, EnvironmentFailure and MeasurementError where there is nothing to go on with.
     """
     journal = Journal(job.out, job.identity())
-    if journal.records:
-        runs = len(journal.records)
+    runs = len(journal.probes)
+    if runs:
         tell("1 run was made before, and counts" if runs == 1 else f"{runs} runs were made before, and count")
     for one in journal.records:
         tell(line(job.wanted, one))

@@ -19,6 +19,7 @@ from fanlab.scenario.findings import (
     nearest,
     no_channel,
     no_node,
+    world_of,
 )
 from fanlab.scenario.gatechecks import no_subject
 from fanlab.scenario.gates import GateError, parse_gate
@@ -51,8 +52,7 @@ def check(scenario: Scenario, node_kinds: Collection[str], caching: Collection[s
 
     `node_kinds` are those that can be started; `caching` those of them that have a cache to read.
     """
-    nodes = sum(group.count for group in scenario.topology.nodes)
-    world = World(scenario, nodes, frozenset(scenario.channels))
+    world = world_of(scenario)
     yield from _topology(world, node_kinds)
     yield from named_twice(("channels",), scenario.channels, "the channel")
     yield from _clients(world)

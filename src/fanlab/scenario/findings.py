@@ -33,6 +33,11 @@ class World:
     channels: frozenset[str]
 
 
+def world_of(scenario: Scenario) -> World:
+    """That of a scenario."""
+    return World(scenario, sum(group.count for group in scenario.topology.nodes), frozenset(scenario.channels))
+
+
 def nearest(name: str, names: Collection[str], likeness: float = 0.6) -> str | None:
     """The one of `names` that was probably meant; `likeness`, a difflib ratio, is how much it takes."""
     close = difflib.get_close_matches(name[:64], list(names)[:200], n=1, cutoff=likeness)

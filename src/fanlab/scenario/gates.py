@@ -195,6 +195,11 @@ def _is_empty(summary: Mapping[str, Any], field: str) -> bool:
     return False
 
 
+def at_the_end_only(expr: str) -> str:
+    """A gate's text without its `else abort`: it decides as much, and ends nothing."""
+    return _ABORT.sub("", expr)
+
+
 def _without_abort(text: str) -> tuple[str, int | None]:
     """The comparison, and from when on its failure ends the run."""
     match = _ABORT.search(text[: 2 * _MAX_LENGTH])

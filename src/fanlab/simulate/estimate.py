@@ -4,15 +4,16 @@ The work of a server is linear in what it does: idle + messages × a + writes ×
 vary they do not tell apart; then it is put where it does most harm to a forecast, and a note says so. Pure and seeded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fanlab.clock import NS_PER_S
 from fanlab.errors import MeasurementError
+from fanlab.noise import host_key
 from fanlab.simulate.model import Costs, Delay, Delays, Estimate, Floats, Model, Range
 from fanlab.simulate.observed import NO_FLOATS, Observed, Usage
 from fanlab.simulate.parts import generator
@@ -26,15 +27,20 @@ _MOST: Final = 200_000  # samples of a delay
 def estimate(runs: Sequence[Observed], *, base: Model | None = None, seed: int = 1) -> Model:
     """A model of these runs. What none of them shows (a node's restart, say) comes from `base`, with a note.
 
-    Raises MeasurementError where there is too little to measure.
+    Raises MeasurementError where there is too little to measure, and for runs of more than one system or machine.
     """
+    _refuse_mixed(runs)
     hops = np.concatenate([run.hop_ns for run in runs])
     if len(hops) < _ENOUGH:
         raise MeasurementError(
             f"{len(hops)} fan-outs in the calm of these runs are too few to measure by",
             hint="give runs with more messages, or with less broken",
         )
-    notes: list[str] = []
+    notes = [
+        f"{run.about['scenario']}: an invalid run, whose figures may be the machine's: {run.about['invalid'][0]}"
+        for run in runs
+        if run.about["invalid"]
+    ]
     random = generator(seed, "estimate")
     delivery = _delivery(np.concatenate([run.fanout for run in runs]), hops, random, notes)
     message = _message([one for run in runs for one in run.node], delivery, random, notes)
@@ -55,6 +61,27 @@ def estimate(runs: Sequence[Observed], *, base: Model | None = None, seed: int =
         tuple(notes),
         tuple(run.about for run in runs),
     )
+
+
+def _refuse_mixed(runs: Sequence[Observed]) -> None:
+    """What one hop costs is a figure of one system on one machine."""
+    told = {
+        "kinds of nodes": {", ".join(run.about["kinds"]) for run in runs},
+        "backends": {str(run.about["backend"]) for run in runs},
+        "machines": {_machine(run.about["host"]) for run in runs},
+    }
+    for what, found in told.items():
+        if len(found) > 1:
+            raise MeasurementError(
+                f"these runs are of {len(found)} {what}: {'; '.join(sorted(found))}",
+                hint="make a model of each by itself: `fanlab model RUN…`",
+            )
+
+
+def _machine(host: Mapping[str, Any]) -> str:
+    """What makes it another one, to be read."""
+    what = f"{host.get('cores')} cores of {host.get('processor') or host.get('machine')}"
+    return f"{what}, {host.get('memory_bytes')} bytes ({host_key(host)})"
 
 
 def least_squares(columns: Floats, values: Floats) -> Floats:

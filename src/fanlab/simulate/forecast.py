@@ -6,12 +6,12 @@ forced, no node is planned larger than FAR times those that the model was measur
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from fanlab.errors import MeasurementError
-from fanlab.scenario.gates import Gate, evaluate, parse_gate
+from fanlab.scenario.gates import Gate, describe, evaluate
 from fanlab.scenario.model import ClientGroup, PoissonRate, Publisher, Scenario, Topology
 from fanlab.simulate.model import Costs, Estimate, Model
 from fanlab.simulate.scaled import shares, simulate_cohorts
@@ -54,12 +54,16 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The answer with its interval. `far` is what lies past FAR times the measured range; then it is a guess."""
+    """The answer with its interval. `far` is what of it lies past FAR times the measured range; then it is a guess.
+
+    `high` is None where the upper end of the costs has no answer, for the reason `no_high`.
+    """
 
     wanted: Wanted
     size: Size
     low: Size
-    high: Size
+    high: Size | None
+    no_high: str
     egress_bytes_per_s: float  # of all nodes, to clients
     redis_egress_bytes_per_s: float  # to the nodes
     far: tuple[str, ...]
@@ -70,30 +74,29 @@ class Forecast:
         return asdict(self)
 
 
-def parse_slo(text: str) -> tuple[Gate, ...]:
-    """Gates joined by `and`. Raises ValueError (a GateError is one), also for a field that no simulation tells."""
-    gates = tuple(parse_gate(part) for part in text.split(" and "))
-    for gate in gates:
-        if not gate.field.startswith(_GROUND):
-            raise ValueError(f"{gate.field} is nothing that a forecast tells; it knows latency, loss.ratio and ledger")
-    return gates
+def refuse_untold(slo: Sequence[Gate]) -> None:
+    """Raises ValueError for gates on what no simulation tells, all of them at once."""
+    untold = [gate.field for gate in slo if not gate.field.startswith(_GROUND)]
+    if untold:
+        what = f"{' and '.join(untold)} {'is' if len(untold) == 1 else 'are'} nothing that a forecast tells"
+        raise ValueError(f"--slo: {what}; it knows latency, loss.ratio and ledger")
 
 
 def forecast(wanted: Wanted, model: Model, *, force: bool = False) -> Forecast:
     """The answer. Raises MeasurementError where there is none, and for one past FAR times the range unless `force`."""
     size = _size(wanted, model, "value", force=force)
-    far = tuple(_far(wanted, size, model))
-    if far and not force:
-        raise MeasurementError(
-            f"a forecast would go past {FAR:g} times what the model was measured at: {'; '.join(far)}",
-            hint="measure a model nearer to that (`fanlab model RUN…`), or take a guess with --force",
-        )
-    low, high = (_size(wanted, model, end, force=force) for end in ("low", "high"))
+    low, high, no_high = _size(wanted, model, "low", force=force), None, ""
+    try:
+        high = _size(wanted, model, "high", force=force)
+    except MeasurementError as error:
+        no_high = error.message
+    found = [size, low] if high is None else [size, low, high]
+    far = tuple(dict.fromkeys(one for each in found for one in _far(wanted, each.nodes, model)))
     deliveries_per_s = wanted.rate_per_s * wanted.clients
     per_message = wanted.payload_bytes + FRAME_BYTES + PACKET_BYTES
     sends_per_s = wanted.rate_per_s * wanted.channels * size.nodes
     return Forecast(
-        wanted, size, low, high,
+        wanted, size, low, high, no_high,
         egress_bytes_per_s=deliveries_per_s * per_message,
         redis_egress_bytes_per_s=sends_per_s * (wanted.payload_bytes + PACKET_BYTES),
         far=far,
@@ -113,10 +116,13 @@ def _size(wanted: Wanted, model: Model, end: str, *, force: bool) -> Size:
             f" {per_message:.0%} of a core without any client: no number of nodes is enough",
             hint="spread channels over nodes, or publish less",
         )
-    least = max(1, math.ceil(work / (wanted.busy - per_message)))
+    least, most = max(1, math.ceil(work / (wanted.busy - per_message))), float(MOST_NODES)
     if not force:
-        least = max(least, _for_no_larger_nodes(wanted, model))
-    met, tried = _first_that_meets(wanted, model, least)
+        least, most = max(least, _for_no_larger_nodes(wanted, model)), FAR * model.range.nodes
+    _refuse_what_waits_too_long(wanted, model, least)
+    if not force:
+        _refuse_far(wanted, model, least)
+    met, tried = _first_that_meets(wanted, model, least, min(math.floor(most), wanted.clients))
     low = least if met == least else tried
     while met - low > max(1, met // 50):  # within 2 %: the model knows no better
         middle = (met + low) // 2
@@ -140,21 +146,46 @@ def _size(wanted: Wanted, model: Model, end: str, *, force: bool) -> Size:
 
 def _for_no_larger_nodes(wanted: Wanted, model: Model) -> int:
     """How many nodes it takes for none to be larger than FAR times those that were measured."""
-    of_clients = wanted.clients / (FAR * model.range.clients_per_node)
-    of_deliveries = wanted.rate_per_s * wanted.clients / (FAR * model.range.deliveries_per_s)
-    return math.ceil(max(of_clients, of_deliveries))
+    largest = min(FAR * model.range.clients_per_node, FAR * model.range.deliveries_per_s / wanted.rate_per_s)
+    return math.ceil(wanted.clients / max(1, math.floor(largest)))
 
 
-def _first_that_meets(wanted: Wanted, model: Model, least: int) -> tuple[int, int]:
+def _refuse_what_waits_too_long(wanted: Wanted, model: Model, nodes: int) -> None:
+    """Raises MeasurementError where the SLO is missed though no server has any work: more of them do not help."""
+    idle = {
+        one.name: _fixed(0.0) if one.name.endswith("_ns") else getattr(model.costs, one.name) for one in fields(Costs)
+    }
+    told = _told(simulate_cohorts(_scenario(wanted, nodes), replace(model, costs=Costs(**idle))))
+    missed = [(gate, one.actual) for gate in wanted.slo if not (one := evaluate(gate, told)).ok]
+    if missed:
+        said = " and ".join(f"`{gate.expr}` is {describe(gate, actual)}" for gate, actual in missed)
+        raise MeasurementError(
+            f"no number of nodes is enough: the model's waits alone, of servers without work, are too long: {said}",
+            hint="measure a model where less runs beside the system (`fanlab model RUN…`), or ask for less",
+        )
+
+
+def _refuse_far(wanted: Wanted, model: Model, nodes: int) -> None:
+    far = _far(wanted, nodes, model)
+    if far:
+        raise MeasurementError(
+            f"a forecast would go past {FAR:g} times what the model was measured at: {'; '.join(far)}",
+            hint="measure a model nearer to that (`fanlab model RUN…`), or take a guess with --force",
+        )
+
+
+def _first_that_meets(wanted: Wanted, model: Model, least: int, most: int) -> tuple[int, int]:
     """Some number of nodes that meets it, and the one tried before. Raises MeasurementError where none does."""
     nodes = before = least
-    most = min(MOST_NODES, wanted.clients)
     while _meets(wanted, model, nodes) is None:
         if nodes >= most:
             told = " and ".join(gate.expr for gate in wanted.slo)
+            further = most < min(MOST_NODES, wanted.clients)
             raise MeasurementError(
                 f"no number of nodes up to {most:,} meets `{told}` with this model",
-                hint="its waits alone may be longer than that: see `fanlab model`",
+                hint=f"more than {FAR:g} times what it was measured with are tried with --force only"
+                if further
+                else "its waits leave too little of that for any work: see `fanlab model`",
             )
         before, nodes = nodes, min(most, math.ceil(nodes * 1.25) + 1)
     return nodes, before
@@ -165,13 +196,18 @@ def _meets(wanted: Wanted, model: Model, nodes: int) -> Figures | None:
     shards = _shards(wanted, model.costs, nodes)
     faster = {name: _fixed(getattr(model.costs, name).value / shards) for name in ("redis_publish_ns", "redis_send_ns")}
     figures = simulate_cohorts(_scenario(wanted, nodes), replace(model, costs=replace(model.costs, **faster)))
-    ledger = {name: getattr(figures, name) for name in ("published", "owed", "delivered", "lost")}
-    ratio = figures.lost / figures.owed if figures.owed else None
-    told = {"latency_ms": figures.latency_ms, "loss": {"ratio": ratio}, "ledger": ledger}
+    told = _told(figures)
     planned = wanted.rate_per_s * (model.costs.node_message_ns.value * wanted.channels)
     planned += wanted.rate_per_s * model.costs.node_delivery_ns.value * math.ceil(wanted.clients / nodes)
     idle_enough = planned / 1e9 <= wanted.busy * 1.001
     return figures if idle_enough and all(evaluate(gate, told).ok for gate in wanted.slo) else None
+
+
+def _told(figures: Figures) -> Mapping[str, Any]:
+    """What an SLO may be about, as summary.json has it."""
+    ledger = {name: getattr(figures, name) for name in ("published", "owed", "delivered", "lost")}
+    ratio = figures.lost / figures.owed if figures.owed else None
+    return {"latency_ms": figures.latency_ms, "loss": {"ratio": ratio}, "ledger": ledger}
 
 
 def _shards(wanted: Wanted, costs: Costs, nodes: int) -> int:
@@ -213,11 +249,11 @@ def _scenario(wanted: Wanted, nodes: int) -> Scenario:
     return template.model_copy(update=update)
 
 
-def _far(wanted: Wanted, size: Size, model: Model) -> Sequence[str]:
-    """Where the answer lies past FAR times what was measured."""
-    measured, per_node = model.range, math.ceil(wanted.clients / size.nodes)
+def _far(wanted: Wanted, nodes: int, model: Model) -> Sequence[str]:
+    """Where an answer of so many nodes lies past FAR times what was measured."""
+    measured, per_node = model.range, math.ceil(wanted.clients / nodes)
     asked = {
-        "nodes": (size.nodes, measured.nodes),
+        "nodes": (nodes, measured.nodes),
         "clients on a node": (per_node, measured.clients_per_node),
         "publishes a second": (wanted.rate_per_s * wanted.channels, measured.publishes_per_s),
         "deliveries a second of a node": (wanted.rate_per_s * per_node, measured.deliveries_per_s),

@@ -10,8 +10,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlab.analysis.verdict import INVALIDATING, judge
 from fanlab.clock import NS_PER_S
 from fanlab.errors import MeasurementError
+from fanlab.ledger.account import account
 from fanlab.ledger.faultlog import AFTERMATH_NS, REDIS, fault_accounts
 from fanlab.ledger.journals import Journals, read_deliveries, read_journals
 from fanlab.ledger.messages import Messages, collect_messages
@@ -45,7 +47,7 @@ class Usage(NamedTuple):
 class Observed:
     """One run. Times ns; of messages, those of its calm: no fault was under way, and none had just ended."""
 
-    about: Mapping[str, Any]
+    about: Mapping[str, Any]  # scenario, its sha256, when, on what, of which nodes; why it is invalid, if it is
     nodes: int
     clients: Ints  # by node, at the start
     payload_bytes: int
@@ -132,6 +134,8 @@ class _Reader:
         connect_ns, subscribe_ns = self._joining()
         resubscribe_ns, rejoin_ns, node_start_ns, notice_ns = self._recovering()
         named = {name: self.manifest.get(name) for name in ("scenario_sha256", "started_utc", "backend", "seed")}
+        named["kinds"] = sorted({group["kind"] for group in scenario["topology"]["nodes"]})
+        named["invalid"] = [*judge(account(rundir), self.manifest, (), invalidating=INVALIDATING, failing=()).reasons]
         return Observed(
             about={"scenario": scenario["name"], **named, "host": self.manifest["host"]},
             nodes=len(self.plan.nodes),

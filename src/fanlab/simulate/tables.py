@@ -1,13 +1,25 @@
 """A model, and what a simulation comes to, as text for people. Pure."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from fanlab.clock import NS_PER_MS, NS_PER_US
-from fanlab.simulate.forecast import Forecast
+from fanlab.simulate.forecast import Forecast, Size
 from fanlab.simulate.model import PROBABILITIES, Model, to_json
 from fanlab.simulate.tally import Figures
 from fanlab.units import format_bytes, format_rate
 
 _FULL = 1.0  # share of a core
 _SHOWN = 10  # cohorts with losses
+
+
+_ROWS: Final[Mapping[str, Callable[[Size], str]]] = {
+    "nodes": lambda size: f"{size.nodes:,}",
+    "Redis shards": lambda size: str(size.shards),
+    "memory of all nodes": lambda size: format_bytes(round(size.memory_bytes)),
+    "busiest node, share of a core": lambda size: f"{size.node_busy:.0%}",
+    "Redis, share of a core": lambda size: f"{size.redis_busy:.0%}",
+}
 
 
 def model_table(model: Model) -> str:
@@ -32,16 +44,16 @@ def forecast_text(found: Forecast) -> str:
     lines = [f"{asked} channel(s), {' and '.join(gate.expr for gate in found.wanted.slo)}"]
     if found.far:
         lines.append(f"A GUESS, too far from what was measured: {'; '.join(found.far)}")
-    memory = [format_bytes(round(one.memory_bytes)) for one in (size, low, high)]
+    if high is None:
+        lines.append(f"It has no upper end, for with the costs' upper ends {found.no_high}")
     lines += [
         "",
         "| what | forecast | from | to |",
         "| --- | --- | --- | --- |",
-        f"| nodes | {size.nodes:,} | {low.nodes:,} | {high.nodes:,} |",
-        f"| Redis shards | {size.shards} | {low.shards} | {high.shards} |",
-        f"| memory of all nodes | {memory[0]} | {memory[1]} | {memory[2]} |",
-        f"| busiest node, share of a core | {size.node_busy:.0%} | {low.node_busy:.0%} | {high.node_busy:.0%} |",
-        f"| Redis, share of a core | {size.redis_busy:.0%} | {low.redis_busy:.0%} | {high.redis_busy:.0%} |",
+        *(
+            f"| {what} | {shown(size)} | {shown(low)} | {'none' if high is None else shown(high)} |"
+            for what, shown in _ROWS.items()
+        ),
         "",
         f"to clients: {format_bytes(round(found.egress_bytes_per_s))}/s",
         f"from Redis to nodes: {format_bytes(round(found.redis_egress_bytes_per_s))}/s",
