@@ -87,7 +87,8 @@ def test_an_engine_that_could_be_had_and_fails_is_no_skip(
     stub(folder, "engine", f'[ "$1" = stop ] || exit {code}')
     stub(bin_, "id", "echo 1000")  # so that nothing is installed
     stub(bin_, "make", f'echo "$* $FANLAB_REQUIRE_DOCKER" >>"{tmp_path}/made"; exit 9')
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("FANLAB_")}  # this may be CI itself
+    # This may be CI itself.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("FANLAB_")}
     env = {**ours, "PATH": f"{bin_}:{os.environ['PATH']}", "CI": in_ci}
     done = subprocess.run([str(folder / "run")], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == (9 if goes_on else 1)
