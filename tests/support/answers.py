@@ -42,8 +42,14 @@ def _hits(summary: Summary, most: int) -> int:
     return most if summary["backend"] == "process" else round(1.25 * most)
 
 
+def hit_by_the_crash_alone(summary: Summary) -> None:
+    """A client that has come to another node may still lose a message there, before it is subscribed."""
+    assert summary["loss"]["outside_faults"] == 0
+    assert summary["loss"]["by_node"]["node-2"] >= 0.95 * summary["ledger"]["lost"] > 0
+
+
 def quickstart(summary: Summary) -> None:
-    assert {name for name, lost in summary["loss"]["by_node"].items() if lost} == {"node-2"}
+    hit_by_the_crash_alone(summary)
     assert summary["clients"]["reconnects"] == 20
     assert summary["faults"][0]["heal_confirmed"] is not None
 
@@ -120,7 +126,8 @@ def small_output_buffer(summary: Summary) -> None:
 
 def out_of_memory(summary: Summary) -> None:
     (fault,) = summary["loss"]["by_fault"]
-    assert fault["measured"] == summary["ledger"]["lost"] == summary["loss"]["by_node"]["node-2"]
+    assert fault["measured"] == summary["ledger"]["lost"]
+    hit_by_the_crash_alone(summary)
     back = summary["recovery_ms"]["by_fault"][fault["fault"]]
     assert 10 <= back["clients"] <= 30
     assert summary["ledger"]["lost"] >= 10 * back["clients"]  # of some 15 each
