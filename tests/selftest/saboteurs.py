@@ -78,7 +78,7 @@ EXPECTED: Mapping[str, Expected] = {
     # From the thaw at 2.21 s to the end at 3.5 s are 64.5 messages of 50/s, each once more to five clients at most.
     "leaves-zombies": _odd("duplicated", main=(250, 325), also=["lost"], copies=["double_subscription"]),
     "lying-proxy": _lost("unexplained", main=7, hops=["node_socket"]),
-    # Six clients, 50/s, from when the node is back to the end at 3 s: it is asked to start at 1.41 s, and may take 0.9 s.
+    # Six clients, 50/s, from when the node is back to the end at 3 s: it starts at 1.41 s, and may take 0.9 s for that.
     "never-confirms": _lost(
         "never_subscribed", "never_returned", *_AWAY, main=(200, 480), hops=["client", "redis_node", "unknown"]
     ),
