@@ -32,7 +32,7 @@ def test_a_number_is_a_file() -> None:
 def test_every_change_is_made_and_every_key_and_kind_written() -> None:
     made: Counter[str] = Counter()
     text = b""
-    for number in range(2 * FILES):
+    for number in range(4 * FILES):
         each = case(number)
         made.update(each.changes)
         text += each.data
