@@ -1,12 +1,11 @@
 """The verbs, their options, and what they exit with. Each imports what it needs when it runs, so that help is quick."""
 
 import asyncio
-import difflib
 import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -14,6 +13,8 @@ import click
 
 from fanlab import __version__
 from fanlab.clicompare import baseline, calibrate, compare
+from fanlab.cliparts import backend_option, find_scenarios, model_option, only_one, scenario_options, with_options
+from fanlab.cliplan import capacity, forecast, model_, simulate
 from fanlab.errors import EnvironmentFailure, FanlabError, Problem, ScenarioError
 from fanlab.exits import Exit
 from fanlab.redaction import Secrets, hide_urls, hide_word, secrets_of_settings, secrets_of_words
@@ -25,22 +26,6 @@ if TYPE_CHECKING:
     from fanlab.scenario.loader import Loaded
 
 DEMO = "quickstart"
-
-_scenario_options = (
-    click.option(
-        "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value, e.g. topology.nodes.count=5."
-    ),
-    click.option("--seed", type=click.IntRange(min=0), help="Override the scenario's seed."),
-)
-
-
-def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,25 +45,6 @@ def cli() -> None:
     """
 
 
-def _backend_option(*names: str) -> Callable[[Any], Any]:
-    what = "local processes, or containers at a Docker engine on this machine"
-    if "external" in names:
-        what += "; external: it runs already; simulate: nothing, its figures come from a model"
-    return click.option(
-        "--backend",
-        type=click.Choice(names),
-        default="process",
-        show_default=True,
-        help=f"What the system is made of: {what}.",
-    )
-
-
-_model_option = click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What it is simulated from: a model that `fanlab model` measured.  [default: the one that fanlab brings]",
-)
 _beyond_options = (
     click.option(
         "--node", "nodes", multiple=True, metavar="ID=URL", help="A node that runs, e.g. node-1=ws://10.0.0.5:8765/ws."
@@ -115,9 +81,9 @@ _output_options = (
     ),
 )
 _run_options = (
-    *_scenario_options,
-    _backend_option("process", "docker", "external", "simulate"),
-    _model_option,
+    *scenario_options,
+    backend_option("process", "docker", "external", "simulate"),
+    model_option,
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run directory itself; else reports/runs/<scenario>/<utc>."
     ),
@@ -150,14 +116,14 @@ _run_options = (
 
 @cli.command()
 @click.argument("file")
-@_with(_run_options)
+@with_options(_run_options)
 def run(file: str, **options: Any) -> None:
     """Run scenario FILE (a path, or the name of a bundled scenario) and report on it."""
     _run(file, **options)
 
 
 @cli.command()
-@_with(_run_options)
+@with_options(_run_options)
 def demo(**options: Any) -> None:
     """Run the quickstart scenario: three nodes, one Redis, one crash, one report."""
     _run(DEMO, **options)
@@ -169,9 +135,9 @@ def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -
     _refuse_with_simulate(how)
     outputs = _outputs(how)
     beyond = _beyond(how)
-    loadeds = _load(file, overrides=overrides, seed=seed)
+    loadeds = find_scenarios(file, overrides=overrides, seed=seed)
     if beyond.invitation is not None:
-        _one(loadeds, "run --expect-workers")
+        only_one(loadeds, "run --expect-workers")
     raise SystemExit(run_all(loadeds, beyond=beyond, outputs=outputs, **how))
 
 
@@ -276,7 +242,7 @@ def report(run_directory: Path, as_json: bool) -> None:
 @click.option(
     "--baseline", "before", type=click.Path(path_type=Path), metavar="NAME|FILE|RUN", help="And by a baseline."
 )
-@_with(_output_options)
+@with_options(_output_options)
 @click.option("--json", "as_json", is_flag=True, help="The summary alone on stdout, as judged now.")
 def gate(
     run_directory: Path,
@@ -366,140 +332,15 @@ def crosscheck(run_directory: Path, as_json: bool) -> None:
     raise SystemExit(Exit.OK if found.agrees else Exit.INVALID)
 
 
-@cli.command(name="model")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it there; else only print it."
-)
-def model_(runs: Sequence[Path], out: Path | None) -> None:
-    """Measure from RUN… what each hop costs, for `--backend simulate` and `forecast`.
-
-    Runs that differ in nodes, clients and rate tell more than one run does: what they do not tell apart is said. Each
-    run is simulated again: a hop whose median the model does not give back within 15 % is named.
-    """
-    from fanlab.rundir import RunDir, write_json
-    from fanlab.simulate.model import read_model, to_json
-    from fanlab.simulate.replay import model_of
-    from fanlab.simulate.tables import model_table
-
-    found = model_of([RunDir(run) for run in runs], base=read_model())
-    if out is not None:
-        write_json(out, to_json(found))
-    click.echo(model_table(found))
-
-
-@cli.command()
-@click.argument("file")
-@_with(_scenario_options)
-@click.option("--nodes", type=click.IntRange(1, 100_000), help="So many nodes in all, in the file's proportions.")
-@click.option("--clients", metavar="N", help="So many clients in all, likewise: 10M.")
-@click.option("--egress", metavar="SIZE", help="What each node's link takes in a second: 125MB.  [default: no limit]")
-@_model_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def simulate(
-    file: str, overrides: Sequence[str], seed: int | None, clients: str | None, egress: str | None, **how: Any
-) -> None:
-    """Simulate scenario FILE at any size, by cohorts: counts, latency and load, but no run directory and no verdict."""
-    from fanlab.simulate.model import read_model
-    from fanlab.simulate.scaled import scaled, simulate_cohorts
-    from fanlab.simulate.tables import figures_text
-    from fanlab.units import parse_count, parse_size_bytes
-
-    loaded = _one(_load(file, overrides=overrides, seed=seed), "simulate")
-    try:
-        scenario = scaled(
-            loaded.scenario, nodes=how["nodes"], clients=None if clients is None else parse_count(clients)
-        )
-        line = None if egress is None else float(parse_size_bytes(egress))
-    except ValueError as error:
-        raise click.UsageError(f"--nodes, --clients or --egress: {error}") from None
-    figures = simulate_cohorts(scenario, read_model(how["model"]), egress_bytes_per_s=line)
-    if how["as_json"]:
-        echo_json(figures.to_json())
-    else:
-        click.echo(figures_text(figures))
-
-
-@cli.command()
-@click.option("--clients", required=True, metavar="N", help="How many, as 200k.")
-@click.option("--rate", required=True, metavar="RATE", help="Messages on each channel, as 50/s.")
-@click.option(
-    "--slo", required=True, metavar="GATES", help='What must hold: "latency.p99 < 100ms and loss.ratio == 0".'
-)
-@click.option(
-    "--channels", type=click.IntRange(1, 100), default=1, show_default=True, help="Clients are spread over so many."
-)
-@click.option("--payload", default="128B", show_default=True, metavar="SIZE", help="Of each message.")
-@click.option("--busy", type=click.FloatRange(0.01, 1.0), default=0.7, show_default=True, help="Most of a core.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the simulations.")
-@_model_option
-@click.option("--force", is_flag=True, help="Also where it is a guess: past twice what the model was measured at.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def forecast(clients: str, rate: str, slo: str, *, force: bool, as_json: bool, **how: Any) -> None:
-    """Say how many nodes, Redis shards, memory and egress so many clients take, with an interval and assumptions."""
-    from fanlab.capacity.slo import parse_slo
-    from fanlab.simulate.forecast import Wanted, refuse_untold
-    from fanlab.simulate.forecast import forecast as make_forecast
-    from fanlab.simulate.model import read_model
-    from fanlab.simulate.tables import forecast_text
-    from fanlab.units import parse_count, parse_rate_per_s, parse_size_bytes
-
-    model = read_model(how.pop("model"))
-    try:
-        gates = tuple(parse_slo(slo))
-        refuse_untold(gates)
-        size = parse_size_bytes(how.pop("payload"))
-        wanted = Wanted(parse_count(clients), parse_rate_per_s(rate), gates, payload_bytes=size, **how)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    if not wanted.rate_per_s or wanted.clients < wanted.channels:
-        raise click.UsageError("a forecast takes a rate above 0, and a client for each channel")
-    found = make_forecast(wanted, model, force=force)
-    if as_json:
-        echo_json(found.to_json())
-    else:
-        click.echo(forecast_text(found))
-
-
-@cli.command()
-@click.argument("file")
-@_with(_scenario_options)
-@click.option("--slo", required=True, metavar="GATES", help="As 'latency.p99 < 100ms and loss.ratio == 0'.")
-@click.option("--axis", type=click.Choice(["rate", "clients", "nodes"]), required=True, help="What the search changes.")
-@_backend_option("process", "docker")
-@click.option("--out", type=click.Path(path_type=Path), help="The search's directory; the same again takes it up.")
-@click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help="To say what deliveries cost.")
-@click.option("--from", "start", type=float, metavar="LOAD", help="Where to begin.  [default: the file's own load]")
-@click.option("--max", "most", type=float, metavar="LOAD", help="The highest load, or the most nodes, to try.")
-@click.option("--precision", type=click.FloatRange(0.01, 1), default=0.1, show_default=True, help="As a share.")
-@click.option("--repeats", type=click.IntRange(1, 50), default=3, show_default=True, help="Runs at each end, at least.")
-@click.option("--max-runs", type=click.IntRange(1, 1000), default=40, show_default=True, help="No more runs than this.")
-@click.option("--budget", metavar="DURATION", help="No run begins after so long, as 20m.")
-@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.9, show_default=True, help="Interval's.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers.")
-@click.option("--redis-url", help="Use this Redis instead of starting one.")
-@click.option("--json", "as_json", is_flag=True, help="capacity.json alone on stdout, everything else on stderr.")
-@click.option("--no-progress", is_flag=True, help="No live view of the runs.")
-def capacity(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> None:
-    """Search how much FILE's system carries within an objective, with an interval, and name what saturates.
-
-    Exit codes: 0 an answer; 3 none, or only a bound; the others as ever.
-    """
-    from fanlab.capacity.command import capacity as search
-
-    loaded = _one(_load(file, overrides=overrides, seed=seed), "capacity")
-    raise SystemExit(search(_path(file), loaded, overrides=overrides, **how))
-
-
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@_with(_scenario_options)
+@with_options(scenario_options)
 def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -> None:
     """Check scenario files; every error of every file, as file:line:col: path: what."""
     problems: list[Problem] = []
     for file in files:
         try:
-            cells = _load(file, overrides=overrides, seed=seed)
+            cells = find_scenarios(file, overrides=overrides, seed=seed)
         except ScenarioError as error:
             problems.extend(error.problems)
         else:
@@ -511,18 +352,18 @@ def validate(files: Sequence[str], overrides: Sequence[str], seed: int | None) -
 
 @cli.command()
 @click.argument("file")
-@_with(_scenario_options)
+@with_options(scenario_options)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--compose", "as_compose", is_flag=True, help="As a Docker Compose file with Locust's web UI, by hand.")
 def plan(file: str, overrides: Sequence[str], seed: int | None, as_json: bool, as_compose: bool) -> None:
     """Dry run: processes, timeline, deliveries expected, loss predicted, and where each value comes from."""
     from fanlab.dryrun import make_dryrun, render, to_json
 
-    loadeds = _load(file, overrides=overrides, seed=seed)
+    loadeds = find_scenarios(file, overrides=overrides, seed=seed)
     if as_compose:
         if as_json:
             raise click.UsageError("--json and --compose are two forms of one plan: choose one")
-        click.echo(_compose(_one(loadeds, "plan --compose")), nl=False)
+        click.echo(_compose(only_one(loadeds, "plan --compose")), nl=False)
         return
     dryruns = [make_dryrun(loaded) for loaded in loadeds]
     if as_json:
@@ -586,8 +427,8 @@ def init(file: Path) -> None:
 
 @cli.command()
 @click.argument("file")
-@_with(_scenario_options)
-@_backend_option("process", "docker")
+@with_options(scenario_options)
+@backend_option("process", "docker")
 @click.option("--redis-url", help="Use this Redis instead of starting one (loopback only).")
 def up(
     file: str, overrides: Sequence[str], seed: int | None, redis_url: str | None, backend: Literal["process", "docker"]
@@ -597,7 +438,7 @@ def up(
     from fanlab.scenario.plan import make_plan
     from fanlab.scenario.redacted import secrets_of
 
-    scenario = _one(_load(file, overrides=overrides, seed=seed), "up").scenario
+    scenario = only_one(find_scenarios(file, overrides=overrides, seed=seed), "up").scenario
     try:
         state = interruptible(manual.up(scenario, make_plan(scenario), redis_url=redis_url, backend=backend))
     except FanlabError as error:
@@ -675,41 +516,7 @@ def _compose(loaded: "Loaded") -> str:
     return compose.render(loaded.scenario, plan, compose.look_up(plan, Path.cwd()), loaded.source)
 
 
-def _load(file: str, *, overrides: Sequence[str], seed: int | None) -> "list[Loaded]":
-    """A scenario by path, or a bundled one by its bare name."""
-    from fanlab.scenario.loader import load
-
-    return load(_path(file), overrides=overrides, seed=seed)
-
-
-def _path(file: str) -> Path:
-    path = Path(file)
-    if not path.exists() and os.sep not in file:
-        return _bundled(file) or path
-    return path
-
-
-def _bundled(name: str) -> Path | None:
-    """The bundled scenario of that name; a name that is nearly one's own is an error that says so."""
-    from fanlab import resources
-
-    found = resources.find_scenario(name)
-    if found is not None:
-        return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
-    names = [path.stem for path in resources.folder("scenarios").glob("*.yaml")]
-    for close in difflib.get_close_matches(name.removesuffix(".yaml"), names, n=1):
-        raise ScenarioError([Problem(name, 0, 0, "", "does not exist", close)])
-    return None
-
-
-def _one(loadeds: "list[Loaded]", verb: str) -> "Loaded":
-    if len(loadeds) > 1:
-        raise EnvironmentFailure(f"a matrix is {len(loadeds)} systems; `{verb}` starts one", hint="choose with --set")
-    return loadeds[0]
-
-
-find_scenarios, only_one = _load, _one  # for the verbs that stand elsewhere
-for verb in (baseline, compare, calibrate):
+for verb in (baseline, compare, calibrate, model_, simulate, forecast, capacity):
     cli.add_command(verb)
 
 

@@ -1,13 +1,14 @@
 """The verbs that hold runs against each other: baseline, compare, calibrate. Each imports late what it needs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
 
+from fanlab.cliparts import find_scenarios, only_one, with_options
 from fanlab.exits import Exit
 from fanlab.terminal import console, echo_json, printable
 
@@ -28,15 +29,6 @@ _session_options = (
 _noise_option = click.option(
     "--noise", type=_PATH, metavar="FILE", help="Where the noise of machines is kept.  [default: in the user's cache]"
 )
-
-
-def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 @click.group()
@@ -83,7 +75,7 @@ def list_(*, as_json: bool) -> None:
 @click.option("--min-effect", metavar="SHARE", help="What counts as worse, as 10%; else what `calibrate` found.")
 @click.option("--strict", is_flag=True, help="With --pairs: exit with 1 also where it is inconclusive.")
 @_noise_option
-@_with(_session_options)
+@with_options(_session_options)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def compare(a: Path, b: Path, *, pairs: int | None, strict: bool, as_json: bool, **how: Any) -> None:
     """Is B worse than A? Run directories or baselines; with --pairs scenario files, which are run.
@@ -108,7 +100,7 @@ def compare(a: Path, b: Path, *, pairs: int | None, strict: bool, as_json: bool,
 @click.argument("file")
 @click.option("--runs", type=click.IntRange(10, 500), default=24, show_default=True, help="So many runs of FILE.")
 @_noise_option
-@_with(_session_options)
+@with_options(_session_options)
 def calibrate(file: str, runs: int, noise: Path | None, overrides: Sequence[str], seed: int | None, **how: Any) -> None:
     """Find this machine's own noise: run FILE against itself, and keep what effect a comparison of it needs.
 
@@ -183,8 +175,6 @@ def _session(loaded: "Loaded", *, out: Path | None, workers: int, backend: Liter
 
 
 def _loaded(file: str, overrides: Sequence[str], seed: int | None) -> "Loaded":
-    from fanlab.cli import find_scenarios, only_one
-
     return only_one(find_scenarios(file, overrides=overrides, seed=seed), "compare")
 
 

@@ -112,7 +112,7 @@ def test_a_bug_shows_none() -> None:
     broken = (
         "import sys, fanlab.cli as cli\n"
         "def bug(*_, **__): raise KeyError(sys.argv)\n"
-        "cli._load = bug\n"
+        "cli.find_scenarios = bug\n"
         "sys.argv[0] = 'fanlab'\n"
         "cli.main()"
     )

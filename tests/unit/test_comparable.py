@@ -5,22 +5,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fanlab.analysis.baseline import (
     FaultCount,
     baseline_from_json,
-    compact,
     identity,
     make_baseline,
     parts_of,
-    percentile_of,
 )
 from fanlab.analysis.comparable import apart, count_findings, other_means, other_parts, unfit
 from fanlab.comparing import ALONE, compare_pairs, compare_runs, refuse, refuse_other_scenarios, summed, with_baseline
 from fanlab.errors import MeasurementError, ScenarioError
-from fanlab.ledger.histogram import Histogram
 from fanlab.report import comparison
 from fanlab.report.summary import make_summary
 from fanlab.scenario.gates import evaluate, parse_gate
@@ -52,16 +48,6 @@ def test_a_baseline_survives_its_file():
     assert kept.by_fault == {"crash node-2 @2s": FaultCount(90, 2, 50 * 50 + 40 * 40)}
     with pytest.raises(ValueError, match="of version 3"):
         baseline_from_json(kept.to_json() | {"baseline_version": 3})
-
-
-def test_a_histogram_is_kept_within_its_buckets():
-    values = np.random.default_rng(5).lognormal(14, 1, 5000).astype(np.int64)
-    exact, kept = Histogram.of(values), compact(Histogram.of(values))
-    for percent in (1, 50, 99, 99.9):
-        assert percentile_of(kept, percent) == pytest.approx(exact.percentile_ms(percent), rel=0.033)
-    assert sum(kept["counts"]) == 5000
-    assert len(json.dumps(kept)) < 2000
-    assert percentile_of(compact(Histogram()), 50) is None
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,15 @@
-"""What is kept of a run to hold later ones against: what it ran, where, its counts, its latency compactly. Pure."""
+"""What is kept of a run to hold later ones against: what it ran, where, its counts, its latency. Pure."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from fanlab.analysis.latency import LatencyBlock
 from fanlab.analysis.names import names_of
-from fanlab.clock import NS_PER_MS
-from fanlab.ledger.histogram import COARSE_BITS, Histogram, bucket_of, upper_end
 from fanlab.ledger.result import Account
 from fanlab.scenario.unsaid import without_defaults
 
@@ -63,7 +61,6 @@ class Baseline:
     counts: Mapping[str, int]
     by_fault: Mapping[str, FaultCount]
     latency_ms: LatencyBlock
-    histogram: Mapping[str, Any] = field(default_factory=dict)  # coarse: `bits`, the bucket `first`, `counts`
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
@@ -106,7 +103,6 @@ def make_baseline(
         counts=counts,
         by_fault=_by_fault(account, manifest),
         latency_ms=summary["latency_ms"],
-        histogram=compact(account.latency.overall),
     )
 
 
@@ -128,28 +124,6 @@ def parts_of(scenario: Mapping[str, Any]) -> dict[str, str]:
 def identity(baseline: Baseline) -> str:
     """One sha256 of all of them."""
     return hashlib.sha256(_canonical(dict(baseline.parts))).hexdigest()
-
-
-def compact(histogram: Histogram) -> dict[str, Any]:
-    """The histogram within 3.2 %."""
-    ends_ns, counts = histogram.buckets()
-    if not len(ends_ns):
-        return {"bits": COARSE_BITS, "first": 0, "counts": []}
-    buckets = bucket_of(ends_ns, COARSE_BITS)
-    first = int(buckets[0])
-    coarse = np.bincount(buckets - first, counts).astype(np.int64)
-    return {"bits": COARSE_BITS, "first": first, "counts": [int(count) for count in coarse]}
-
-
-def percentile_of(compacted: Mapping[str, Any], percent: float) -> float | None:
-    """A percentile of a compact histogram in ms, at its bucket's upper end; None without samples."""
-    counts = np.asarray(compacted["counts"], np.int64)
-    if not counts.sum():
-        return None
-    rank = max(1, int(np.ceil(round(percent * int(counts.sum()), 6) / 100)))
-    place = int(np.searchsorted(np.cumsum(counts), rank))
-    end_ns = upper_end(np.asarray([compacted["first"] + place]), compacted["bits"])[0]
-    return float(end_ns) / NS_PER_MS
 
 
 def _by_fault(account: Account, manifest: Mapping[str, Any]) -> dict[str, FaultCount]:

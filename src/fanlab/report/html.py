@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final
 
-import jinja2
 import yaml
-from markupsafe import Markup
 
 from fanlab.analysis.series import Series
 from fanlab.report import cachetables, facts, losstables, tables, text, trusttables
 from fanlab.report.charts import FIGURES, Chart
 from fanlab.report.figures import svg
+from fanlab.report.pages import template
 
 _ROWS_AT_MOST: Final = 200  # of a table; what is beyond stands in summary.json
 _SCENARIO_CHARS_AT_MOST: Final = 100_000
@@ -29,7 +27,7 @@ def render(summary: Mapping[str, Any], manifest: Mapping[str, Any], series: Seri
         f"seed {text.clean(manifest.get('seed'))}",
         text.moment(manifest.get("started_utc")),
     ]
-    return _template().render(
+    return template("report.html.j2").render(
         scenario=facts.name(summary, manifest),
         question=facts.question(manifest),
         expectation=facts.expectation(manifest),
@@ -58,21 +56,6 @@ def render(summary: Mapping[str, Any], manifest: Mapping[str, Any], series: Seri
         light=svg.variables(dark=False),
         dark=svg.variables(dark=True),
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fanlab.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    # Both take only what this package has built itself: SVG whose texts are escaped, and colours of the palette.
-    environment.filters["picture"] = Markup
-    environment.filters["css"] = Markup
-    environment.filters["capitalize_first"] = lambda words: words[:1].upper() + words[1:]
-    return environment.get_template("report.html.j2")
 
 
 def _unbroken(words: str) -> str:

@@ -1,11 +1,7 @@
 """capacity.html: one file that shows everything, fetches nothing and runs nothing."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, Final
-
-import jinja2
-from markupsafe import Markup
 
 from fanlab import __version__
 from fanlab.report import text
@@ -13,6 +9,7 @@ from fanlab.report.capacity import tables
 from fanlab.report.capacity.model import Section
 from fanlab.report.charts import Chart
 from fanlab.report.figures import svg
+from fanlab.report.pages import template
 
 _TONES: Final = {"answer": ("good", "Answer"), "bound": ("warn", "Bound"), "none": ("bad", "No answer")}
 _ROWS_AT_MOST: Final = 200
@@ -22,7 +19,7 @@ def render(document: Mapping[str, Any], charts: Mapping[str, Chart], models: Seq
     """The page. The same input gives the same bytes. `charts` holds those of the search and those of `models`."""
     tone, word = _TONES[document["status"]]
     wanted = document["search"]
-    return _template().render(
+    return template("capacity.html.j2").render(
         scenario=text.clean(document["scenario"]),
         question=text.clean(document["question"], 500),
         meta=[
@@ -50,17 +47,3 @@ def render(document: Mapping[str, Any], charts: Mapping[str, Chart], models: Seq
         light=svg.variables(dark=False),
         dark=svg.variables(dark=True),
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fanlab.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    # Both take only what fanlab.report has built itself: SVG whose texts are escaped, and colours of the palette.
-    environment.filters["picture"] = Markup
-    environment.filters["css"] = Markup
-    return environment.get_template("capacity.html.j2")
