@@ -220,6 +220,25 @@ async def test_bytes_are_carried_both_ways_until_one_end_is_closed() -> None:
             assert await far[0].read() == b""
 
 
+async def test_what_comes_with_the_welcome_is_carried_too() -> None:
+    greeting = bytes(range(256))  # Locust's master speaks first, and not in lines
+    async with connected() as (run, worker), connected() as (locust, carried):
+        knocking_in = asyncio.create_task(admit(Incoming(run[0]), run[1], TOKEN))
+        incoming = Incoming(worker[0])
+        joining = asyncio.create_task(join(incoming, worker[1], TOKEN, "rpc"))
+        knock = await knocking_in
+        run[1].write(encode({"op": "welcome", "proof": knock.proof}) + greeting)
+        await joining
+        carrying = asyncio.create_task(splice(locust, worker, said_by_other=incoming.rest()))
+        assert incoming.rest() == b""
+        async with asyncio.timeout(20):
+            assert await carried[0].readexactly(256) == greeting
+            run[1].write(b"more")
+            assert await carried[0].readexactly(4) == b"more"
+            run[1].close()
+            await carrying
+
+
 async def test_the_kernel_watches_over_a_connection() -> None:
     async with connected() as (served, _):
         keep_alive(served[1])  # on any system, without an error

@@ -213,12 +213,13 @@ class Agent:
     async def _carry_locust(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Locust's own connection, over the run's port."""
         try:
-            there, _, back, _ = await self._knock("rpc", {"index": self._index})
+            there, incoming, back, _ = await self._knock("rpc", {"index": self._index})
         except (Refused, OSError, TimeoutError) as error:
             self._tell(f"Locust's master cannot be reached: {_why(error)}")
             writer.close()
             return
-        await splice((reader, writer), (there, back))
+        # The master greets as soon as it is reached, so its first bytes may have come with the welcome.
+        await splice((reader, writer), (there, back), said_by_other=incoming.rest())
 
     def _say(self, message: Message) -> None:
         if self._home is not None and not self._home.is_closing():

@@ -16,13 +16,12 @@ import re
 import secrets
 import socket
 import sys
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fanlab import __version__
 from fanlab.errors import EnvironmentFailure
-from fanlab.load.wire import LineReader, Message, encode
+from fanlab.load.wire import Message, decode, encode
 
 Kind = Literal["worker", "rpc", "file"]
 KINDS: Final = ("worker", "rpc", "file")
@@ -61,24 +60,31 @@ class Incoming:
         """A line of more than `most_bytes` raises ValueError."""
         self.most_bytes = most_bytes
         self._reader = reader
-        self._lines = LineReader()
-        self._ready: deque[Message] = deque()
-        self._waiting_bytes = 0
+        self._unread = bytearray()
 
     async def next(self) -> Message | None:
         """The next one. Raises ValueError for a line that is no message, or too long."""
-        while not self._ready:
+        seen = 0
+        while (end := self._unread.find(b"\n", seen)) < 0:
+            seen = len(self._unread)
+            if seen > self.most_bytes:
+                raise ValueError(f"a line of more than {self.most_bytes} bytes")
             try:
                 data = await self._reader.read(_READ_BYTES)
             except OSError:
                 return None
             if not data:
                 return None
-            self._ready.extend(self._lines.feed(data))
-            self._waiting_bytes = 0 if self._ready else self._waiting_bytes + len(data)
-            if self._waiting_bytes > self.most_bytes:
-                raise ValueError(f"a line of more than {self.most_bytes} bytes")
-        return self._ready.popleft()
+            self._unread += data
+        line = bytes(self._unread[:end])
+        del self._unread[: end + 1]
+        return decode(line)
+
+    def rest(self) -> bytes:
+        """What has come after the last message already: the beginning of what is no message. Gives it away."""
+        rest = bytes(self._unread)
+        self._unread.clear()
+        return rest
 
 
 async def admit(incoming: Incoming, writer: asyncio.StreamWriter, token: str) -> Knock:
@@ -165,9 +171,12 @@ def keep_alive(writer: asyncio.StreamWriter) -> None:
 
 
 async def splice(
-    one: tuple[asyncio.StreamReader, asyncio.StreamWriter], other: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    one: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    other: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    said_by_other: bytes = b"",
 ) -> None:
-    """Carry bytes both ways until either side ends; then both are closed."""
+    """Carry bytes both ways until either side ends; then both are closed. `said_by_other` was read before: it is first."""
+    one[1].write(said_by_other)
     ways = [asyncio.create_task(_carry(one[0], other[1])), asyncio.create_task(_carry(other[0], one[1]))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)

@@ -23,10 +23,11 @@ class LineReader:
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes. Raises ValueError for a line that is no JSON object."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [_message(line) for line in lines if line]
+        return [decode(line) for line in lines if line]
 
 
-def _message(line: bytes) -> Message:
+def decode(line: bytes) -> Message:
+    """The message of one line, without its end. Raises ValueError if it is no JSON object."""
     message = json.loads(line)
     if isinstance(message, dict):
         return message
