@@ -59,7 +59,7 @@ class Message:
 def reckon(history: History) -> Reference:
     """Account for a history."""
     result = Reference()
-    messages, asked = _messages(history), _asked(history)
+    messages, asked = _messages(history), windows(history)
     history = replace(history, deliveries=history.deliveries + _mended(history, result, messages, asked))
     good = _count_received(history, result, messages, asked)
     _count_owed(history, result, messages, asked, good)
@@ -69,7 +69,7 @@ def reckon(history: History) -> Reference:
 
 
 Messages = dict[tuple[int, int], "Message"]  # by (stream, seq)
-Windows = dict[tuple[int, str | None], "Asked"]  # by (client, channel)
+Windows = dict[tuple[int, int], "Asked"]  # by (client, stream)
 Keys = set[tuple[int, int, int]]  # (client, stream, seq)
 
 
@@ -101,7 +101,7 @@ def _mended(history: History, result: Reference, messages: Messages, asked: Wind
             (stream, seq)
             for (stream, seq), message in messages.items()
             if sum(a != b for a, b in zip(text, history.token(seq, stream), strict=True)) == 1
-            and _may_be(message, asked.get((client, _channel(history, stream))), at)
+            and _may_be(message, asked.get((client, stream)), at)
         ]
         if len(fits) == 1:
             mended.append((at, messages[fits[0]].intended, fits[0][1], client, fits[0][0], node))
@@ -134,7 +134,7 @@ def _between_neighbours(
             if high != low + 2 or left != node or right != node or message is None:
                 continue
             missing = all(q != low + 1 for _, q, _ in mine)
-            if missing and _may_be(message, asked.get((client, _channel(history, stream))), at):
+            if missing and _may_be(message, asked.get((client, stream)), at):
                 fits.append((at, message.intended, low + 1, client, stream, node))
         claims += fits if len(fits) == 1 else []
     return [one for one in claims if sum(other[2:5] == one[2:5] for other in claims) == 1]
@@ -154,7 +154,7 @@ def _count_received(history: History, result: Reference, messages: Messages, ask
         at = message.intended if message else min(intended for _, intended in received)
         times = sorted(recv for recv, _ in received)
         _odd(result, at, "duplicated", (client, stream, seq), *times[1:])
-        window = asked.get((client, _channel(history, stream)))
+        window = asked.get((client, stream))
         if message is None or window is None or not _wanted(message, window):
             _odd(result, at, "unexpected", (client, stream, seq), times[0])
             continue
@@ -169,10 +169,9 @@ def _count_received(history: History, result: Reference, messages: Messages, ask
 def _count_owed(history: History, result: Reference, messages: Messages, asked: Windows, good: Keys) -> None:
     partial = history.status != "complete" or not history.close_stripes or history.drain_ended_by != "quiet"
     horizon = FOREVER if history.close_stripes else ns(history.heartbeat_ms) if history.heartbeat_ms is not None else 0
-    for client, channel in asked:
-        window = asked[client, channel]
-        for (stream, seq), message in messages.items():
-            if history.streams[stream] != channel or message.status is Status.UNSENT:
+    for (client, stream), window in asked.items():
+        for (of, seq), message in messages.items():
+            if of != stream or message.status is Status.UNSENT:
                 continue
             if message.done < window.ask or message.sent > window.left:
                 continue
@@ -246,13 +245,9 @@ def _order_of_redis(
     return order
 
 
-def _channel(history: History, stream: int) -> str | None:
-    return history.streams[stream] if stream < len(history.streams) else None
-
-
-def _wanted(message: Message, window: Asked) -> bool:
+def _wanted(message: Message, window: Asked, *, early: bool = False) -> bool:
     certainly_not = message.status in (Status.FAILED, Status.UNSENT)
-    return not certainly_not and message.done >= window.ask and message.sent <= window.left
+    return not certainly_not and (early or message.done >= window.ask) and message.sent <= window.left
 
 
 def _messages(history: History) -> dict[tuple[int, int], Message]:
@@ -260,6 +255,32 @@ def _messages(history: History) -> dict[tuple[int, int], Message]:
     for sent, done, seq, stream, status, _ in history.outcomes:
         messages[stream, seq] = Message(messages[stream, seq].intended, sent, done, Status(status))
     return messages
+
+
+def windows(history: History) -> Windows:
+    """What each client is owed of each stream; what a node that lagged had still to hand out is a part of it."""
+    messages, by_channel = _messages(history), _asked(history)
+    asked = {
+        (client, stream): replace(window)
+        for (client, of), window in by_channel.items()
+        for stream, channel in enumerate(history.streams)
+        if channel == of
+    }
+    since: dict[tuple[int, int], float] = {}
+    for _, _, seq, client, stream, node in history.deliveries:
+        message, window = messages.get((stream, seq)), asked.get((client, stream))
+        if message is None or window is None or message.done >= window.ask or not _wanted(message, window, early=True):
+            continue
+        others = [
+            recv
+            for recv, _, q, c, s, n in history.deliveries
+            if (q, s, n) == (seq, stream, node) and (c, s) in asked and _wanted(message, asked[c, s])
+        ]
+        if others and min(others) >= window.ask:
+            since[client, stream] = min(message.done, since.get((client, stream), FOREVER))
+    for pair, done in since.items():
+        asked[pair].ask = done
+    return asked
 
 
 def _asked(history: History) -> dict[tuple[int, str], Asked]:

@@ -48,6 +48,34 @@ def test_received_though_published_before_it_was_asked_for(reckon):
     assert found.measure.unexpected == 1
 
 
+def lagging(*, others_at: float | None, node: int = 0) -> History:
+    """Client 1 asks at 60 for what client 0 has; its node hands out what was published at 20, 30 and 40 later on."""
+    history = History(clients=2, nodes=2).subscribe(0, node=node, at=-10, lag=1).subscribe(1, node=0, at=59, lag=5)
+    for seq, at in ((1, 10), (2, 20), (3, 30), (4, 40), (5, 100)):
+        history.publish(seq, at)
+    if others_at is not None:
+        for seq, at in ((1, 50), (2, others_at), (3, others_at + 2), (4, others_at + 4), (5, 120)):
+            history.deliver(0, seq, at, node=node)
+    return history.deliver(1, 2, 70, node=0).deliver(1, 4, 74, node=0).deliver(1, 5, 120, node=0)
+
+
+@pytest.mark.parametrize(
+    ("others_at", "node", "expected", "unexpected"),
+    [
+        (70, 0, (9, 8, 0, 1), 0),  # the node had 2 to 4 to hand out yet; whether 3 was lost nobody can tell
+        (60, 0, (9, 8, 0, 1), 0),  # at that very instant
+        (59, 0, (7, 7, 0, 0), 1),  # 2 was out before it asked; 3 and 4 were not
+        (50, 0, (6, 6, 0, 0), 2),  # all were
+        (70, 1, (6, 6, 0, 0), 2),  # another node's lag says nothing of this one's
+        (None, 0, (6, 1, 5, 0), 2),  # nobody tells that the node had it at all
+    ],
+)
+def test_what_a_lagging_node_had_still_to_hand_out(reckon, others_at, node, expected, unexpected):
+    found = reckon(lagging(others_at=others_at, node=node))
+    assert terms(found) == expected
+    assert found.measure.unexpected == unexpected
+
+
 @pytest.mark.parametrize(
     ("status", "came", "expected", "unexpected"),
     [

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self
 
 from fanlab.crosscheck.gather import gather
 
-RULES: Final = ("messages", "windows", "damage", "deliveries", "outcomes", "order", "terms", "caches")
+RULES: Final = ("messages", "windows", "lagging", "damage", "deliveries", "outcomes", "order", "terms", "caches")
 TERMS: Final = (
     "published",
     "owed",

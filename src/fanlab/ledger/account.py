@@ -5,6 +5,7 @@ and held in memory. In order:
 
     events      -> windows: who was owed which channel from when to when, connections, outages
     publishers  -> messages: what was published, when at the earliest and when at the latest
+    deliveries  -> lagging: who asked while its node was behind
     damage      -> mending: which messages came with other bytes than those published
     deliveries  -> fold: first copies, duplicates, disorder, what nobody was owed, latency
                 -> oddity: why messages came twice, and who disagrees with Redis' order
@@ -29,6 +30,7 @@ from fanlab.ledger.health import cpu_share, cpu_wait_share, gc_max_ms, loop_lag_
 from fanlab.ledger.histogram import Histogram, Ints
 from fanlab.ledger.hops import message_hops, node_times
 from fanlab.ledger.journals import Journals, read_deliveries, read_journals
+from fanlab.ledger.lagging import reached_back
 from fanlab.ledger.latency import LatencyTable, Part
 from fanlab.ledger.mending import Owed, mend, with_mended
 from fanlab.ledger.messages import NO_MESSAGE, Messages, collect_messages
@@ -77,7 +79,9 @@ def settle(manifest: Mapping[str, Any], plan: Plan, journals: Journals, chunks: 
     end_ns = phases.get("drain_end_ns") or max(zero_ns, journals.last_ns)
     windows = _windows(manifest, plan, journals, measure_end_ns)
     channels = _numbered(plan.channels)
-    pairs = spread(windows.windows, [channels[stream.channel] for stream in plan.streams])
+    pairs = reached_back(
+        spread(windows.windows, [channels[stream.channel] for stream in plan.streams]), messages, chunks
+    )
     outages = blamed(windows.outages, faults, plan, journals.stripes)
     nodes = {index: node_times(journal, messages) for index, journal in journals.nodes.items()}
     context = Context(

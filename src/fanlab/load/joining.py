@@ -175,7 +175,7 @@ async def splice(
     other: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     said_by_other: bytes = b"",
 ) -> None:
-    """Carry bytes both ways until either side ends; then both are closed. `said_by_other` was read before: it is first."""
+    """Carry bytes both ways until either side ends; then both are closed. `said_by_other`, read before, goes first."""
     one[1].write(said_by_other)
     ways = [asyncio.create_task(_carry(one[0], other[1])), asyncio.create_task(_carry(other[0], one[1]))]
     try:
