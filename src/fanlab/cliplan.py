@@ -17,6 +17,16 @@ from fanlab.cliparts import (
 )
 from fanlab.terminal import echo_json
 
+_MOST_NODES = 100_000
+
+
+def _counts(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
+    """Numbers of nodes, as 1,2,4."""
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    if not all(word.isdecimal() and 0 < int(word) <= _MOST_NODES for word in words):
+        raise click.BadParameter(f"{value!r} is no list of numbers of nodes, as 1,2,4")
+    return tuple(int(word) for word in words)
+
 
 @click.command(name="model")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
@@ -128,6 +138,11 @@ def forecast(clients: str, rate: str, slo: str, *, force: bool, as_json: bool, *
 @click.option("--max-runs", type=click.IntRange(1, 1000), default=40, show_default=True, help="No more runs than this.")
 @click.option("--budget", metavar="DURATION", help="No run begins after so long, as 20m.")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.9, show_default=True, help="Interval's.")
+@click.option(
+    "--over-nodes", callback=_counts, default="", metavar="N,N,…", help="Search with each; fit a law over them."
+)
+@click.option("--foretell", callback=_counts, default="", metavar="N,N,…", help="By that law, of so many nodes.")
+@click.option("--force", is_flag=True, help="Also past twice the nodes that were measured: a guess.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Local Locust workers.")
 @click.option("--redis-url", help="Use this Redis instead of starting one.")
 @click.option("--json", "as_json", is_flag=True, help="capacity.json alone on stdout, everything else on stderr.")

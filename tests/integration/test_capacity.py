@@ -77,6 +77,58 @@ def test_an_overload_is_unsteady_though_the_objective_holds(tmp_path: Path) -> N
     assert probe["steady"]["backlog_growth"] > 0
 
 
+LANES = """
+name: lanes
+question: How much do nodes carry that take 4 ms for each client?
+topology: {nodes: {kind: saboteurs/head-of-line, count: 2, env: {SLOW_CLIENT_MS: 4}}}
+channels: [news]
+clients: [{group: readers, count: 12, channels: [news]}]
+publishers: [{name: ticker, channel: news, rate: 30/s}]
+phases: {warm_up: 200ms, measure: 2s, drain: {quiet: 300ms, deadline: 20s}}
+evidence: {probes: 0}
+limits: {schedule_lag_p99: 10s, loop_lag_p99: 10s, bias_p99: 10s, cpu: 1.0, steal: 1.0}
+"""
+
+
+def test_a_law_over_nodes(tmp_path: Path) -> None:
+    """A message takes 4 ms for each of a node's share of 12 clients: 20.8 a second with one node, and so on."""
+    words = ("--axis", "rate", "--repeats", "1", "--precision", "0.5", "--over-nodes", "1,3", "--json")
+    done = capacity(tmp_path, LANES, *words, "--foretell", "4,7")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    model, (told, refused) = found["model"], found["forecast"]["rows"]
+    assert [each["nodes"] for each in model["points"]] == [1, 2, 3]
+    for each in model["points"]:
+        assert each["low"] <= each["nodes"] * 1000 / (4 * 12)
+        assert (tmp_path / "search" / each["search"] / "capacity.html").exists()
+    assert told["low"] <= told["value"] <= told["high"]
+    assert "past 2 times the 3 nodes that were measured" in refused["refused"]
+    assert "foretold of 4 nodes" in done.stderr
+    for name in ("capacity.html", "capacity.md", "charts/scaling.svg"):
+        assert (tmp_path / "search" / name).exists(), name
+    assert "Scaling over nodes" in (tmp_path / "search" / "capacity.md").read_text(encoding="utf-8")
+    again = capacity(tmp_path, LANES, *words, "--foretell", "6")  # nothing is run anew, and another number is foretold
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["model"]["points"] == model["points"]
+    assert [each["nodes"] for each in json.loads(again.stdout)["forecast"]["rows"]] == [6]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--axis", "rate", "--foretell", "8"), "--foretell and --force go with --over-nodes"),
+        (("--axis", "nodes", "--over-nodes", "1,2,4"), "give --axis rate or clients"),
+        (("--axis", "rate", "--over-nodes", "2,4"), "the law takes 3 numbers of nodes or more"),
+        (("--axis", "rate", "--over-nodes", "1,two"), "'1,two' is no list of numbers of nodes, as 1,2,4"),
+    ],
+)
+def test_no_law_without_what_it_takes(tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+    done = capacity(tmp_path, LANES, *words)
+    assert done.returncode == 2
+    assert why in " ".join(done.stderr.split())
+    assert not (tmp_path / "search").exists()
+
+
 def test_a_search_that_is_interrupted_goes_on(tmp_path: Path) -> None:
     words = ("--axis", "rate", "--repeats", "1", "--precision", "1", "--no-progress")
     search = subprocess.Popen(

@@ -67,6 +67,32 @@ def test_the_fewest_runs_that_it_takes_are_enough_for_the_band(nodes: list[int])
     assert sum(one.peak is not None for one in fits) <= 5
 
 
+@pytest.mark.parametrize("nodes", [[1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4, 6]])
+@pytest.mark.parametrize("share", [0.01, 0.05])
+def test_throughputs_that_tell_how_sure_they_are_have_a_band_of_it(nodes: list[int], share: float) -> None:
+    """One throughput for each number of nodes, as a capacity search gives it."""
+    random, law, ahead = np.random.default_rng(4), Law(500.0, 0.05, 0.0), max(nodes) + 2
+    fits = [
+        fit(*noisy(law, nodes, 1, share, random), sure=[share] * len(nodes), seed=turn).at(ahead) for turn in range(100)
+    ]
+    assert sum(one.low <= law(ahead) <= one.high for one in fits) >= 88
+
+
+def test_who_is_too_sure_of_a_throughput_is_not_believed() -> None:
+    random, law, nodes = np.random.default_rng(6), Law(500.0, 0.05, 0.0), [1, 2, 3, 4, 6]
+    fits = [fit(*noisy(law, nodes, 1, 0.1, random), sure=[0.001] * 5, seed=turn).at(8) for turn in range(100)]
+    assert sum(one.low <= law(8) <= one.high for one in fits) >= 85
+
+
+def test_what_is_held_out_keeps_its_errors() -> None:
+    counts, values = [1, 2, 3, 4], [100.0, 190.0, 270.0, 340.0]
+    band, truth = held_out(counts, values, sure=[0.01, 0.02, 0.03, 0.5])
+    assert band == fit(counts[:3], values[:3], sure=[0.01, 0.02, 0.03]).at(4)
+    assert truth == 340.0
+    with pytest.raises(ValueError, match="standard error"):
+        fit(counts, values, sure=[0.01, 0.02, 0.03, 0.0])
+
+
 def test_a_peak_is_named_only_where_crosstalk_is_sure() -> None:
     random = np.random.default_rng(1)
     sure = fit(*noisy(Law(1000.0, 0.05, 0.02), NODES, 3, 0.01, random))

@@ -1,6 +1,7 @@
 """Head of line: each client is waited for in turn, so the slowest one sets the pace for all, message by message.
 
-Trigger: SLOW_SEND_MS (0 by default): how long the first client's turn takes, because its line is slow.
+Trigger: SLOW_SEND_MS (0 by default): how long the first client's turn takes, because its line is slow; SLOW_CLIENT_MS
+(0): how long everybody's does, so that a message takes the longer the more clients the node has.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import server
 from node import Node
 
 SLOW_SEND_S = float(os.environ.get("SLOW_SEND_MS", "0")) / 1000
+SLOW_CLIENT_S = float(os.environ.get("SLOW_CLIENT_MS", "0")) / 1000
 
 
 class InTurnNode(Node):
@@ -25,7 +27,7 @@ class InTurnNode(Node):
         self._sender = None
 
     def _on_message(self, name, payload, received_ns) -> None:
-        if not SLOW_SEND_S:
+        if not SLOW_SEND_S and not SLOW_CLIENT_S:
             super()._on_message(name, payload, received_ns)
             return
         self._inbox.append((name, payload, received_ns))
@@ -34,7 +36,9 @@ class InTurnNode(Node):
 
     async def _send_in_turn(self) -> None:
         while self._inbox:
-            await asyncio.sleep(SLOW_SEND_S)
+            channel = self.hub.get(self._inbox[0][0])
+            turns = 0 if channel is None else len(channel.members)
+            await asyncio.sleep(SLOW_SEND_S + SLOW_CLIENT_S * turns)
             super()._on_message(*self._inbox.popleft())
         self._sender = None
 

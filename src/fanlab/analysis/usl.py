@@ -8,7 +8,8 @@ other for every pair of them (crosstalk). With u = 1/λ, a = s/λ and b = κ/λ
 is linear in all three, so that the best fit is found at once, whatever one starts from. Deviations count as shares of
 what they deviate from, for a throughput is measured to some per cent. The band is of the fit's own uncertainty: a
 bootstrap of the runs' deviations from the law. Three runs lie on a law of three parameters, whatever noise is in them,
-and have no deviations to tell it by: it takes more.
+and have no deviations to tell it by: it takes more, or throughputs that come with an uncertainty of their own. Then the
+larger of the two decides: what they say of themselves, or how far they lie from the law (Birge, Phys. Rev. 40, 1932).
 """
 
 from collections.abc import Sequence
@@ -87,33 +88,44 @@ class Fit:
         return Band(self.law.peak, min(self.law.peak, float(low)), max(self.law.peak, float(high)))
 
 
-def fit(nodes: Sequence[int], throughput: Sequence[float], *, seed: int = 1) -> Fit:
+def fit(
+    nodes: Sequence[int], throughput: Sequence[float], *, sure: Sequence[float] | None = None, seed: int = 1
+) -> Fit:
     """The law of runs with so many nodes each, and what each did.
 
-    Raises ValueError for fewer than three numbers of nodes, no more than three runs, or what is no throughput.
+    `sure` is the standard error of each throughput, as a share of it, where that is known. Raises ValueError for fewer
+    than three numbers of nodes, no more than three runs without `sure`, or what is no throughput.
     """
     n, x = np.array(nodes, np.float64), np.array(throughput, np.float64)
     if n.shape != x.shape or (n < 1).any() or not (np.isfinite(x) & (x > 0)).all():
         raise ValueError("each run has a number of nodes from 1 on, and a throughput above 0")
     if len(np.unique(n)) < _PARAMETERS:
         raise ValueError(f"the law has {_PARAMETERS} parameters: give runs with as many numbers of nodes")
-    if len(n) <= _PARAMETERS:
+    errors = None if sure is None else np.array(sure, np.float64)
+    if errors is not None and (errors.shape != n.shape or not (np.isfinite(errors) & (errors > 0)).all()):
+        raise ValueError("each run has one standard error, above 0")
+    if errors is None and len(n) <= _PARAMETERS:
         raise ValueError(f"{len(n)} runs fit {_PARAMETERS} parameters whatever is in them: give one more at least")
     law = law_of(n, x)
     random = np.random.default_rng(rng(seed, "usl").getrandbits(128))
-    return Fit(law, tuple(_resampled(n, x, law, random)), int(n.max()))
+    fitted = np.array([law(count) for count in nodes])
+    shares = _deviations(x, fitted, random) if errors is None else _errors(x, fitted, errors, random)
+    return Fit(law, tuple(_laws(n, fitted * np.maximum(_LEAST, 1 + shares))), int(n.max()))
 
 
-def held_out(nodes: Sequence[int], throughput: Sequence[float], *, seed: int = 1) -> tuple[Band, float]:
+def held_out(
+    nodes: Sequence[int], throughput: Sequence[float], *, sure: Sequence[float] | None = None, seed: int = 1
+) -> tuple[Band, float]:
     """What the runs but those of the most nodes foretell of these, and their mean: the fit's own test.
 
     Raises ValueError where too few are left.
     """
     most = max(nodes)
-    kept = [(count, value) for count, value in zip(nodes, throughput, strict=True) if count < most]
+    kept = [at for at, count in enumerate(nodes) if count < most]
     if not kept:
         raise ValueError("all runs have one number of nodes: there is nothing to foretell from")
-    band = fit([count for count, _ in kept], [value for _, value in kept], seed=seed).at(most)
+    errors = None if sure is None else [sure[at] for at in kept]
+    band = fit([nodes[at] for at in kept], [throughput[at] for at in kept], sure=errors, seed=seed).at(most)
     truth = [value for count, value in zip(nodes, throughput, strict=True) if count == most]
     return band, sum(truth) / len(truth)
 
@@ -143,17 +155,29 @@ def _laws(nodes: Floats, throughput: Floats) -> list[Law]:
     return [Law(1 / u, a / u, b / u) for u, a, b in best.tolist()]
 
 
-def _resampled(nodes: Floats, throughput: Floats, law: Law, random: np.random.Generator) -> list[Law]:
-    """Laws of what the runs might as well have shown.
+def _deviations(throughput: Floats, fitted: Floats, random: np.random.Generator) -> Floats:
+    """How far from the law the runs might as well have been, as shares: their own deviations, drawn anew.
 
-    The law's own values with the runs' deviations from it, drawn anew: with few runs of each number of nodes, drawing
-    the runs themselves would hardly change anything. Deviations are made larger by what the fit has taken from them,
-    and by how much wider than a normal distribution Student's is for as few runs (its first term, Fisher 1926).
+    With few runs of each number of nodes, drawing the runs themselves would hardly change anything. Deviations are made
+    larger by what the fit has taken from them, and by Student's factor.
     """
-    fitted = np.array([law(count) for count in nodes])
-    freedom = len(nodes) - _PARAMETERS
-    wider = np.sqrt(len(nodes) / freedom) * (1 + (_NORMAL_95**2 + 1) / (4 * freedom))
-    shares = (throughput / fitted - 1) * wider
-    size = (RESAMPLES, len(nodes))
-    drawn = 1 + random.choice(shares, size) * random.choice((-1, 1), size)
-    return _laws(nodes, fitted * np.maximum(_LEAST, drawn))
+    freedom = len(fitted) - _PARAMETERS
+    shares = (throughput / fitted - 1) * np.sqrt(len(fitted) / freedom) * _student(freedom)
+    size = (RESAMPLES, len(fitted))
+    drawn: Floats = random.choice(shares, size) * random.choice((-1, 1), size)
+    return drawn
+
+
+def _errors(throughput: Floats, fitted: Floats, errors: Floats, random: np.random.Generator) -> Floats:
+    """The same from the runs' standard errors, larger by Birge's ratio where they lie further off than that."""
+    freedom = len(fitted) - _PARAMETERS
+    birge = 1.0
+    if freedom:
+        ratio = float(np.sqrt(np.sum(((throughput / fitted - 1) / errors) ** 2) / freedom))
+        birge = ratio * _student(freedom) if ratio > 1 else 1.0
+    return random.normal(size=(RESAMPLES, len(fitted))) * errors * birge
+
+
+def _student(freedom: int) -> float:
+    """By how much wider than a normal distribution Student's is, at 95 % (its first term, Fisher 1926)."""
+    return 1 + (_NORMAL_95**2 + 1) / (4 * freedom)
