@@ -35,7 +35,7 @@ mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, a
 fuzz: $(READY)  ## hostile inputs by the thousand: scenario files, WebSocket peers, secrets, names; a quarter of an hour
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
-aa: $(READY)  ## do comparisons cry wolf on this machine: 126 short runs, 300 comparisons resampled; half an hour or so
+aa: $(READY)  ## do comparisons cry wolf on this machine: 154 short runs, 300 comparisons resampled; half an hour or so
 	$(BIN)/python benchmarks/compare_aa.py $(ARGS)
 
 lint: $(READY)  ## style, types, layers

@@ -1,13 +1,13 @@
 """Do comparisons cry wolf on this machine? Real runs of one system, and of one made slower, judged 300 times.
 
-    .venv/bin/python benchmarks/compare_aa.py      # 64 runs of a system, 24 pairs with a slower one: an hour or so
+    .venv/bin/python benchmarks/compare_aa.py      # 92 runs of a system, 24 pairs with a slower one: half an hour or so
     .venv/bin/python benchmarks/compare_aa.py --runs 12 --slow-pairs 6 --comparisons 60      # a try
 
-Half of the runs of the system as it is calibrate; of the others A/A comparisons are resampled. Two ways of being
+The first 32 runs of the system as it is calibrate; of the 60 others A/A comparisons are resampled. Two ways of being
 slower: the same runs with B's latencies times 1.2, and real runs of a system whose link to clients has 8 ms, against
 one whose link has as much more as is a fifth of the p50 that comes of it (the link's timers have whole milliseconds).
 Last, real runs in which one node's proxy loses one message, each time another one: `fanlab gate` must find every one of
-them, and nothing where the same proxy loses none. Exits with 1 where a promise is broken; fewer than 60 runs promise
+them, and nothing where the same proxy loses none. Exits with 1 where a promise is broken; fewer than 92 runs promise
 nothing.
 """
 
@@ -27,7 +27,8 @@ from fanlab.pairing import Session, run_alone, run_pairs
 from fanlab.scenario.loader import Loaded, load_text
 
 PAIRS = 12
-ENOUGH = 60  # runs
+CALIBRATING = 32  # runs
+ENOUGH = CALIBRATING + 60
 LINK_MS = 8
 SCENARIO = """name: aa
 question: Is it as fast as itself?
@@ -44,7 +45,7 @@ limits: {cpu: 1, schedule_lag_p99: 10s, loop_lag_p99: 10s, bias_p99: 10s, steal:
 def main() -> None:
     """Run, resample, print a Markdown table, and say whether the promises hold."""
     parser = argparse.ArgumentParser(description="False alarms, and what is found, from real runs.")
-    parser.add_argument("--runs", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=ENOUGH)
     parser.add_argument("--slow-pairs", type=int, default=24)
     parser.add_argument("--losing", type=int, default=12, help="runs that lose one message")
     parser.add_argument("--comparisons", type=int, default=300)
@@ -60,8 +61,7 @@ def judge(arguments: argparse.Namespace, home: Path) -> int:
     """The whole of it; 0 where all that was promised holds."""
     enough, most, slower = arguments.runs >= ENOUGH, arguments.comparisons, arguments.slower
     same = run_alone(session(home / "same"), scenario(arguments.seconds), arguments.runs)
-    middle = len(same) // 2 if enough else 0
-    noise, trial = same[:middle] if enough else same, same[middle:]
+    noise, trial = (same[:CALIBRATING], same[CALIBRATING:]) if enough else (same, same)
     effects = effects_of(noise)
     neighbours = list(zip(trial[0::2], trial[1::2], strict=False))
     (linked,) = run_alone(session(home / "linked"), scenario(arguments.seconds, LINK_MS), 1)
