@@ -90,6 +90,14 @@ def cut_link():
     return history.deliver(0, 1, 101).close(0, 400, reason="no answer to a ping within 0.2 s")
 
 
+def lagging():
+    """Client 1 asks at 60 ms; its node hands out what was published at 20 ms only then, to client 0, too."""
+    history = History(clients=2, nodes=1).subscribe(0).subscribe(1, at=59, lag=5)
+    for seq, at in ((1, 20), (2, 30), (3, 100)):
+        history.publish(seq, at).deliver(0, seq, max(at + 1, 70 + seq)).fan_out(0, seq, max(at, 69 + seq), n=2)
+    return history.deliver(1, 1, 71.5).deliver(1, 3, 101.5)
+
+
 def full_redis():
     """As `gap`, but Redis lets nobody in when the node wants to come back."""
     return gap().fault("redis-maxclients", "redis", 280, 400)
@@ -103,6 +111,10 @@ def bare(**how):
 CASES = {
     "delivered": (crash, "2", 3),
     "lost-while-reconnecting": (crash, "readers:0", 3),
+    "lost-on-the-next-node": (
+        lambda: crash().publish(5, 601.3, lag=0.05).witnessed(5, 601.5).fan_out(1, 5, 601.6).deliver(2, 5, 601.9, node=1),
+        "0", 5,
+    ),
     "lost-and-never-back": (crash, "1", 4),
     "lost-in-a-dying-node": (crash, "0", 2),
     "lost-in-a-gap": (gap, "0", 2),
@@ -117,6 +129,8 @@ CASES = {
     "indeterminate-publish": (lambda: bare().publish(1, 100, status=Status.TIMED_OUT, took=400), "0", 1),
     "indeterminate-publisher-died": (lambda: bare().publish(1, 100, status=None), "0", 1),
     "indeterminate-subscribing": (lambda: History(nodes=1).subscribe(0, at=95, took=1, lag=20).publish(1, 100), "0", 1),
+    "indeterminate-behind": (lagging, "1", 2),
+    "delivered-behind": (lagging, "1", 1),
     "not-owed-before": (lambda: History(nodes=1).subscribe(0, at=200).publish(1, 100), "0", 1),
     "not-owed-after": (
         lambda: bare().close(0, 50, own=True, code=1000).leave(0, 50).publish(1, 100), "0", 1

@@ -77,7 +77,8 @@ def chain_of(case: Case, told: Sequence[Moment]) -> tuple[str, ...]:
         who = f"client {case.seen.client}"
         ended = [m for m in told if m.who == who and m.what.startswith("loses") and m.t_ns <= case.done_ns]
         if ended:
-            steps.append(f"the client lost its connection to {case.node_id} at {case.at(ended[-1].t_ns)}")
+            lost = ended[-1].what.split(":", 1)[0].removeprefix("loses ")  # that to the node before, if it has moved on
+            steps.append(f"the client lost {lost} at {case.at(ended[-1].t_ns)}")
             return (*steps, text.label(case.cause.label))
     between = _between(case.cause, case.fault)
     if between is not None:
@@ -153,6 +154,9 @@ def _doubt(case: Case) -> str:
     if case.status in _UNCERTAIN:
         return "its publish had no answer, and nobody knows if it was published"
     asked, confirmed, left = _entitled(case)
+    if asked is not None and case.done_ns < asked:
+        behind = f"when the client first asked for the channel at {case.at(asked)}, its node was still behind"
+        return f"{behind}: it handed out what was older than this, and may have handed out this before"
     if confirmed is None or case.sent_ns <= confirmed:
         asking = "" if asked is None else f" (asked for at {case.at(asked)}, confirmed "
         asking += "" if asked is None else ("never)" if confirmed is None else f"at {case.at(confirmed)})")
