@@ -112,7 +112,8 @@ CASES = {
     "delivered": (crash, "2", 3),
     "lost-while-reconnecting": (crash, "readers:0", 3),
     "lost-on-the-next-node": (
-        lambda: crash().publish(5, 601.3, lag=0.05).witnessed(5, 601.5).fan_out(1, 5, 601.6).deliver(2, 5, 601.9, node=1),
+        lambda: crash().publish(5, 601.3, lag=0.05).witnessed(5, 601.5)
+        .fan_out(1, 5, 601.6).deliver(2, 5, 601.9, node=1),
         "0", 5,
     ),
     "lost-and-never-back": (crash, "1", 4),
