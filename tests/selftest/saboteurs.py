@@ -3,8 +3,8 @@
 `tests/selftest/scenarios/<name>.yaml` triggers the fault of `nodes/saboteurs/<name>`; here stands what fanlab must say:
 which alarms (fields of summary.json above 0), and of what is lost, which causes and hops, of copies and of updates that
 caches missed, which causes. What the saboteur itself did is the `main` figure: the losses of the first cause, or else
-the alarm. It is exact where the scenario fixes it, and otherwise within what rate × time × clients leave open: the least
-of it may be lost in the break before, for a node that comes back late has less time to do wrong. None of it may be
+the alarm. It is exact where the scenario fixes it, and otherwise within what rate × time × clients leave open: some of
+the least may be lost in the break before, for a node that comes back late has less time to do wrong. None of it may be
 found on a good node.
 """
 
