@@ -57,6 +57,9 @@ lock: $(READY)  ## renew the lock files: versions and hashes, no addresses
 	uv pip compile nodes/websockets/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --quiet --constraint requirements/runtime.lock \
 	  --output-file nodes/websockets/requirements.lock
+	uv pip compile nodes/picows/requirements.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet --constraint requirements/runtime.lock \
+	  --output-file nodes/picows/requirements.lock
 
 wheel: $(READY)  ## dist/*.whl, with scenarios and nodes inside
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .

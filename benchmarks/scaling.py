@@ -34,7 +34,6 @@ evidence: {{witness: false, redis_watch: false, probes: 0}}
 limits: {{schedule_lag_p99: 10s, loop_lag_p99: 10s, bias_p99: 10s, cpu: 1.0, steal: 1.0}}
 """
 SLO = "latency.p50 < 1s and ledger.lost == 0"
-MEASURED, TRUTHS = (1, 3, 4), (6, 8)
 
 
 def main() -> None:
@@ -42,6 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=sorted(NODES), default="process")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a truth lies outside its band")
+    parser.add_argument(
+        "--measured", type=int, nargs="+", default=[1, 3, 4], help="numbers of nodes beside the file's 2"
+    )
+    parser.add_argument("--truths", type=int, nargs="+", default=[6, 8])
     arguments, others = parser.parse_known_args()  # --repeats and so on go to each search
     backend = arguments.backend
     with tempfile.TemporaryDirectory(prefix="fanlab-") as temporary:
@@ -50,12 +53,12 @@ def main() -> None:
         text = SCENARIO.format(nodes=NODES[backend], clients=CLIENTS[backend], rate=RATES[backend])
         path.write_text(text, encoding="utf-8")
         common = [str(path), "--backend", backend, *others]
-        counts = ",".join(map(str, MEASURED))
-        foretell = ",".join(map(str, TRUTHS))
+        counts = ",".join(map(str, arguments.measured))
+        foretell = ",".join(map(str, arguments.truths))
         told = search(folder / "fit", [*common, "--over-nodes", counts, "--foretell", foretell])
         found = {
             nodes: search(folder / f"truth-{nodes}", [*common, "--set", f"topology.nodes.count={nodes}"])
-            for nodes in TRUTHS
+            for nodes in arguments.truths
         }
     print("| nodes | measured | by the law | saturates |\n| --- | --- | --- | --- |")
     for each in told["model"]["points"]:

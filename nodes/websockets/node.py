@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any, Protocol
 
 import commands
 from cache import Cache
@@ -26,6 +27,13 @@ from websockets.http11 import Request, Response
 WEBSOCKET_PATH = "/ws"
 
 log = logging.getLogger("node")
+
+
+class Asked(Protocol):
+    """What is read of a request, whichever library parsed it."""
+
+    path: str  # with its query
+    headers: Any  # `get(name)`, whatever the case of its letters
 
 
 class Node:
@@ -148,26 +156,27 @@ class Node:
 
     def process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer plain HTTP; None lets a WebSocket handshake go on."""
+        reply = self.reply(request)
+        return None if reply is None else _response(connection, reply)
+
+    def reply(self, request: Asked) -> Reply | None:
+        """The answer to a request; None for a WebSocket handshake that may go on."""
         path = request.path.partition("?")[0]
         if path == WEBSOCKET_PATH:
-            reply = self._admit(request)
-            if reply is None:
-                return None
-        elif path.startswith("/cache") and not self._token_ok(request):
-            reply = text_reply(HTTPStatus.UNAUTHORIZED, "token missing or wrong")
-        else:
-            reply = route(
-                request.path,
-                {
-                    "/": lambda _: self._page.reply(),
-                    "/livez": lambda _: text_reply(HTTPStatus.OK, "alive"),
-                    "/readyz": lambda _: self._ready(),
-                    "/metrics": lambda _: Reply(HTTPStatus.OK, self._metrics().encode(), CONTENT_TYPE),
-                    "/cache": lambda _: json_reply({"channel": self.settings.cache_channel, **self.cache.as_dict()}),
-                    "/cache/": self._cached,
-                },
-            )
-        return _response(connection, reply)
+            return self._admit(request)
+        if path.startswith("/cache") and not self._token_ok(request):
+            return text_reply(HTTPStatus.UNAUTHORIZED, "token missing or wrong")
+        return route(
+            request.path,
+            {
+                "/": lambda _: self._page.reply(),
+                "/livez": lambda _: text_reply(HTTPStatus.OK, "alive"),
+                "/readyz": lambda _: self._ready(),
+                "/metrics": lambda _: Reply(HTTPStatus.OK, self._metrics().encode(), CONTENT_TYPE),
+                "/cache": lambda _: json_reply({"channel": self.settings.cache_channel, **self.cache.as_dict()}),
+                "/cache/": self._cached,
+            },
+        )
 
     def not_ready(self) -> str | None:
         """Why this node cannot serve now, or None."""
@@ -177,7 +186,7 @@ class Node:
             return f"no Redis: {self.upstream.trouble}"
         return None if self.hub.pinned_live else f"not subscribed to {self.settings.cache_channel} yet"
 
-    def _admit(self, request: Request) -> Reply | None:
+    def _admit(self, request: Asked) -> Reply | None:
         if self.stopping:
             return text_reply(HTTPStatus.SERVICE_UNAVAILABLE, "stopping")
         if not self._gate.origin_ok(request.headers.get("Origin"), request.headers.get("Host")):
@@ -188,7 +197,7 @@ class Node:
             return text_reply(HTTPStatus.UNAUTHORIZED, "token missing or wrong")
         return None
 
-    def _token_ok(self, request: Request) -> bool:
+    def _token_ok(self, request: Asked) -> bool:
         return self._gate.token_ok(request.path, request.headers.get("Authorization"))
 
     def _ready(self) -> Reply:
@@ -233,19 +242,20 @@ def _unavailable(reason: str) -> Reply:
 
 
 def _response(connection: ServerConnection, reply: Reply) -> Response:
-    headers = Headers(
-        {
-            "Date": formatdate(usegmt=True),
-            "Content-Type": reply.content_type,
-            "Content-Length": str(len(reply.body)),
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "Connection": "close",
-            **(reply.headers or {}),
-        }
-    )
+    headers = Headers({"Content-Length": str(len(reply.body)), "Connection": "close", **headers_of(reply)})
     response = connection.respond(reply.status, "")
     return Response(response.status_code, response.reason_phrase, headers, reply.body)
+
+
+def headers_of(reply: Reply) -> dict[str, str]:
+    """The headers of a response, but for those that say how it is sent."""
+    return {
+        "Date": formatdate(usegmt=True),
+        "Content-Type": reply.content_type,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        **(reply.headers or {}),
+    }
 
 
 def _utc_now() -> str:

@@ -10,6 +10,9 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from clients import Client
 from journal import FileJournal, Gathered, NoJournal
@@ -59,27 +62,14 @@ async def run(settings: Settings) -> int:
     journal.flush()
     node = Node(settings, journal)
     try:
-        server = await serve(
-            node.serve,
-            settings.host,
-            settings.port,
-            create_connection=Client,
-            process_request=node.process_request,
-            compression=None,  # frames are the same for everybody, and exactly what was published
-            ping_interval=None,  # heartbeat.py does it, with a deadline that holds
-            close_timeout=settings.close_timeout_s,
-            max_size=settings.max_message_bytes,
-            server_header=None,
-            reuse_address=True,
-            backlog=1024,
-        )
+        listening = await listen(node)
     except OSError as error:
         log.error(  # noqa: TRY400 - the reason says it all
             "cannot listen on %s:%d: %s", settings.host, settings.port, error.strerror or error
         )
         journal.close()
         return 1
-    address = f"{settings.host}:{server.sockets[0].getsockname()[1]}"
+    address = f"{settings.host}:{listening.port}"
     log.info("listening on http://%s/ (WebSocket: ws://%s/ws) pid=%d", address, address, os.getpid())
     redis_loop = asyncio.create_task(node.upstream.run(node.hub))
     heartbeat = asyncio.create_task(node.watch_clients())
@@ -88,7 +78,7 @@ async def run(settings: Settings) -> int:
     orderly = stopped.done()
     if orderly:
         log.info("stopping: %d clients", len(node.clients))
-    server.close(close_connections=False)  # no new ones; node.stop() closes the others, within a deadline
+    listening.close()  # no new ones; node.stop() closes the others, within a deadline
     await node.stop()
     for task in (redis_loop, heartbeat, stopped):
         task.cancel()
@@ -101,6 +91,34 @@ async def run(settings: Settings) -> int:
     journal.close()
     log.info("stopped")
     return 0 if orderly else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A port that takes connections until it is closed; those that it took go on."""
+
+    port: int
+    close: Callable[[], object]
+
+
+async def listen(node: Node) -> Listening:
+    """Take clients for the node. Raises OSError."""
+    settings = node.settings
+    server = await serve(
+        node.serve,
+        settings.host,
+        settings.port,
+        create_connection=Client,
+        process_request=node.process_request,
+        compression=None,  # frames are the same for everybody, and exactly what was published
+        ping_interval=None,  # heartbeat.py does it, with a deadline that holds
+        close_timeout=settings.close_timeout_s,
+        max_size=settings.max_message_bytes,
+        server_header=None,
+        reuse_address=True,
+        backlog=1024,
+    )
+    return Listening(server.sockets[0].getsockname()[1], partial(server.close, close_connections=False))
 
 
 def _raise_file_limit() -> None:

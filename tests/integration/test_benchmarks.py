@@ -15,17 +15,22 @@ TINY = {
     "compare_aa.py": ["--runs", "2", "--slow-pairs", "1", "--losing", "1", "--comparisons", "5", "--seconds", "2"],
     "link.py": ["--connections", "1", "5", "--rate", "200", "--seconds", "0.5", "--rounds", "1"],
     "measure_model.py": ["--cells", "1", "--seconds", "3"],
+    "nodes.py": ["--clients", "20", "--rate", "50", "--seconds", "2", "--rounds", "1"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],
+    "scaling.py": [
+        *("--measured", "1", "3", "--truths", "4", "--set", "phases.measure=1s", "--precision", "1", "--repeats", "1"),
+    ],
     "simulated_against_real.py": ["--rounds", "1"],
     "simulator.py": ["--messages", "2000", "--nodes", "10", "--clients", "1k", "--seconds", "2"],
 }
 
 
 @pytest.mark.system
+@pytest.mark.timeout(260)
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "benchmarks").glob("*.py")))
 def test_benchmark(name: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / name), *TINY[name]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "| ---" in done.stdout
 

@@ -34,8 +34,9 @@ asyncio.run(main())
 """
 
 
-async def test_the_node_withstands_them_and_serves_the_others(redis_server: str, tmp_path: Path) -> None:
-    node = NodeProcess(free_port(), redis_server, tmp_path)
+@pytest.mark.parametrize("kind", ["websockets", "picows"])
+async def test_the_node_withstands_them_and_serves_the_others(redis_server: str, tmp_path: Path, kind: str) -> None:
+    node = NodeProcess(free_port(), redis_server, tmp_path, kind=kind)
     try:
         node.start()
         served = await siege(node, range(FEW))

@@ -17,6 +17,14 @@ _NAMES: Mapping[str, Mapping[str, tuple[str, float] | None]] = {
         "heartbeat_ms": ("HEARTBEAT_INTERVAL", 0.001),
         "patience_ms": ("HEARTBEAT_TIMEOUT", 0.001),
     },
+    "picows": {
+        "buffer_bytes": ("CLIENT_BUFFER_BYTES", 1),
+        "close_ms": ("CLOSE_TIMEOUT", 0.001),
+        "redis_ping_ms": ("REDIS_PING_MS", 1),
+        "redis_timeout_ms": ("REDIS_TIMEOUT_MS", 1),
+        "heartbeat_ms": ("HEARTBEAT_INTERVAL", 0.001),
+        "patience_ms": ("HEARTBEAT_TIMEOUT", 0.001),
+    },
     "ws-node": {
         "buffer_bytes": ("CLIENT_BUFFER_BYTES", 1),
         "close_ms": ("CLOSE_TIMEOUT_MS", 1),

@@ -113,14 +113,15 @@ def test_every_bundled_kind_can_be_a_container() -> None:
             assert build.argv == ("python", f"/nodes/{kind}/server.py")
 
 
-def test_the_nodes_lock_has_the_versions_and_hashes_of_fanlabs_own() -> None:
+@pytest.mark.parametrize("kind", ["websockets", "picows"])
+def test_the_nodes_lock_has_the_versions_and_hashes_of_fanlabs_own(kind: str) -> None:
     def pinned(path: Path) -> dict[str, str]:
         blocks = path.read_text().replace(" \\\n    ", " ").splitlines()
         return {line.split("==")[0]: line for line in blocks if "==" in line}
 
     ours = pinned(resources.folder("requirements") / "runtime.lock")
-    nodes = pinned(resources.folder("nodes") / "websockets" / "requirements.lock")
-    assert {"redis", "websockets", "uvloop"} <= nodes.keys()
+    nodes = pinned(resources.folder("nodes") / kind / "requirements.lock")
+    assert {"redis", "websockets", "uvloop", kind} <= nodes.keys()
     for name, line in nodes.items():
         assert line == ours[name]
 
