@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test selftest faults kills mutants fuzz aa lint format lock wheel gallery clean
+.PHONY: demo test selftest faults kills mutants fuzz aa bench lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -34,6 +34,9 @@ mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, a
 
 fuzz: $(READY)  ## hostile inputs by the thousand: scenario files, WebSocket peers, secrets, names; a quarter of an hour
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
+
+bench: $(READY)  ## what receiving costs fanlab beside k6, Locust, Artillery and a floor in C; an hour; ARGS="--rounds 1"
+	$(BIN)/python benchmarks/bench/bench.py $(ARGS)
 
 aa: $(READY)  ## do comparisons cry wolf on this machine: 154 short runs, 300 comparisons resampled; half an hour or so
 	$(BIN)/python benchmarks/compare_aa.py $(ARGS)

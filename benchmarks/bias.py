@@ -201,7 +201,7 @@ def independent(port: int, out: Path, spawning_s: float) -> None:
         if time.monotonic() - measured_s > 1:
             offset_ns, measured_s = real_less_monotonic_ns(), time.monotonic()
     samples, shared = [], 0
-    for messages in heard.values():
+    for messages in filter(None, heard.values()):
         for (intended_ns, stamp_ns), later in zip(messages, [*messages[1:], (0, 0)], strict=True):
             if stamp_ns == later[1]:
                 shared += 1  # the kernel has joined it with the next one, whose stamp this is

@@ -1,6 +1,8 @@
 """The commands that print the docs' figures run; the figures themselves are not tested."""
 
 import importlib.util
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,25 @@ def test_benchmark(name: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "| ---" in done.stdout
+
+
+@pytest.mark.system
+@pytest.mark.timeout(260)
+def test_the_bench_against_the_peers_that_need_no_network(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench" / "bench.py"), "--out", str(tmp_path / "bench.json")]
+    command += ["--tools", str(tmp_path / "tools"), "--peers", "locust", *(["floor"] if shutil.which("cc") else [])]
+    command += ["--rounds", "1", "--seconds", "2", "--clients", "10", "20", "--per-second", "400", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| fanlab |") == 4
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert found["generator_cpu_ratio_locust"] > 0
+    assert {(one["clients"], one["per_s"]) for one in found["medians"]} == {
+        (clients, per_s) for clients in (10, 20) for per_s in (400.0, 1000.0)
+    }
+    for one in found["medians"]:
+        assert one["deliveries"] == one["per_s"] * 2
+        assert one["p50_ms"] > 0
 
 
 @pytest.mark.parametrize(

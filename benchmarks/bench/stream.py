@@ -1,0 +1,56 @@
+"""The stream that every peer gets: `stream.py REDIS_PORT RATE SECONDS`. Publishes on a fixed schedule, then an end.
+
+A message is 128 bytes of JSON: fanlab's token, with the intended time on the monotonic clock, for those who can read
+it, and the same time as ms of the epoch (`at`), for those whose language has no other clock. Prints, as JSON, when the
+first message was due and how many there were.
+"""
+
+import json
+import socket
+import sys
+import time
+
+from fanlab.ledger.records import Token, encode_token
+
+RUN_TAG = 1
+PAYLOAD_BYTES = 128
+LEAD_NS = 200_000_000
+
+
+def main() -> None:
+    """Publish all of it."""
+    port, rate, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    count = round(rate * seconds)
+    with socket.create_connection(("127.0.0.1", port)) as redis:
+        redis.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        epoch_less_ns = time.time_ns() - time.monotonic_ns()  # noqa: TID251 - for peers that have no other clock
+        start_ns = time.monotonic_ns() + LEAD_NS
+        for number in range(count):
+            due_ns = start_ns + round(number * 1e9 / rate)
+            wait_ns = due_ns - time.monotonic_ns()
+            if wait_ns > 0:
+                time.sleep(wait_ns / 1e9)
+            token = encode_token(Token(RUN_TAG, 0, number + 1, due_ns, 0)).decode()
+            publish(redis, padded({"token": token, "at": (due_ns + epoch_less_ns) / 1e6}))
+        time.sleep(1.0)
+        print(json.dumps({"start_ns": start_ns, "count": count}), flush=True)
+        sys.stdin.readline()
+        publish(redis, json.dumps({"end": True}).encode())
+
+
+def padded(message: dict[str, object]) -> bytes:
+    """As JSON of the right length."""
+    bare = len(json.dumps({**message, "pad": ""}))
+    return json.dumps({**message, "pad": "x" * max(0, PAYLOAD_BYTES - bare)}).encode()
+
+
+def publish(redis: socket.socket, payload: bytes) -> None:
+    """One PUBLISH, and its answer."""
+    redis.sendall(b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$%d\r\n%b\r\n" % (len(payload), payload))
+    answer = b""
+    while not answer.endswith(b"\r\n"):
+        answer += redis.recv(64)
+
+
+if __name__ == "__main__":
+    main()
