@@ -43,8 +43,9 @@ def _gone(slot: Slot, seen: Observed) -> Sequence[Band]:
     asked_s = seconds(fault.requested_ns, seen)
     dead_s = ends[0] if ends and fault.kind == "memory-limit" else asked_s
     started_s, back_s = seconds(fault.heal_requested_ns, seen), seconds(fault.heal_confirmed_ns, seen)
+    slow_s = min(asked_s, dead_s - EDGE_S)  # without memory it lags before it dies, with messages in hand
     return [
-        Band(dead_s - EDGE_S, dead_s + EDGE_S, frozenset({Cause.NODE_CRASH_IN_FLIGHT})),
+        Band(slow_s, dead_s + EDGE_S, frozenset({Cause.NODE_CRASH_IN_FLIGHT})),
         Band(dead_s - EDGE_S, back_s + _BACK_OFF_S, frozenset({Cause.NODE_DOWN})),
         Band(started_s, back_s + _BACK_OFF_S, frozenset({Cause.CLIENT_RECONNECTING})),
     ]
