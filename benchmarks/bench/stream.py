@@ -1,8 +1,8 @@
-"""The stream that every peer gets: `stream.py REDIS_PORT RATE SECONDS`. Publishes on a fixed schedule, then an end.
+"""The stream that every peer gets: `stream.py REDIS_PORT RATE SECONDS [socketio]`. Publishes on schedule, then an end.
 
 A message is 128 bytes of JSON: fanlab's token, with the intended time on the monotonic clock, for those who can read
 it, and the same time as ms of the epoch (`at`), for those whose language has no other clock. Prints, as JSON, when the
-first message was due and how many there were.
+first message was due and how many there were. For Socket.IO it is wrapped as its own emitter does.
 """
 
 import json
@@ -20,6 +20,7 @@ LEAD_NS = 200_000_000
 def main() -> None:
     """Publish all of it."""
     port, rate, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    publish = publish_to_room if sys.argv[4:] == ["socketio"] else publish_to_channel
     count = round(rate * seconds)
     with socket.create_connection(("127.0.0.1", port)) as redis:
         redis.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -44,9 +45,25 @@ def padded(message: dict[str, object]) -> bytes:
     return json.dumps({**message, "pad": "x" * max(0, PAYLOAD_BYTES - bare)}).encode()
 
 
-def publish(redis: socket.socket, payload: bytes) -> None:
+def publish_to_channel(redis: socket.socket, payload: bytes) -> None:
+    """As nodes of the contract get it."""
+    _publish(redis, b"news", payload)
+
+
+def publish_to_room(redis: socket.socket, payload: bytes) -> None:
+    """As @socket.io/redis-emitter sends it: [who, packet, options] in MessagePack, to the room's channel."""
+    import msgpack
+
+    packet = {"type": 2, "data": ["message", payload.decode()], "nsp": "/"}
+    _publish(
+        redis, b"socket.io#/#news#", msgpack.packb(["emitter", packet, {"rooms": ["news"], "except": [], "flags": {}}])
+    )
+
+
+def _publish(redis: socket.socket, channel: bytes, payload: bytes) -> None:
     """One PUBLISH, and its answer."""
-    redis.sendall(b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$%d\r\n%b\r\n" % (len(payload), payload))
+    head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n" % (len(channel), channel, len(payload))
+    redis.sendall(head + payload + b"\r\n")
     answer = b""
     while not answer.endswith(b"\r\n"):
         answer += redis.recv(64)

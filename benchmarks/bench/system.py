@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from fanlab import resources
+from fanlab.topology.manifest import read_manifest
 from fanlab.topology.redis import find_server
 
 READY_S = 20.0
@@ -24,6 +25,8 @@ class System:
 
     folder: Path
     kind: str = "websockets"
+    command: tuple[str, ...] = ()  # of a node that keeps to no contract; else that of its manifest
+    home: Path | None = None  # where such a command is started
     redis_port: int = 0
     node_port: int = 0
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
@@ -57,10 +60,7 @@ class System:
             argv = [str(server.path), "--bind", "127.0.0.1", "--port", str(self.redis_port), "--save", ""]
             self._start("redis", argv, self.folder)
             until(lambda: _listens(self.redis_port), "Redis")
-            home = resources.folder("nodes") / self.kind
-            told = {"HOST": "127.0.0.1", "PORT": str(self.node_port), "NODE_ID": "node-1", "REDIS_URL": self.redis_url}
-            env = {**os.environ, **{f"FANLAB_{name}": value for name, value in told.items()}}
-            self._start("node", [sys.executable, "server.py"], home, env)
+            self._start_node()
             until(lambda: "ready" in self._get("/readyz"), "the node")
         except BaseException:
             self.__exit__()
@@ -77,6 +77,18 @@ class System:
                 process.kill()
                 process.wait()
         self.processes.clear()
+
+    def _start_node(self) -> None:
+        home = self.home or resources.folder("nodes") / self.kind
+        env = {**os.environ, "PORT": str(self.node_port), "REDIS_URL": self.redis_url}  # for those without a manifest
+        argv = list(self.command)
+        if not argv:
+            manifest = read_manifest(home)
+            names = manifest.environment
+            argv = [word.format(python=sys.executable) for word in manifest.process.argv]
+            env |= {names.host: "127.0.0.1", names.port: str(self.node_port), names.id: "node-1"}
+            env |= {names.redis_url: self.redis_url}
+        self._start("node", argv, home, env)
 
     def _start(self, name: str, argv: list[str], cwd: Path, env: dict[str, str] | None = None) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:

@@ -56,6 +56,24 @@ def test_the_bench_against_the_peers_that_need_no_network(tmp_path: Path) -> Non
         assert one["p50_ms"] > 0
 
 
+@pytest.mark.system
+@pytest.mark.skipif(
+    shutil.which("cc") is None, reason="its clients are compiled, and there is no C compiler: install gcc"
+)
+def test_the_cost_of_our_nodes_is_measured(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "bench" / "nodecost.py"),
+        "--out",
+        str(tmp_path / "bench.json"),
+    ]
+    command += ["--tools", str(tmp_path / "tools"), "--nodes", "websockets", "picows", "--rounds", "1"]
+    command += ["--clients", "20", "--rate", "20", "--seconds", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| picows |" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("percentile", "field", "value", "said"),
     [

@@ -1,7 +1,9 @@
 /* The floor: what receiving costs at the least. One epoll loop over plain sockets: finds the token of each message,
  * counts it, and notes how late it is. It knows no more of WebSocket than whole, unmasked frames from the server.
  *
- *     floor PORT CLIENTS      connects, subscribes to `news`; SIGTERM: prints {"deliveries", "p50_ms", "p99_ms"}
+ *     floor PORT CLIENTS [socketio]   connects, subscribes to `news`; SIGTERM: prints {"deliveries", "p50_ms", "p99_ms"}
+ *
+ * Of Socket.IO it knows as much: how to connect to the namespace `/`, and how to ask for a room.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -99,30 +101,55 @@ static void receive(struct client *one) {
     one->used -= at;
 }
 
-static int connected(int port) {
-    static const char handshake[] =
-        "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-    static const char command[] = "{\"type\":\"subscribe\",\"channels\":[\"news\"]}";
-    unsigned char frame[6 + sizeof command - 1] = {0x81, 0x80 | (sizeof command - 1)}; /* a mask of zeros is a mask */
-    memcpy(frame + 6, command, sizeof command - 1);
+static void say(int fd, const char *text) {
+    unsigned char frame[128] = {0x81, (unsigned char)(0x80 | strlen(text))}; /* a mask of zeros is a mask */
+    memcpy(frame + 6, text, strlen(text));
+    if (send(fd, frame, 6 + strlen(text), 0) < 0) fail("send");
+}
+
+/* Reads frames until one begins so; all are short here. */
+static void await(int fd, const char *beginning) {
+    unsigned char head[2], payload[65536];
+    do {
+        if (recv(fd, head, 2, MSG_WAITALL) != 2) fail("frame");
+        size_t length = head[1] & 0x7f;
+        if (length == 126) {
+            if (recv(fd, head, 2, MSG_WAITALL) != 2) fail("frame");
+            length = (size_t)head[0] << 8 | head[1];
+        }
+        if (recv(fd, payload, length, MSG_WAITALL) != (ssize_t)length) fail("frame");
+    } while (memcmp(payload, beginning, strlen(beginning)) != 0);
+}
+
+static int connected(int port, int socketio) {
+    char handshake[512];
+    int size = snprintf(handshake, sizeof handshake,
+        "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        socketio ? "/socket.io/?EIO=4&transport=websocket" : "/ws");
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("connect");
-    if (send(fd, handshake, sizeof handshake - 1, 0) < 0) fail("send");
+    if (send(fd, handshake, (size_t)size, 0) < 0) fail("send");
     char last[4] = {0}, byte;
     while (memcmp(last, "\r\n\r\n", 4) != 0) {
         if (recv(fd, &byte, 1, 0) != 1) fail("handshake");
         memmove(last, last + 1, 3);
         last[3] = byte;
     }
-    if (send(fd, frame, sizeof frame, 0) < 0) fail("send");
+    if (socketio) {
+        say(fd, "40");
+        await(fd, "40");
+        say(fd, "42[\"subscribe\",\"news\"]");
+    } else {
+        say(fd, "{\"type\":\"subscribe\",\"channels\":[\"news\"]}");
+    }
     return fd;
 }
 
 int main(int count, char **words) {
-    if (count != 3) return 2;
+    if (count != 3 && count != 4) return 2;
     int port = atoi(words[1]), clients = atoi(words[2]), poll = epoll_create1(0);
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -131,10 +158,11 @@ int main(int count, char **words) {
     signal(SIGTERM, end);
     struct client *all = calloc((size_t)clients, sizeof *all);
     for (int index = 0; index < clients; index++) {
-        all[index].fd = connected(port);
+        all[index].fd = connected(port, count == 4);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[index]};
         epoll_ctl(poll, EPOLL_CTL_ADD, all[index].fd, &event);
     }
+    fprintf(stderr, "ready\n");
     struct epoll_event events[256];
     while (!ending) {
         int ready = epoll_wait(poll, events, 256, 1000);
