@@ -42,12 +42,27 @@ def test_benchmark(name: str) -> None:
 def test_the_bench_against_the_peers_that_need_no_network(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "bench" / "bench.py"), "--out", str(tmp_path / "bench.json")]
     command += ["--tools", str(tmp_path / "tools"), "--peers", "locust", *(["floor"] if shutil.which("cc") else [])]
-    command += ["--rounds", "1", "--seconds", "2", "--clients", "10", "20", "--per-second", "400", "1000"]
+    command += [
+        "--rounds",
+        "1",
+        "--seconds",
+        "2",
+        "--clients",
+        "10",
+        "20",
+        "--per-second",
+        "400",
+        "1000",
+        "--ladder",
+        "400",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| fanlab |") == 4
     found = json.loads((tmp_path / "bench.json").read_text())
     assert found["generator_cpu_ratio_locust"] > 0
+    assert set(found["truthful_per_s"].values()) <= {0, 400}
+    assert (tmp_path / "bench.svg").read_text().startswith("<svg")
     assert {(one["clients"], one["per_s"]) for one in found["medians"]} == {
         (clients, per_s) for clients in (10, 20) for per_s in (400.0, 1000.0)
     }
