@@ -58,7 +58,7 @@ def test_the_bench_against_the_peers_that_need_no_network(tmp_path: Path) -> Non
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| fanlab |") == 4
+    assert done.stdout.count("| fanlab |") == 5  # four shapes and the ladder
     found = json.loads((tmp_path / "bench.json").read_text())
     assert found["generator_cpu_ratio_locust"] > 0
     assert set(found["truthful_per_s"].values()) <= {0, 400}
