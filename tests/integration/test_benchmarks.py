@@ -17,7 +17,6 @@ TINY = {
     "compare_aa.py": ["--runs", "2", "--slow-pairs", "1", "--losing", "1", "--comparisons", "5", "--seconds", "2"],
     "link.py": ["--connections", "1", "5", "--rate", "200", "--seconds", "0.5", "--rounds", "1"],
     "measure_model.py": ["--cells", "1", "--seconds", "3"],
-    "nodes.py": ["--clients", "20", "--rate", "50", "--seconds", "2", "--rounds", "1"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],
     "scaling.py": [
         *("--measured", "1", "3", "--truths", "4", "--set", "phases.measure=1s", "--precision", "1", "--repeats", "1"),

@@ -7,24 +7,18 @@ import pytest
 
 from support.node_process import FOLDER
 
-# By kind: the node's own name of a setting, and how many of its units a millisecond (or a byte) is; None: it has none.
+# A node's own name of a setting, and how many of its units a millisecond (or a byte) is; None: it has none.
+_REFERENCE: Mapping[str, tuple[str, float] | None] = {
+    "buffer_bytes": ("CLIENT_BUFFER_BYTES", 1),
+    "close_ms": ("CLOSE_TIMEOUT", 0.001),
+    "redis_ping_ms": ("REDIS_PING_MS", 1),
+    "redis_timeout_ms": ("REDIS_TIMEOUT_MS", 1),
+    "heartbeat_ms": ("HEARTBEAT_INTERVAL", 0.001),
+    "patience_ms": ("HEARTBEAT_TIMEOUT", 0.001),
+}
 _NAMES: Mapping[str, Mapping[str, tuple[str, float] | None]] = {
-    "websockets": {
-        "buffer_bytes": ("CLIENT_BUFFER_BYTES", 1),
-        "close_ms": ("CLOSE_TIMEOUT", 0.001),
-        "redis_ping_ms": ("REDIS_PING_MS", 1),
-        "redis_timeout_ms": ("REDIS_TIMEOUT_MS", 1),
-        "heartbeat_ms": ("HEARTBEAT_INTERVAL", 0.001),
-        "patience_ms": ("HEARTBEAT_TIMEOUT", 0.001),
-    },
-    "picows": {
-        "buffer_bytes": ("CLIENT_BUFFER_BYTES", 1),
-        "close_ms": ("CLOSE_TIMEOUT", 0.001),
-        "redis_ping_ms": ("REDIS_PING_MS", 1),
-        "redis_timeout_ms": ("REDIS_TIMEOUT_MS", 1),
-        "heartbeat_ms": ("HEARTBEAT_INTERVAL", 0.001),
-        "patience_ms": ("HEARTBEAT_TIMEOUT", 0.001),
-    },
+    "websockets": _REFERENCE,
+    "picows": _REFERENCE,
     "ws-node": {
         "buffer_bytes": ("CLIENT_BUFFER_BYTES", 1),
         "close_ms": ("CLOSE_TIMEOUT_MS", 1),
