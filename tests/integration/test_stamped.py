@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.utils import accept_key
 
-from fanlab.clock import NS_PER_MS, NS_PER_S, now_ns
+from fanlab.clock import NS_PER_MS, now_ns
 from fanlab.ledger.records import DELIVERY_DTYPE, Token, encode_token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
 from fanlab.load.clients import ClientsEngine
-from fanlab.load.config import Backoff, ClientsConfig, LoadConfig, NodeTarget, PublishersConfig
 from fanlab.load.stamped import StampedLoop, StampedTransport
-from fanlab.scenario.model import ConstantRate
+from support.raw_server import accepted, config_for, frame, until
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'", reason="other kernels stamp otherwise")
 
@@ -53,15 +51,6 @@ class Client(WSListener):  # type: ignore[misc]
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - as picows calls it
         self.gone.set()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
-
-
-def frame(payload: bytes) -> bytes:
-    return bytes((0x82, len(payload))) + payload
 
 
 async def with_client(
@@ -212,37 +201,8 @@ def say(sockets: list[int], seq: int) -> None:
         os.write(fd, frame(payload))
 
 
-def config_for(port: int, folder: Path) -> LoadConfig:
-    backoff = Backoff(50 * NS_PER_MS, 1.0, NS_PER_S, 0.0)
-    group = ClientsConfig(
-        "g", 1, 0, 100.0, ("news",), (0,), "sticky", backoff, 20 * NS_PER_S, 20 * NS_PER_S, join_ns=None
-    )
-    return LoadConfig(
-        seed=1,
-        run_tag=7,
-        redis_url="redis://127.0.0.1:1/0",
-        journal=str(folder),
-        stats="",
-        nodes=(NodeTarget(f"ws://127.0.0.1:{port}/ws", "json"),),
-        channels=("news",),
-        clients=(group,),
-        publishers=(PublishersConfig("p", 1, 0, "news", ConstantRate(rate="1/s"), 128, NS_PER_S),),
-        probes=1,
-    )
-
-
 def test_a_reset_that_comes_together_with_data_is_not_overlooked() -> None:
     """libuv stops polling a socket that has an error, so nobody tells of one that came while something was read."""
-
-    def accepted(listener: socket.socket) -> socket.socket:
-        sock, _ = listener.accept()
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += sock.recv(4096)
-        key = next(line.split()[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
-        told = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept_key(key.decode())}\r\n"
-        sock.sendall(f"HTTP/1.1 101 Switching Protocols\r\n{told}\r\n".encode())
-        return sock
 
     async def main() -> None:
         client = Client()

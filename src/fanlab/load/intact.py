@@ -14,7 +14,9 @@ import numpy as np
 from fanlab.ledger.records import TOKEN_LENGTH, TOKEN_PREFIX, Token, decode_token
 from fanlab.load.payload import Payload, filler
 from fanlab.load.receiving import TokenReader
+from fanlab.load.wsframes import is_message
 
+KEPT_READS: Final = 64
 KEPT_BYTES: Final = 64  # of a damaged token and what follows: as many as the journal takes
 _DIGITS: Final = TOKEN_LENGTH - len(TOKEN_PREFIX)
 _ENOUGH_DIGITS: Final = 40  # in a row of _DIGITS: no sentence, and no shorter digest
@@ -37,7 +39,7 @@ class Reading:
 class FrameReader:
     """Reads frames. One message comes to many clients in a row, so the last frame with one is kept."""
 
-    __slots__ = ("_expected", "_tails", "_tokens", "frame", "token")
+    __slots__ = ("_expected", "_tails", "_tokens", "frame", "reads", "token")
 
     def __init__(self, tokens: TokenReader, payloads: Sequence[Payload]) -> None:
         """`payloads` are those of the streams, in their order."""
@@ -46,6 +48,7 @@ class FrameReader:
         self._tails = [payload.around(1)[1] if payload.objects is None else None for payload in payloads]
         self.frame: bytes | None = None  # the last frame that held one intact message and no more
         self.token: Token | None = None  # of that message
+        self.reads: dict[bytes, Token] = {}  # the last reads of a socket that were one such frame, as it is on the wire
 
     def one(self, frame: bytes) -> Token | None:
         """The token of a frame that holds one intact message; None for any other, which `read` takes apart."""
@@ -62,6 +65,17 @@ class FrameReader:
             return None
         self.frame, self.token = frame, token
         return token
+
+    def learn(self, read: bytes, payload: bytes, token: Token) -> None:
+        """The payload of one intact message was found in `read`, which begins where a frame does.
+
+        It is kept if there is nothing else in it, so that the same bytes need not be taken apart for the next client.
+        """
+        if not is_message(read, payload):
+            return
+        if len(self.reads) >= KEPT_READS:
+            self.reads.clear()
+        self.reads[read] = token
 
     def read(self, frame: bytes) -> Reading:
         """All that is in a frame."""

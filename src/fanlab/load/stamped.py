@@ -6,44 +6,53 @@ reported (see docs/adr/0011). With it, the time is the kernel's, and an engine t
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 
 from fanlab.clock import now_ns
+from fanlab.load.poller import READ, WRITE, Poller
 from fanlab.load.stamps import ROOM, StampClock, ask_for_stamps, stamp_of
+
+READ_BYTES: Final = 1 << 18  # at once
 
 
 class StampedTransport(asyncio.Transport):
-    """A transport for buffered protocols (picows') whose reads take the kernel's stamp along."""
+    """A transport for buffered protocols (picows') whose reads take the kernel's stamp along.
+
+    A protocol may have reads that it knows handed to it whole, without being parsed: see `whole`.
+    """
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: "StampedLoop",
         sock: socket.socket,
         protocol: asyncio.BufferedProtocol,
-        clock: StampClock,
     ) -> None:
         """`sock` is connected, does not block, and has been asked for stamps."""
         super().__init__({"socket": sock, "peername": sock.getpeername(), "sockname": sock.getsockname()})
+        self.whole: Callable[[bytes, int], bool] | None = None
+        """Is given a read that began between two frames, and when it came; returns whether that was all of it."""
+        self.between = False
+        """Whether all that came were whole frames. For the protocol to say, in each `buffer_updated`."""
+        self.read: bytes | None = None
+        """What is being handed over, if it began between two frames."""
         self._loop = loop
         self._socket = sock
         self._fd = sock.fileno()
         self._protocol = protocol
-        self._clock = clock
+        self._clock = loop.clock
         self._closing = False
         self._over = False
         self._backlog = bytearray()
         self._arrived_ns = now_ns()
-        self._read = sock.recvmsg_into
-        self._room = protocol.get_buffer
-        self._updated = protocol.buffer_updated
+        self._receive = sock.recvmsg_into
+        self._into = loop.into
         protocol.connection_made(self)
         if not self._closing:
-            loop.add_reader(self._fd, self._readable)
+            loop.poller.add(self._fd, self._ready)
 
     def arrived_ns(self) -> int:
         """When the kernel had received what is being handed over, on CLOCK_MONOTONIC; later with every call.
@@ -54,31 +63,45 @@ class StampedTransport(asyncio.Transport):
         self._arrived_ns = at_ns + 1  # no two messages of a client have the same time, so that times tell their order
         return at_ns
 
-    def _readable(self) -> None:
-        self._take()
-        # A socket that had both data and a RST is not polled any more (libuv stops at an error): nobody else tells.
-        if not self._closing and (number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
-            while self._take() and not self._closing:
-                pass
-            self._end(OSError(number, os.strerror(number)))
-
-    def _take(self) -> bool:
-        """Hand over what one read gives; False if it gives nothing."""
+    def _ready(self, events: int) -> None:
+        """The hot path."""
+        if events & WRITE or self._closing:
+            self._writable()
+        if self._closing:
+            return
         try:
-            size, ancillary, _, _ = self._read((self._room(-1),), ROOM)
+            size, ancillary, _, _ = self._receive(self._into, ROOM)
         except (BlockingIOError, InterruptedError):
-            return False
+            return
         except OSError as error:
             self._end(error)
-            return False
+            return
         if size == 0:
             self._protocol.eof_received()
             self.close()
-            return False
-        at_ns = self._clock.monotonic_ns(stamp_of(ancillary))
-        self._arrived_ns = max(self._arrived_ns, at_ns)
-        self._updated(size)
-        return True
+            return
+        at_ns = max(self._arrived_ns, self._clock.monotonic_ns(stamp_of(ancillary)))
+        if self.between and self.whole is not None:
+            self.read = read = bytes(self._into[0][:size])
+            if self.whole(read, at_ns):
+                self._arrived_ns = at_ns + 1
+                return
+        self._arrived_ns = at_ns
+        self._hand_over(size)
+
+    def _hand_over(self, size: int) -> None:
+        """A read goes to the protocol, by as much as it has room for."""
+        self.between = False
+        data = self._into[0][:size]
+        try:
+            while data and not self._closing:
+                room = memoryview(self._protocol.get_buffer(-1))
+                taken = min(len(room), len(data))
+                room[:taken] = data[:taken]
+                data = data[taken:]
+                self._protocol.buffer_updated(taken)
+        finally:
+            self.read = None
 
     def is_closing(self) -> bool:
         """Whether the end has begun."""
@@ -106,10 +129,11 @@ class StampedTransport(asyncio.Transport):
                 self._end(error)
                 return
             if sent < len(data):
-                self._loop.add_writer(self._fd, self._writable)
+                self._loop.poller.watch(self._fd, READ | WRITE)
         self._backlog += memoryview(data)[sent:]
 
     def _writable(self) -> None:
+        """Send what is kept. Also called for the error of a socket that is not read any more."""
         try:
             sent = self._socket.send(self._backlog)
         except (BlockingIOError, InterruptedError):
@@ -119,7 +143,7 @@ class StampedTransport(asyncio.Transport):
             return
         del self._backlog[:sent]
         if not self._backlog:
-            self._loop.remove_writer(self._fd)
+            self._loop.poller.watch(self._fd, READ)
             if self._closing:
                 self._end(None)
 
@@ -127,7 +151,7 @@ class StampedTransport(asyncio.Transport):
         """End it when all is written."""
         if not self._closing:
             self._closing = True
-            self._loop.remove_reader(self._fd)
+            self._loop.poller.watch(self._fd, WRITE)
             if not self._backlog:
                 self._end(None)
 
@@ -140,8 +164,7 @@ class StampedTransport(asyncio.Transport):
         if self._over:
             return
         self._over = self._closing = True
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
+        self._loop.poller.remove(self._fd)
         self._backlog.clear()
         self._loop.call_soon(self._finish, error)
 
@@ -158,6 +181,13 @@ class StampedLoop(uvloop.Loop):
     def __init__(self) -> None:
         super().__init__()
         self.clock = StampClock()
+        self.poller = Poller(self)
+        self.into = (memoryview(bytearray(READ_BYTES)),)  # what is being read, whoever reads: they take turns
+
+    def close(self) -> None:
+        """As asyncio's."""
+        self.poller.close()
+        super().close()
 
     async def create_connection(
         self, protocol_factory: Callable[[], Any], host: Any = None, port: Any = None, **options: Any
@@ -173,7 +203,7 @@ class StampedLoop(uvloop.Loop):
                 ask_for_stamps(made)
                 await self.sock_connect(made, address)
                 protocol = protocol_factory()
-                return StampedTransport(self, made, protocol, self.clock), protocol
+                return StampedTransport(self, made, protocol), protocol
             except OSError as refused:
                 made.close()
                 error = refused

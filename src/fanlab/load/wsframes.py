@@ -85,6 +85,13 @@ def client_frame(opcode: Opcode, payload: bytes) -> bytes:
     return head + mask + masked
 
 
+def is_message(frame: bytes, payload: bytes) -> bool:
+    """Whether this is one whole data frame as a server sends it, with a whole message in it: this payload."""
+    if frame[:1] not in (b"\x81", b"\x82"):  # final, text or binary, no extension's bits
+        return False
+    return _frame_length(frame) == len(frame) and frame[_payload_at(frame) :] == payload
+
+
 class FrameReader:
     """Bytes in, frames out. `wanted` is how much to read so that a frame, with luck, comes alone."""
 

@@ -1,0 +1,71 @@
+"""One epoll for all of a loop's stamped sockets, which is all that libuv sees of them.
+
+With a poll handle per socket, each read costs a callback of libuv's, a handle and a context of asyncio's, and a
+question whether the socket has an error: libuv stops polling at one, and tells nobody. An epoll tells of it for as long
+as it stands.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable
+from typing import Final
+
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+_AT_ONCE: Final = 1024  # events of one question, as libuv asks
+
+Ready = Callable[[int], None]  # is given the events, of READ, WRITE, EPOLLERR and EPOLLHUP
+
+
+class Poller:
+    """Calls whom a ready socket belongs to, once each time that the loop comes round."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ready: dict[int, Ready] = {}
+        self._epoll: select.epoll | None = None  # made when first needed: most loops never connect
+
+    def add(self, fd: int, ready: Ready) -> None:
+        """Call `ready` when the socket can be read, or is at its end. Raises OSError."""
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self._loop.add_reader(self._epoll.fileno(), self._look)
+        self._epoll.register(fd, READ)
+        self._ready[fd] = ready
+
+    def watch(self, fd: int, events: int) -> None:
+        """Call for these events from here on."""
+        if self._epoll is not None and fd in self._ready:
+            self._epoll.modify(fd, events)
+
+    def remove(self, fd: int) -> None:
+        """Call no more."""
+        if self._epoll is not None and self._ready.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Whatever is still there is called no more."""
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
+        self._ready.clear()
+
+    def _look(self) -> None:
+        """Each socket has its turn before the loop goes on: a heartbeat says that it has looked at all of them."""
+        for _ in range(len(self._ready) // _AT_ONCE + 1):
+            if self._epoll is None:
+                return
+            found = self._epoll.poll(0, _AT_ONCE)
+            for fd, events in found:
+                ready = self._ready.get(fd)
+                if ready is None:
+                    continue  # removed by one before it
+                try:
+                    ready(events)
+                except Exception as error:  # noqa: BLE001 - the other sockets go on, as with handles of their own
+                    self._loop.call_exception_handler(
+                        {"message": f"a socket's reader failed: {error}", "exception": error}
+                    )
+            if len(found) < _AT_ONCE:
+                return

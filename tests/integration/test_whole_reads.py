@@ -1,0 +1,146 @@
+"""A read that came just like that before is not taken apart again; what is journaled is the same as if it were."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from fanlab.ledger.records import DELIVERY_DTYPE, TOKEN_LENGTH, Token, encode_token
+from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter, json_lines
+from fanlab.load.clients import ClientsEngine, Link
+from fanlab.load.payload import filler
+from fanlab.load.stamped import StampedLoop
+from support.raw_server import CONFIRMATION, PAYLOAD_BYTES, RUN_TAG, accepted, config_for, frame, until
+
+pytestmark = pytest.mark.skipif("sys.platform != 'linux'", reason="other kernels stamp otherwise")
+
+PING, CONTINUATION = 0x9, 0x0
+CLIENTS = 4
+RECORD_BYTES = DELIVERY_DTYPE.itemsize
+
+
+def message(seq: int) -> bytes:
+    return encode_token(Token(RUN_TAG, 0, seq, 1_000_000 + seq, 5)) + filler(PAYLOAD_BYTES - TOKEN_LENGTH)
+
+
+def test_the_journal_is_the_same_however_the_bytes_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, several in a read, cut anywhere, in fragments with a ping between, damaged, in an envelope: seeded."""
+    taken = 0
+    whole = Link._whole
+
+    def counted(link: Link, read: bytes, recv_ns: int) -> bool:
+        nonlocal taken
+        done = whole(link, read, recv_ns)
+        taken += done
+        return done
+
+    monkeypatch.setattr(Link, "_whole", counted)
+    expected: list[list[int]] = [[] for _ in range(CLIENTS)]
+    damaged: list[list[int]] = [[] for _ in range(CLIENTS)]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener, StripeWriter(tmp_path / "s", {}) as stripe:
+            engine = ClientsEngine(
+                config_for(listener.getsockname()[1], tmp_path, clients=CLIENTS, probes=0), stripe, loop
+            )
+            socks = []
+            for client in range(CLIENTS):
+                serving = asyncio.create_task(asyncio.to_thread(accepted, listener))
+                engine.command({"op": "connect", "client": client})
+                socks.append(await serving)
+            for sock in socks:
+                sock.sendall(frame(CONFIRMATION))
+            await until(lambda: engine.counts()["connected"] == CLIENTS)
+            random = Random(3)  # noqa: S311 - a seeded choice
+            for seq in range(1, 400):
+                for client, sock in enumerate(socks):
+                    for piece in shapes(random, seq, expected[client], damaged[client]):
+                        sock.sendall(piece)
+                        for _ in range(random.randrange(4)):  # else it is read together with the next
+                            await asyncio.sleep(0)
+            count = sum(map(len, expected))
+            await until(lambda: engine.buffer.count + engine.buffer._used // RECORD_BYTES >= count)
+            for sock in socks:
+                sock.close()
+            await engine.finish()
+
+    with asyncio.Runner(loop_factory=StampedLoop) as runner:
+        runner.run(asyncio.wait_for(main(), 60))
+    frames = list(StripeReader(tmp_path / "s"))
+    records = np.concatenate([np.frombuffer(f.payload, DELIVERY_DTYPE) for f in frames if f.kind is Kind.DELIVERIES])
+    for client in range(CLIENTS):
+        own = records[records["client"] == client]
+        assert own["seq"].tolist() == expected[client]
+        assert (own["intended_ns"] == 1_000_000 + own["seq"].astype(np.uint64)).all()
+        assert (np.diff(own["recv_ns"].astype(np.int64)) > 0).all(), "each later than the one before"
+    events = [event for f in frames if f.kind is Kind.EVENTS for event in json_lines(f)]
+    told = [
+        [one["seq"] for one in events if one["ev"] == "damaged" and one["client"] == client]
+        for client in range(CLIENTS)
+    ]
+    assert told == damaged
+    assert taken > 100, "what another client had got alone before"
+
+
+def test_a_known_one_among_the_fragments_of_another_is_what_the_parser_makes_of_it(tmp_path: Path) -> None:
+    """No server may do that. A client that took it for whole would not see it."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener, StripeWriter(tmp_path / "s", {}) as stripe:
+            engine = ClientsEngine(
+                config_for(listener.getsockname()[1], tmp_path, probes=0), stripe, asyncio.get_running_loop()
+            )
+            engine.command({"op": "connect", "client": 0})
+            sock = await asyncio.to_thread(accepted, listener)
+            sock.sendall(frame(CONFIRMATION))
+            await until(lambda: engine.counts()["connected"] == 1)
+            for seq, piece in ((1, frame(message(1))), (2, frame(message(2)[:50], final=0)), (3, frame(message(1)))):
+                sock.sendall(piece)
+                await until(lambda seq=seq: engine.damaged or engine.buffer._used // RECORD_BYTES == min(seq, 1))
+                await asyncio.sleep(0.02)
+            assert message(1) in [read[2:] if len(read) < 128 else read[4:] for read in engine.frames.reads]
+            sock.close()
+            await engine.finish()
+
+    with asyncio.Runner(loop_factory=StampedLoop) as runner:
+        runner.run(asyncio.wait_for(main(), 60))
+    events = [event for f in StripeReader(tmp_path / "s") if f.kind is Kind.EVENTS for event in json_lines(f)]
+    assert [one for one in events if one["ev"] == "damaged"]
+
+
+def shapes(random: Random, seq: int, expected: list[int], damaged: list[int]) -> Iterator[bytes]:
+    """What a server sends of one message, in the pieces in which it sends it."""
+    payload = message(seq)
+    expected.append(seq)
+    match random.choice(("alone",) * 6 + ("twice", "cut", "in fragments", "damaged", "in an envelope", "begun before")):
+        case "alone":
+            yield frame(payload)
+        case "twice":
+            expected.append(seq)
+            yield frame(payload) * 2
+        case "cut":
+            at = random.randrange(1, len(frame(payload)))
+            yield frame(payload)[:at]
+            yield frame(payload)[at:]
+        case "in fragments":
+            at = random.randrange(1, PAYLOAD_BYTES)
+            yield frame(payload[:at], final=0)
+            yield frame(b"are you there", PING)
+            yield frame(payload[at:], CONTINUATION)
+        case "damaged":
+            damaged.append(seq)
+            yield frame(payload[:-1] + b"#")
+        case "in an envelope":  # which ends with the very bytes that others have got alone
+            whole = frame(b"{" + frame(payload))
+            yield whole[: -len(frame(payload))]
+            yield frame(payload)
+        case "begun before":  # together with a whole one
+            expected.append(seq)
+            whole = frame(b"{" + frame(payload))
+            yield frame(payload) + whole[: -len(frame(payload))]
+            yield frame(payload)
