@@ -74,18 +74,20 @@ def survivors(
     """Those that no test noticed, each as it is found. A known one is tried against its module's own tests only."""
     tests = [path.relative_to(ROOT) for path in sorted(ROOT.glob(TESTS)) if _bears(path)]
     context = get_context("fork")
-    with context.Pool(jobs, _begin, (ROOT, ())) as pool:
-        reaches = pool.starmap(_reach, [(test, files) for test in tests], chunksize=1)
-    print(f"{len(tests)} test files", flush=True)
-    tasks = [(one, Survivor(one.place, one.change) in known) for one in made]
-    killed = 0
-    with context.Pool(jobs, _begin, (ROOT, reaches)) as pool:
-        for tried, (mutant, noticed) in enumerate(pool.imap_unordered(_try, tasks), start=1):
-            killed += noticed
-            if not noticed:
-                yield Survivor(mutant.place, mutant.change)
-            if tried % TELL_EVERY == 0:
-                print(f"{tried} tried, {killed} killed", flush=True)
+    with tempfile.TemporaryDirectory(prefix="fanlab-mutants-") as copies:
+        within = Path(copies)
+        with context.Pool(jobs, _begin, (ROOT, within, ())) as pool:
+            reaches = pool.starmap(_reach, [(test, files) for test in tests], chunksize=1)
+        print(f"{len(tests)} test files", flush=True)
+        tasks = [(one, Survivor(one.place, one.change) in known) for one in made]
+        killed = 0
+        with context.Pool(jobs, _begin, (ROOT, within, reaches)) as pool:
+            for tried, (mutant, noticed) in enumerate(pool.imap_unordered(_try, tasks), start=1):
+                killed += noticed
+                if not noticed:
+                    yield Survivor(mutant.place, mutant.change)
+                if tried % TELL_EVERY == 0:
+                    print(f"{tried} tried, {killed} killed", flush=True)
 
 
 def judge(count: int, alive: Sequence[Survivor], known: Mapping[Survivor, str], out: Path) -> int:
@@ -130,9 +132,9 @@ def _bears(test: Path) -> bool:
     return test.stem.removeprefix("test_") not in NOT_ASKED and bool(BEARING.search(test.read_text(encoding="utf-8")))
 
 
-def _begin(root: Path, reaches: Sequence[Reach]) -> None:
+def _begin(root: Path, within: Path, reaches: Sequence[Reach]) -> None:
     global _workshop, _reaches
-    _workshop, _reaches = Workshop(root), reaches
+    _workshop, _reaches = Workshop(root, within), reaches
 
 
 def _reach(test: Path, files: Sequence[Path]) -> Reach:

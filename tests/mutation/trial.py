@@ -45,9 +45,10 @@ class Reach:
 class Workshop:
     """A copy of a project's `src`, in which one file at a time is another one."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, within: Path | None = None) -> None:
+        """`within` is a folder that somebody else removes, whatever becomes of this process."""
         self._project = project
-        self._folder = Path(tempfile.mkdtemp(prefix="fanlab-mutants-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="fanlab-mutants-", dir=within))
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(project / "src", self._folder / "src", ignore=ignored)
         compileall.compile_dir(self._folder / "src", quiet=2)  # or each fork would do it
