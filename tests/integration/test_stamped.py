@@ -217,3 +217,20 @@ def test_a_reset_that_comes_together_with_data_is_not_overlooked() -> None:
         assert [payload for _, payload in client.frames] == [b"last"]
 
     run(main)
+
+
+def test_clients_past_the_first_twenty_thousand_come_from_other_addresses(tmp_path: Path) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener, StripeWriter(tmp_path / "s", {}) as stripe:
+            config = config_for(listener.getsockname()[1], tmp_path, clients=40_001, probes=0)
+            engine = ClientsEngine(config, stripe, asyncio.get_running_loop())
+            found = []
+            for client in (19_999, 20_000, 40_000):
+                engine.command({"op": "connect", "client": client})
+                with await asyncio.to_thread(accepted, listener) as sock:
+                    found.append(sock.getpeername()[0])
+                    await until(lambda client=client: client in engine._links)
+            assert found == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+            await engine.finish()
+
+    run(main)

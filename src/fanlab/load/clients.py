@@ -25,6 +25,7 @@ from fanlab.load.payload import payloads
 from fanlab.load.probe import Probes
 from fanlab.load.protocols import protocol
 from fanlab.load.receiving import DeliveryBuffer, TokenReader
+from fanlab.load.sources import source_of
 from fanlab.load.stamped import StampedLoop, StampedTransport
 from fanlab.load.stamps import StampClock
 from fanlab.load.subscriber import Close, Connect, Outcome, Send, State, Subscriber, Wait
@@ -355,16 +356,18 @@ class ClientsEngine:
         link = Link(self, subscriber)
         self._links[link.client] = link
         self._idle.clear()
-        server = self._servers[link.node]
+        server, url = self._servers[link.node], self.config.nodes[link.node].url
+        source = source_of(url, link.client)
         try:
             async with asyncio.timeout(CONNECT_S):
                 await ws_connect(
                     lambda: link,
-                    self.config.nodes[link.node].url,
+                    url,
                     websocket_handshake_timeout=HANDSHAKE_S,
                     max_redirects=0,
                     use_aiofastnet=False,  # the loop's own connections: they are stamped
                     extra_headers={"Fanlab-Client": str(link.client), **server.headers},  # `who` of a node's drop lines
+                    local_addr=source and (source, 0),
                     **server.options,
                 )
             error = "the node closed the connection during the handshake"

@@ -17,6 +17,7 @@ from fanlab.load.poller import READ, WRITE, Poller
 from fanlab.load.stamps import ROOM, StampClock, ask_for_stamps, stamp_of
 
 READ_BYTES: Final = 1 << 18  # at once
+_IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h: the port is chosen when it is known where to, and may serve others
 
 
 class StampedTransport(asyncio.Transport):
@@ -201,6 +202,9 @@ class StampedLoop(uvloop.Loop):
             try:
                 made.setblocking(False)  # noqa: FBT003 - socket's own
                 ask_for_stamps(made)
+                if (source := options.get("local_addr")) is not None:
+                    made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                    made.bind(source)
                 await self.sock_connect(made, address)
                 protocol = protocol_factory()
                 return StampedTransport(self, made, protocol), protocol

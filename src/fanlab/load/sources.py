@@ -1,0 +1,22 @@
+"""Which of its own addresses a client connects from. A port of one address serves one connection to a node. Pure."""
+
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+CLIENTS_PER_SOURCE: Final = 20_000  # Linux gives an address 28 232 ports of its own choice, and others want some
+
+
+def source_of(url: str, client: int) -> str | None:
+    """The source address of that client, on a node of this machine: 127.0.0.2 for the second 20 000, and so on.
+
+    None where the system may choose: for the first ones, for another machine, for a name or for IPv6.
+    """
+    number = client // CLIENTS_PER_SOURCE
+    if not number:
+        return None
+    try:
+        address = ipaddress.IPv4Address(urlsplit(url).hostname or "")
+    except ValueError:
+        return None
+    return str(ipaddress.IPv4Address("127.0.0.1") + number) if address.is_loopback else None
