@@ -94,6 +94,20 @@ def test_health_tells_how_late_ticks_came() -> None:
     assert health.event(10, missed=4)["lags_ms"] == []  # each second by itself
 
 
+def test_each_channels_latencies_are_counted_in_its_own_histogram(tmp_path: Path) -> None:
+    """Streams 0 and 2 publish in channel 1, stream 1 in channel 3; two channels say nothing."""
+    with StripeWriter(tmp_path / "s", {}) as stripe:
+        buffer = DeliveryBuffer(stripe, [1, 3, 1], 4)
+        for n, (stream, latency_us) in enumerate(((0, 100), (1, 7), (2, 3000), (1, 9), (0, 50))):
+            token = TOKEN._replace(seq=n, stream=stream)
+            buffer.add(token.intended_ns + latency_us * 1000, token, 0, 0)
+        buffer.flush()
+        batches = [histogram.take() for histogram in buffer.histograms]
+    assert [batch and (batch.count, batch.total_ms, batch.min_ms, batch.max_ms) for batch in batches] == [
+        None, (3, 3.15, 0.05, 3.0), None, (2, 0.016, 0.007, 0.009),
+    ]  # fmt: skip
+
+
 def test_lines_in_any_pieces() -> None:
     messages = [{"op": "a", "text": "ä\n"}, {"op": "b"}]
     data = b"".join(map(encode, messages))

@@ -19,6 +19,7 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.ledger.events import NO_ANSWER, ClientEvent
 from fanlab.ledger.stripe import StripeWriter
+from fanlab.load.census import Census
 from fanlab.load.config import LoadConfig, NodeTarget
 from fanlab.load.intact import FrameReader
 from fanlab.load.payload import payloads
@@ -199,6 +200,7 @@ class ClientsEngine:
         self._servers = [Server.of(node) for node in config.nodes]
         self._starts = [group.first_client for group in config.clients]
         self._subscribers: dict[int, Subscriber] = {}
+        self._census = Census(self.probes.group)
         self._links: dict[int, Link] = {}
         self._opening: Counter[int] = Counter()  # connections by node, open or opening
         self._error: str | None = None  # why a connection was refused the last time that one was
@@ -234,6 +236,8 @@ class ClientsEngine:
         """Journal and do what a subscriber answered."""
         self._events.extend(outcome.events)
         who = link.subscriber if link is not None else subscriber
+        if who is not None:
+            self._census.see(who, outcome)
         for action in outcome.actions:
             match action:
                 case Connect() if who is not None:
@@ -271,31 +275,17 @@ class ClientsEngine:
 
     def counts(self) -> Message:
         """Totals so far, for the live view."""
-        connected = reconnecting = clients = 0
-        probed: set[int] = set()
-        entitled: Counter[str] = Counter()
-        for subscriber in self._subscribers.values():
-            state = subscriber.state
-            if state in (State.LEFT, State.CLOSING):
-                continue
-            clients += 1
-            if state is State.SUBSCRIBED:
-                connected += 1
-                if subscriber.group is self.probes.group:
-                    probed.add(subscriber.node)
-            elif subscriber.ever_subscribed or subscriber.attempt:
-                reconnecting += 1
-            entitled.update(subscriber.entitled)
-        self.probes.serve(probed)
+        census = self._census
+        self.probes.serve(census.served)
         return {
             "ev": "counts",
             "t": now_ns(),
-            "clients": clients,
-            "connected": connected,
-            "reconnecting": reconnecting,
+            "clients": census.clients,
+            "connected": census.connected,
+            "reconnecting": census.reconnecting,
             "deliveries": self.buffer.count,
             "last_delivery_ns": self.buffer.last_recv_ns,
-            "entitled": dict(entitled),
+            "entitled": dict(census.entitled),
             "foreign": self.foreign,
             "damaged": self.damaged,
             "error": self._error,

@@ -73,10 +73,16 @@ class DeliveryBuffer:
         latency_us = (
             np.maximum(records["recv_ns"].astype(np.int64) - records["intended_ns"].astype(np.int64), 0) // 1000
         )
-        channels = self._stream_channels[records["stream"]]
-        for channel, histogram in enumerate(self.histograms):
-            chosen = latency_us if len(self.histograms) == 1 else latency_us[channels == channel]
-            histogram.add(chosen)
+        if len(self.histograms) == 1:
+            self.histograms[0].add(latency_us)
+        else:
+            channels = self._stream_channels[records["stream"]]
+            order = np.argsort(channels, kind="stable")
+            present, starts = np.unique(
+                channels[order], return_index=True
+            )  # of thousands of channels, those that spoke
+            for channel, chosen in zip(present, np.split(latency_us[order], starts[1:]), strict=True):
+                self.histograms[channel].add(chosen)
         self.count += len(records)
         self.last_recv_ns = int(records["recv_ns"][-1])
         self._used = 0

@@ -108,6 +108,8 @@ class Outcome:
 
     actions: tuple[Action, ...] = ()
     events: tuple[ClientEvent, ...] = ()
+    owed: tuple[str, ...] = ()  # channels that it is owed from now on, and was not before
+    released: tuple[str, ...] = ()  # channels that it is owed no more
 
 
 def backoff_ns(backoff: Backoff, attempt: int, random: Random) -> int:
@@ -183,19 +185,22 @@ class Subscriber:
     def frame(self, t_ns: int, text: bytes) -> Outcome:
         """A control frame came: only confirmations matter."""
         events: list[ClientEvent] = []
+        owed: list[str] = []
         for channel in self.protocols[self.node].confirmed(text):
             self._move(Input.CONFIRMED)
             if channel not in self.pending:
                 continue
             self.pending.discard(channel)
-            self.entitled.add(channel)
+            if channel not in self.entitled and self.state is not State.CLOSING:  # whoever has left is owed nothing
+                self.entitled.add(channel)
+                owed.append(channel)
             events.append({"t": t_ns, "ev": "subscribed", "client": self.client, "node": self.node, "channel": channel})
             if not self.pending and self.state is State.SUBSCRIBING:
                 self.state = State.SUBSCRIBED
                 self.ever_subscribed = True
                 self.attempt = 0
                 self.tried.clear()
-        return Outcome((), tuple(events))
+        return Outcome((), tuple(events), owed=tuple(owed))
 
     def lost(self, t_ns: int, code: int, reason: str) -> Outcome:
         """The connection ended, whoever ended it."""
@@ -227,9 +232,11 @@ class Subscriber:
         self._move(Input.LEAVE)
         if before in (State.CLOSING, State.LEFT):
             return Outcome()
+        released = tuple(self.entitled)
         self.entitled.clear()
         connected = before in (State.SUBSCRIBING, State.SUBSCRIBED)
-        return Outcome((Close(),) if connected else (), ({"t": t_ns, "ev": "left", "client": self.client},))
+        left: ClientEvent = {"t": t_ns, "ev": "left", "client": self.client}
+        return Outcome((Close(),) if connected else (), (left,), released=released)
 
     def _connect(self, t_ns: int) -> Outcome:
         event: ClientEvent = {
