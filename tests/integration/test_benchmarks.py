@@ -15,6 +15,9 @@ TINY = {
     "bias.py": ["--clients", "5", "--rate", "50", "--seconds", "3", "--rounds", "1"],
     "capacity_twice.py": ["--pairs", "1", "--set", "phases.measure=1s", "--max-runs", "1"],
     "compare_aa.py": ["--runs", "2", "--slow-pairs", "1", "--losing", "1", "--comparisons", "5", "--seconds", "2"],
+    "growth.py": [
+        *("--axes", "clients", "--points", "1", "--rounds", "1", "--seconds", "1", "--out", "{folder}/growth.json"),
+    ],
     "link.py": ["--connections", "1", "5", "--rate", "200", "--seconds", "0.5", "--rounds", "1"],
     "measure_model.py": ["--cells", "1", "--seconds", "3"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],
@@ -24,13 +27,15 @@ TINY = {
     "simulated_against_real.py": ["--rounds", "1"],
     "simulator.py": ["--messages", "2000", "--nodes", "10", "--clients", "1k", "--seconds", "2"],
 }
+COMMANDS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "__main__" in path.read_text()]
 
 
 @pytest.mark.system
 @pytest.mark.timeout(260)
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "benchmarks").glob("*.py")))
-def test_benchmark(name: str) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / name), *TINY[name]]
+@pytest.mark.parametrize("name", [path.name for path in COMMANDS])
+def test_benchmark(name: str, tmp_path: Path) -> None:
+    words = [word.format(folder=tmp_path) for word in TINY[name]]
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "| ---" in done.stdout
