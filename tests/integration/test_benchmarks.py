@@ -19,6 +19,7 @@ TINY = {
         *("--axes", "clients", "--points", "1", "--rounds", "1", "--seconds", "1", "--out", "{folder}/growth.json"),
     ],
     "link.py": ["--connections", "1", "5", "--rate", "200", "--seconds", "0.5", "--rounds", "1"],
+    "many_clients.py": ["--clients", "30", "--workers", "1", "--seconds", "2"],
     "measure_model.py": ["--cells", "1", "--seconds", "3"],
     "receivers.py": ["--clients", "5", "--rate", "20", "--seconds", "1", "--rounds", "1"],
     "scaling.py": [
