@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from fanlab import __version__, clock, provenance
 from fanlab.ledger.records import DELIVERY_DTYPE, INTENT_DTYPE, OUTCOME_DTYPE
 from fanlab.ledger.stripe import Kind, StripeWriter
 from fanlab.rundir import RunDir, write_json
@@ -130,10 +131,28 @@ def publish(rundir: RunDir, streams: np.ndarray, seqs: np.ndarray, intended: np.
 
 
 def manifest(scenario: Scenario, end_ns: int) -> dict[str, object]:
-    """As much of a manifest as the account reads."""
+    """As a run writes it, as far as account and report read it."""
     return {
         "schema_version": 1,
+        "fanlab_version": __version__,
+        "started_utc": clock.utc_stamp(),
         "status": "complete",
+        "command": [],
+        "backend": "process",
+        "workers": 1,
+        "matrix_cell": {},
+        "scenario_source": "",
+        "scenario_sha256": "",
+        "fault_failures": [],
+        "unplanned_exits": [],
+        "expected_exits": [],
+        "redis": {"url": "", "source": "made up", "version": ""},
+        "caching_nodes": [],
+        "backend_facts": {},
+        "host": provenance.host(),
+        "versions": provenance.versions(),
+        "limits": provenance.limits(),
+        "clock": {"name": "made up", "boot_id": None},
         "scenario": scenario.model_dump(mode="json"),
         "seed": scenario.seed,
         "run_tag": 1,
