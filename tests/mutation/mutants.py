@@ -7,7 +7,8 @@ The mutants are mutmut's, by all of its operators but two: blanking or dropping 
 in a string. Those make two of three mutants, nearly all of which raise TypeError or KeyError wherever they run: they
 raise the score and tell nothing. `--all` has them too, for whoever has the hours.
 
-A mutant is tried against the unit tests that run its function: first those of its own module, then all others.
+A mutant is tried by the unit tests that run its function, the quick ones first: those of its own module, all others,
+and then those beside them.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -25,7 +26,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 
 from changes import Mutant, leave_operators_out, mutants
-from trial import Reach, Workshop
+from trial import Ran, Workshop
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REVIEWED: Final = Path(__file__).with_name("survivors.yaml")
@@ -38,11 +39,12 @@ NOT_ASKED: Final = frozenset(
 BEARING: Final = re.compile(r"^(from|import) (fanlab\.(ledger|analysis|report)|support)", re.MULTILINE)
 NEEDED: Final = 0.9
 QUICKEST: Final = 2  # test files, first for a module that has none of its own
+SLOW_S: Final = 5.0  # CPU of a test, traced; slower ones are asked only where no other runs the function
 EXAMPLES: Final = "0.2"  # of what property tests try otherwise
 TELL_EVERY: Final = 200
 
 _workshop: Workshop  # of each process of the pool
-_reaches: Sequence[Reach]
+_tests: Sequence[Ran]
 
 
 class Survivor(NamedTuple):
@@ -77,15 +79,21 @@ def survivors(
     with tempfile.TemporaryDirectory(prefix="fanlab-mutants-") as copies:
         within = Path(copies)
         with context.Pool(jobs, _begin, (ROOT, within, ())) as pool:
-            reaches = pool.starmap(_reach, [(test, files) for test in tests], chunksize=1)
-        print(f"{len(tests)} test files", flush=True)
+            found = [
+                ran
+                for of_file in pool.starmap(_reach, [(test, files) for test in tests], chunksize=1)
+                for ran in of_file
+            ]
+        slow = [ran.test for ran in found if ran.cpu_s > SLOW_S]
+        print(f"{len(found)} tests of {len(tests)} files; {len(slow)} take more than {SLOW_S:g} s", flush=True)
         tasks = [(one, Survivor(one.place, one.change) in known) for one in made]
         killed = 0
-        with context.Pool(jobs, _begin, (ROOT, within, reaches)) as pool:
+        with context.Pool(jobs, _begin, (ROOT, within, found)) as pool:
             for tried, (mutant, noticed) in enumerate(pool.imap_unordered(_try, tasks), start=1):
                 killed += noticed
                 if not noticed:
                     yield Survivor(mutant.place, mutant.change)
+                    print(f"alive: {mutant.place}: {mutant.change}", flush=True)
                 if tried % TELL_EVERY == 0:
                     print(f"{tried} tried, {killed} killed", flush=True)
 
@@ -116,38 +124,52 @@ def reviewed(file: Path) -> Mapping[Survivor, str]:
     return found
 
 
-def asked(mutant: Mutant, reaches: Sequence[Reach]) -> list[list[Path]]:
-    """The test files that run a mutant's function (outside functions, its module): the likely ones, then the rest."""
-    function = range(mutant.lines[0], mutant.lines[1] + 1) if mutant.lines is not None else ()
-    by_time = sorted(reaches, key=lambda reach: reach.took_s)
-    of_module = {reach.test: reach.lines.get(str(mutant.file), frozenset()) for reach in by_time}
-    concerned = [test for test, lines in of_module.items() if not lines.isdisjoint(function)]
-    if not concerned:  # it stands outside functions, or in one that runs at import alone
-        concerned = [test for test, lines in of_module.items() if lines]
-    own = [test for test in concerned if test.stem == f"test_{mutant.file.stem}"] or concerned[:QUICKEST]
-    return [own, [test for test in concerned if test not in own]]
+def asked(mutant: Mutant, tests: Sequence[Ran]) -> list[list[Ran]]:
+    """The tests to try a mutant by, in turns: the likely ones, others that run its function, what is beside them.
+
+    The likely ones are in the module's own test file, or else in the QUICKEST ones. Beside a test stand the others of
+    its file: what one has computed, another may look at. What takes longer than SLOW_S is asked last, or not at all.
+    """
+    file = str(mutant.file)
+    first, last = mutant.lines or (0, 0)
+    running = [one for one in tests if one.runs(file, first, last)]
+    if not running:  # it stands outside functions, or in one that runs at import alone
+        running = [one for one in tests if one.lines.get(file, 0)]
+    running = [one for one in running if one.cpu_s <= SLOW_S] or running
+    costs: dict[str, float] = {}
+    for one in running:
+        costs[one.file] = costs.get(one.file, 0.0) + one.cpu_s
+    own = f"test_{mutant.file.stem}.py"
+    likely = [name for name in costs if name.endswith(f"/{own}")] or sorted(costs, key=costs.__getitem__)[:QUICKEST]
+
+    def in_order(chosen: Iterable[Ran]) -> list[Ran]:
+        return sorted(chosen, key=lambda one: (costs[one.file], one.file, one.cpu_s))
+
+    names = {one.test for one in running}
+    return [
+        in_order(one for one in running if one.file in likely),
+        in_order(one for one in running if one.file not in likely),
+        in_order(one for one in tests if one.file in costs and one.test not in names and one.cpu_s <= SLOW_S),
+    ]
 
 
 def _bears(test: Path) -> bool:
     return test.stem.removeprefix("test_") not in NOT_ASKED and bool(BEARING.search(test.read_text(encoding="utf-8")))
 
 
-def _begin(root: Path, within: Path, reaches: Sequence[Reach]) -> None:
-    global _workshop, _reaches
-    _workshop, _reaches = Workshop(root, within), reaches
+def _begin(root: Path, within: Path, tests: Sequence[Ran]) -> None:
+    global _workshop, _tests
+    _workshop, _tests = Workshop(root, within), tests
 
 
-def _reach(test: Path, files: Sequence[Path]) -> Reach:
+def _reach(test: Path, files: Sequence[Path]) -> list[Ran]:
     return _workshop.reach(test, files)
 
 
 def _try(task: tuple[Mutant, bool]) -> tuple[Mutant, bool]:
     mutant, known = task
-    likely, rest = asked(mutant, _reaches)
-    noticed = bool(likely) and _workshop.notices(mutant, likely)
-    if not noticed and not known and rest:
-        noticed = _workshop.notices(mutant, rest)
-    return mutant, noticed
+    turns = asked(mutant, _tests)
+    return mutant, any(_workshop.notices(mutant, turn) for turn in turns[: 1 if known else None] if turn)
 
 
 def _made(file: Path) -> list[Mutant]:

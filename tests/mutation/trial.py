@@ -12,11 +12,10 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import coverage
 import hypothesis  # noqa: F401 - in memory before the forks
@@ -28,18 +27,30 @@ import yaml  # noqa: F401
 from changes import Mutant
 
 ARGUMENTS: Final = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", "--tb=no", "-W", "ignore")
-CPU_S: Final = 20  # of a trial; one that takes more goes round for ever
-DEADLINE_S: Final = 120
+MORE_CPU: Final = 3  # times what the tests take otherwise: a mutant may make them slow, and that says nothing
+SPARE_CPU_S: Final = 20  # and so much more; one that takes longer goes round for ever
+DEADLINE_S: Final = 600
 BESIDE: Final = ("nodes", "scenarios", "loadtests")  # where fanlab looks for them: beside its source
+NOTHING_RAN: Final = int(pytest.ExitCode.NO_TESTS_COLLECTED)
+_IMPORTING, _SHARED = "importing", "shared"  # contexts that are no test
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """What a test file does when nothing is wrong."""
+class Ran:
+    """What one test does when nothing is wrong."""
 
-    test: Path
-    took_s: float
-    lines: dict[str, frozenset[int]]  # by source file, from the project's folder: those that it runs; not by importing
+    test: str  # as pytest names it: tests/unit/test_fold.py::test_a[1]
+    cpu_s: float
+    lines: Mapping[str, int]  # by source file, from the project's folder: bit n is set for line n
+
+    @property
+    def file(self) -> str:
+        """The test file."""
+        return self.test.partition("::")[0]
+
+    def runs(self, file: str, first: int, last: int) -> bool:
+        """Whether it runs any of these lines, both ends included."""
+        return bool(self.lines.get(file, 0) & ((1 << last + 1) - (1 << first)))
 
 
 class Workshop:
@@ -60,7 +71,7 @@ class Workshop:
         """Remove the copy."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def notices(self, mutant: Mutant, tests: Sequence[Path]) -> bool:
+    def notices(self, mutant: Mutant, tests: Sequence[Ran]) -> bool:
         """Whether any of the tests fails with the mutant, or does not end."""
         target = self._folder / mutant.file
         good = target.read_bytes()
@@ -68,26 +79,39 @@ class Workshop:
             compiled.unlink()  # it may look current: of the same second, and the same size
         target.write_text(mutant.code, encoding="utf-8")
         try:
-            return self._fork(tests, None) != 0
+            return self._fails(tests)
         finally:
             target.write_bytes(good)
 
-    def reach(self, test: Path, watched: Iterable[Path]) -> Reach:
-        """What a test file runs of the watched source files; RuntimeError if it fails."""
-        out = self._folder / "lines.json"
-        began = time.monotonic()
-        if (status := self._fork([test], out, watched)) != 0:
-            raise RuntimeError(f"{test} fails without any mutant (status {status})")
-        told = json.loads(out.read_text(encoding="utf-8"))
-        return Reach(test, time.monotonic() - began, {file: frozenset(lines) for file, lines in told.items()})
+    def reach(self, file: Path, watched: Iterable[Path]) -> list[Ran]:
+        """What each test of a file runs of the watched source files.
 
-    def _fork(self, tests: Sequence[Path], out: Path | None, watched: Iterable[Path] = ()) -> int:
+        RuntimeError if one fails, or if they do when they are run as they will be: the quick ones first.
+        """
+        out = self._folder / "lines.json"
+        files = list(watched)
+        if status := self._fork(lambda: self._watch(file, files, out), None):
+            raise RuntimeError(f"{file} fails without any mutant (status {status})")
+        told = json.loads(out.read_text(encoding="utf-8"))
+        found = [Ran(one["test"], one["cpu_s"], {name: int(mask, 16) for name, mask in one["lines"]}) for one in told]
+        found.sort(key=lambda one: one.cpu_s)
+        if self._fails(found):
+            raise RuntimeError(f"{file} fails without any mutant, the quick tests first")
+        return found
+
+    def _fails(self, tests: Sequence[Ran]) -> bool:
+        arguments = [*ARGUMENTS, *dict.fromkeys(one.file for one in tests)]
+        most_s = SPARE_CPU_S + MORE_CPU * sum(one.cpu_s for one in tests)
+        status = self._fork(lambda: int(pytest.main(arguments, plugins=[Chosen(tests)])), most_s)
+        return status not in (0, NOTHING_RAN << 8)  # a mutant may rename all of a parametrized test's cases
+
+    def _fork(self, work: Any, most_s: float | None) -> int:
         pid = os.fork()
         if pid == 0:
-            os._exit(self._child(tests, out, list(watched)))  # nothing of the parent's may be tidied up here
+            os._exit(self._child(work, most_s))  # nothing of the parent's may be tidied up here
         return os.waitpid(pid, 0)[1]
 
-    def _child(self, tests: Sequence[Path], out: Path | None, watched: Sequence[Path]) -> int:
+    def _child(self, work: Any, most_s: float | None) -> int:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
@@ -96,24 +120,98 @@ class Workshop:
         source = str(self._folder / "src")
         os.environ["PYTHONPATH"] = source  # for tests that start processes
         sys.path[:] = [source, *(path for path in sys.path if Path(path) != self._project / "src")]
-        sys.dont_write_bytecode = out is None  # what is written while all is well, trials can read
-        arguments = [*ARGUMENTS, *map(str, tests)]
-        if out is None:
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-            return int(pytest.main(arguments))
+        sys.dont_write_bytecode = most_s is not None  # what is written while all is well, trials can read
+        if most_s is not None:
+            resource.setrlimit(resource.RLIMIT_CPU, (round(most_s) + 1, round(most_s) + 1))
+        return int(work())
+
+    def _watch(self, test: Path, watched: Sequence[Path], out: Path) -> int:
         traced = coverage.Coverage(data_file=None, include=[str(self._folder / file) for file in watched])
         traced.start()
+        traced.switch_context(_IMPORTING)
         for file in watched:  # so that what runs at import is known by then, and can be left out
             __import__(".".join(file.with_suffix("").parts[1:]))
-        at_import = _lines(traced, self._folder)
-        status = int(pytest.main(arguments))
+        traced.switch_context(_SHARED)
+        watch = Watch(traced)
+        status = int(pytest.main([*ARGUMENTS, str(test)], plugins=[watch]))
         traced.stop()
-        ran = _lines(traced, self._folder).items()
-        found = {file: sorted(lines - at_import.get(file, set())) for file, lines in ran}
-        out.write_text(json.dumps(found), encoding="utf-8")
+        lines = _lines(traced.get_data(), self._folder)
+        shared = lines.get(_SHARED, {})
+        told = [
+            {
+                "test": name,
+                "cpu_s": cpu_s,
+                "lines": [
+                    (file, hex(own.get(file, 0) | shared.get(file, 0))) for file in sorted(own.keys() | shared.keys())
+                ],
+            }
+            for name, cpu_s in watch.cpu_s.items()
+            for own in (lines.get(name, {}),)
+        ]
+        out.write_text(json.dumps(told), encoding="utf-8")
         return status
 
 
-def _lines(traced: coverage.Coverage, folder: Path) -> dict[str, set[int]]:
-    data = traced.get_data()
-    return {str(Path(file).relative_to(folder)): set(data.lines(file) or ()) for file in data.measured_files()}
+class Chosen:
+    """A plugin of pytest's: these tests, in this order, and no others."""
+
+    def __init__(self, tests: Sequence[Ran]) -> None:
+        self._places = {one.test: place for place, one in enumerate(tests)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out the others."""
+        items[:] = sorted(
+            (one for one in items if one.nodeid in self._places), key=lambda one: self._places[one.nodeid]
+        )
+
+
+class Watch:
+    """A plugin of pytest's: which test runs now, and how long it took. What is made for several is nobody's own."""
+
+    def __init__(self, traced: coverage.Coverage) -> None:
+        self.cpu_s: dict[str, float] = {}
+        self._traced = traced
+        self._context = _SHARED
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """One test, its fixtures included."""
+        began_s = _cpu_s()
+        self._switch(item.nodeid)
+        try:
+            return (yield)
+        finally:
+            self._switch(_SHARED)
+            self.cpu_s[item.nodeid] = _cpu_s() - began_s
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """A fixture is made."""
+        before = self._context
+        if fixturedef.scope != "function":
+            self._switch(_SHARED)
+        try:
+            return (yield)
+        finally:
+            self._switch(before)
+
+    def _switch(self, context: str) -> None:
+        self._context = context
+        self._traced.switch_context(context)
+
+
+def _cpu_s() -> float:
+    return sum(os.times()[:4])
+
+
+def _lines(data: coverage.CoverageData, folder: Path) -> dict[str, dict[str, int]]:
+    """By context and source file the lines that ran, but for those that ran at import, too."""
+    found: dict[str, dict[str, int]] = {}
+    for path in data.measured_files():
+        file = str(Path(path).relative_to(folder))
+        for line, contexts in data.contexts_by_lineno(path).items():
+            for context in () if _IMPORTING in contexts else contexts:
+                of_context = found.setdefault(context, {})
+                of_context[file] = of_context.get(file, 0) | 1 << line
+    return found

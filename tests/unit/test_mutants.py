@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -57,8 +58,39 @@ TEST = dedent(
         assert RULES[0].holds(pair) == 3
     """
 )
+SHARING = dedent(
+    """
+    import pytest
+    from pairs import Pair, constant
 
 
+    @pytest.fixture(scope="module")
+    def pair():
+        return Pair().plain()
+
+
+    def test_a(pair):
+        assert not pair
+
+
+    def test_b():
+        assert constant()
+    """
+)
+NEEDY = dedent(
+    """
+    had = []
+
+
+    def test_slow():
+        sum(range(3_000_000))
+        had.append(1)
+
+
+    def test_quick():
+        assert had
+    """
+)
 FILE = Path("src", "pairs.py")
 
 
@@ -103,7 +135,8 @@ def test_functions_properties_tables_and_rows_are_changed_and_nothing_else_is():
 
 
 def test_the_living_are_told_from_the_killed(workshop):
-    alive = {one.change for one in made() if not workshop.notices(one, [Path("tests", "test_first_row.py")])}
+    tests = workshop.reach(Path("tests", "test_first_row.py"), [FILE])
+    alive = {one.change for one in made() if not workshop.notices(one, tests)}
     assert "return self.a > 2 → return self.a >= 2" in alive
     assert "return 7 → return 8" in alive
     assert "return self.a > 2 → return self.a > 3" not in alive
@@ -111,11 +144,37 @@ def test_the_living_are_told_from_the_killed(workshop):
     assert FILE.read_text(encoding="utf-8") == SOURCE
 
 
-def test_what_a_test_file_runs_is_told_but_for_what_runs_at_import(workshop):
-    reach = workshop.reach(Path("tests", "test_first_row.py"), [FILE])
-    ran = {SOURCE.splitlines()[line - 1].strip() for line in reach.lines[str(FILE)]}
-    assert "return self.a > 2" in ran
-    assert not {"return self.a > 3", "return 7", "a: int = 1"} & ran
+def test_one_that_never_ends_is_noticed_and_one_that_is_slow_is_not(workshop, monkeypatch):
+    monkeypatch.setattr(trial, "SPARE_CPU_S", 1)
+    tests = workshop.reach(Path("tests", "test_first_row.py"), [FILE])
+    good = next(one for one in made() if one.change == "return 7 → return 8")
+    assert not workshop.notices(good, tests)
+    endless = SOURCE.replace("return self.a > 2", "\n            while True: pass")
+    assert workshop.notices(replace(good, code=endless), tests)
+    slow = [replace(one, cpu_s=30.0) for one in tests]
+    busy = SOURCE.replace(
+        "return self.a > 2",
+        "\n            end = clock() + 2\n            while clock() < end: pass\n            return True",
+    )
+    assert not workshop.notices(replace(good, code=f"from time import process_time as clock\n{busy}"), slow)
+
+
+def test_what_each_test_runs_is_told_but_for_what_runs_at_import(workshop):
+    (ran,) = workshop.reach(Path("tests", "test_first_row.py"), [FILE])
+    assert (ran.test, ran.file) == ("tests/test_first_row.py::test_first", "tests/test_first_row.py")
+    lines = SOURCE.splitlines()
+    told = {lines[number - 1].strip() for number in range(1, len(lines) + 1) if ran.runs(str(FILE), number, number)}
+    assert "return self.a > 2" in told
+    assert not {"return self.a > 3", "return 7", "a: int = 1"} & told
+
+
+def test_what_is_made_for_several_tests_is_run_by_each_of_them(project, workshop):
+    (project / "tests" / "test_first_row.py").write_text(SHARING, encoding="utf-8")
+    lines = SOURCE.splitlines()
+    plain, seven = (lines.index(f"        return self.a > {n}" if n < 7 else f"    return {n}") + 1 for n in (3, 7))
+    ran = {one.test.partition("::")[2]: one for one in workshop.reach(Path("tests", "test_first_row.py"), [FILE])}
+    assert {name for name, one in ran.items() if one.runs(str(FILE), plain, plain)} == {"test_a", "test_b"}
+    assert {name for name, one in ran.items() if one.runs(str(FILE), seven, seven)} == {"test_b"}
 
 
 def test_tests_that_fail_anyway_judge_no_mutant(project, workshop):
@@ -124,23 +183,40 @@ def test_tests_that_fail_anyway_judge_no_mutant(project, workshop):
         workshop.reach(Path("tests", "test_first_row.py"), [FILE])
 
 
-def reach(name: str, took_s: float, *lines: int) -> trial.Reach:
-    return trial.Reach(Path(f"tests/unit/test_{name}.py"), took_s, {"src/fanlab/ledger/fold.py": frozenset(lines)})
+def test_tests_that_need_one_another_judge_no_mutant(project, workshop):
+    (project / "tests" / "test_first_row.py").write_text(NEEDY, encoding="utf-8")
+    with pytest.raises(RuntimeError, match="the quick tests first"):
+        workshop.reach(Path("tests", "test_first_row.py"), [FILE])
 
 
-def test_a_mutant_is_tried_by_its_modules_own_tests_and_then_by_all_others_that_run_it():
+def ran(name: str, cpu_s: float, *lines: int) -> trial.Ran:
+    file, _, test = name.partition(".")
+    mask = sum(1 << line for line in lines)
+    return trial.Ran(f"tests/unit/test_{file}.py::test_{test}", cpu_s, {"src/fanlab/ledger/fold.py": mask})
+
+
+def test_a_mutant_is_tried_by_its_modules_own_tests_then_by_others_that_run_it_then_by_those_beside_them():
+    def named(mutant: changes.Mutant, *tests: trial.Ran) -> list[list[str]]:
+        return [
+            [one.test.replace("tests/unit/test_", "").replace(".py::test_", ".") for one in turn]
+            for turn in mutants.asked(mutant, tests)
+        ]
+
     fold = Path("src/fanlab/ledger/fold.py")
     mutant = changes.Mutant(fold, "fanlab.ledger.fold.f", "a → b", "", (10, 12))
-    reaches = [reach("slow", 9, 11), reach("quick", 1, 10), reach("fold", 5, 12), reach("elsewhere", 2, 9, 13)]
-    named = [[test.stem[5:] for test in tests] for tests in mutants.asked(mutant, reaches)]
-    assert named == [["fold"], ["quick", "slow"]]
-    named = [[test.stem[5:] for test in tests] for tests in mutants.asked(mutant, reaches[:2])]
-    assert named == [["quick", "slow"], []]
-    named = [[test.stem[5:] for test in tests] for tests in mutants.asked(mutant, [reach("elsewhere", 2, 9, 13)])]
-    assert named == [["elsewhere"], []], "one that runs at import alone is tried by whoever runs its module"
+    others = [ran("late.a", 4, 11), ran("late.b", 2, 12), ran("soon.a", 1, 10), ran("soon.c", 1, 9)]
+    own = [ran("fold.a", 3, 12), ran("fold.b", 2, 10, 11), ran("fold.c", 1, 5)]
+    elsewhere = ran("elsewhere.a", 2, 9, 13)
+    slow = ran("soon.slow", 6, 10)
+    assert named(mutant, *others, *own, elsewhere) == [
+        ["fold.b", "fold.a"], ["soon.a", "late.b", "late.a"], ["soon.c", "fold.c"],
+    ]  # fmt: skip
+    assert named(mutant, *others, elsewhere) == [["soon.a", "late.b", "late.a"], [], ["soon.c"]]
+    assert named(mutant, *others[2:], slow) == [["soon.a"], [], ["soon.c"]], "others are quicker"
+    assert named(mutant, slow) == [["soon.slow"], [], []], "there is no other"
+    assert named(mutant, elsewhere) == [["elsewhere.a"], [], []], "what runs at import alone is tried by its module's"
     outside = changes.Mutant(fold, "fanlab.ledger.fold", "a → b", "", None)
-    named = [[test.stem[5:] for test in tests] for tests in mutants.asked(outside, [*reaches[2:], reach("idle", 1)])]
-    assert named == [["fold"], ["elsewhere"]]
+    assert named(outside, own[0], elsewhere, ran("idle.a", 1)) == [["fold.a"], ["elsewhere.a"], []]
 
 
 ONE, OTHER = Survivor("fanlab.ledger.x", "a → b"), Survivor("fanlab.ledger.y", "c → d")
