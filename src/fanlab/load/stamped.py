@@ -14,7 +14,7 @@ import uvloop
 
 from fanlab.clock import now_ns
 from fanlab.load.poller import READ, WRITE, Poller
-from fanlab.load.stamps import ROOM, StampClock, ask_for_stamps, stamp_of
+from fanlab.load.stamps import ROOM, StampClock, ask_for_stamps
 
 READ_BYTES: Final = 1 << 18  # at once
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h: the port is chosen when it is known where to, and may serve others
@@ -81,7 +81,8 @@ class StampedTransport(asyncio.Transport):
             self._protocol.eof_received()
             self.close()
             return
-        at_ns = max(self._arrived_ns, self._clock.monotonic_ns(stamp_of(ancillary)))
+        at_ns = self._clock.arrived_ns(ancillary)
+        at_ns = max(at_ns, self._arrived_ns)
         if self.between and self.whole is not None:
             self.read = read = bytes(self._into[0][:size])
             if self.whole(read, at_ns):
