@@ -3,7 +3,7 @@
 import pytest
 
 from fanlab.ledger.records import TOKEN_LENGTH, Token, encode_token
-from fanlab.load.intact import KEPT_BYTES, FrameReader
+from fanlab.load.intact import KEPT_BYTES, KEPT_READS, FrameReader
 from fanlab.load.payload import Payload
 from fanlab.load.protocols import protocol
 from fanlab.load.receiving import TokenReader
@@ -48,6 +48,18 @@ def test_an_intact_message_in_any_envelope(stream, wrap):
     assert frames.one(bytes(frame)) == token(stream)  # the same again is not read again
     found = frames.read(frame)
     assert (found.messages, found.damaged, found.foreign) == ([(token(stream), True)], [], 0)
+
+
+def test_only_so_many_reads_are_kept_and_only_those_that_are_one_message():
+    frames = reader()
+    for seq in range(1, 3 * KEPT_READS):
+        text = payload(SHORT, seq)
+        whole = bytes((0x81, len(text))) + text
+        frames.learn(whole + b"\x81", text, token(SHORT, seq))
+        assert whole + b"\x81" not in frames.reads
+        frames.learn(whole, text, token(SHORT, seq))
+        assert frames.reads[whole] == token(SHORT, seq)
+        assert len(frames.reads) <= KEPT_READS
 
 
 @pytest.mark.parametrize("stream", [PLAIN, OBJECTS, SHORT])

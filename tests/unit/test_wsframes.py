@@ -9,7 +9,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
-from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketError, Opcode, client_frame
+from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketError, Opcode, client_frame, is_message
 
 
 def server_frame(payload: bytes, opcode: ReferenceOpcode = ReferenceOpcode.TEXT, *, fin: bool = True) -> bytes:
@@ -114,3 +114,21 @@ def test_frames_that_no_server_sends_are_errors() -> None:
         list(FrameReader().feed(client_frame(Opcode.TEXT, b"x")))
     with pytest.raises(NotWebSocketError, match="bytes"):
         list(FrameReader().feed(b"\x81\x7f" + (1 << 40).to_bytes(8, "big")))
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_frame_with_a_whole_message_and_nothing_else_is_known(size: int) -> None:
+    payload = b"x" * size
+    for opcode in (ReferenceOpcode.TEXT, ReferenceOpcode.BINARY):
+        assert is_message(server_frame(payload, opcode), payload)
+    whole = server_frame(payload)
+    assert not is_message(whole, payload + b"x")
+    assert not is_message(whole + b"\x81", payload)
+    assert not is_message(whole[:-1], payload[:-1])
+    assert not is_message(server_frame(payload, fin=False), payload), "a fragment"
+    assert not is_message(server_frame(payload, ReferenceOpcode.CONT), payload), "the last fragment"
+    assert not is_message(bytes((whole[0] | 0x40,)) + whole[1:], payload), "an extension's"
+
+
+def test_no_bytes_are_no_message() -> None:
+    assert not is_message(b"", b"")
