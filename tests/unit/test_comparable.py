@@ -188,9 +188,40 @@ def test_what_a_fault_costs_varies(lost, verdict):
     )
 
 
-def test_a_fault_that_did_not_happen_says_nothing():
-    (found,) = [one for one in count_findings(made(), made(by_fault={})) if one.b is None]
-    assert (found.verdict, found.basis) == ("inconclusive", "it did not happen")
+def hit(*lost):
+    """What a fault took of each client that it hit."""
+    return FaultCount(sum(lost), len(lost), sum(one * one for one in lost))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "most"),
+    [
+        (hit(10, 30), hit(20, 20), 40 + 54),  # 2.58 · √(2 · 200) + 2 = 53.6
+        (hit(20, 20), hit(10, 30), 40 + 54),
+        (hit(10, 30), hit(10, 30), 40 + 75),  # 2.58 · √800 + 2 = 74.97
+        (hit(1000, 1000), hit(1000, 1000), 2000 + 400),  # what all share: a fifth
+        (hit(40), hit(10, 20, 30), 40 + 48),  # one client has no spread; 2.58 · √300 + 3 = 47.7
+        (hit(40), hit(60), 40 + 8),
+        (hit(), hit(5), 1),
+    ],
+)
+def test_how_much_more_a_fault_may_take(a, b, most):
+    runs = [made(by_fault={"crash": one, "other": hit(1)}) for one in (a, b)]
+    (found,) = [one for one in count_findings(*runs) if one.what == "lost to crash"]
+    assert found.gate == f'lost(fault="crash") <= {most}'
+    assert found.verdict == (
+        "same" if a.lost == b.lost else "worse" if b.lost > most else "better" if b.lost < a.lost else "no worse"
+    )
+
+
+def test_a_fault_that_did_not_happen_says_nothing_and_others_are_judged():
+    a = made(by_fault={"gone": hit(5), "crash": hit(3, 4)})
+    found = [one for one in count_findings(a, made(by_fault={"crash": hit(3, 4)})) if "lost to" in one.what]
+    assert [(one.what, one.b, one.verdict) for one in found] == [
+        ("lost to gone", None, "inconclusive"),
+        ("lost to crash", 7, "same"),
+    ]
+    assert found[0].basis == "it did not happen"
 
 
 def test_copies_that_a_fault_makes_vary_where_there_were_some():
@@ -199,6 +230,12 @@ def test_copies_that_a_fault_makes_vary_where_there_were_some():
 
     assert worse(copies(10), copies(20)) == []
     assert worse(copies(10), copies(21)) == ["ledger.duplicated"]
+    assert worse(copies(100), copies(150)) == []
+    assert worse(copies(100), copies(151)) == ["ledger.duplicated"]
+    (found,) = [one for one in count_findings(copies(100), copies(100)) if one.what == "ledger.duplicated"]
+    assert found.basis == "varies with the faults: up to 150 is usual (half as many more, or three roots)"
+    unsent = [made(counts={**made().counts, "publishers.unsent": number}) for number in (10, 11)]
+    assert worse(*unsent) == ["publishers.unsent"], "no fault does that"
 
 
 CACHED = [
@@ -238,7 +275,14 @@ def test_a_cache_that_got_worse_is_found(name):
 def test_stale_reads_vary_by_chance():
     assert worse(cached(), cached(stale_reads=5)) == []
     assert worse(cached(), cached(stale_reads=6)) == ["cache.stale_reads"]
+    assert worse(cached(stale_reads=1000), cached(stale_reads=1500)) == []
     assert worse(cached(stale_reads=1000), cached(stale_reads=1501)) == ["cache.stale_reads"]
+    assert worse(cached(stale_reads=10), cached(stale_reads=25)) == []  # 3 · √22 = 14.07
+    assert worse(cached(stale_reads=10), cached(stale_reads=26)) == ["cache.stale_reads"]
+    (found,) = [one for one in count_findings(cached(), cached()) if one.what == "cache.stale_reads"]
+    assert found.basis == ("some reads come too early: up to 5 is usual (half as many more, or three standard errors)")
+    same = [one.verdict for one in count_findings(cached(stale_reads=4), cached(stale_reads=4))]
+    assert set(same) == {"same"}
 
 
 def test_a_cache_that_only_one_has_leaves_it_open():

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from fanlab.analysis.compare import (
     LEAST_EFFECT,
     MIN_PAIRS,
     UNCALIBRATED_EFFECT,
+    Ratio,
     compare_latency,
     hodges_lehmann,
     interval,
@@ -83,7 +85,7 @@ def test_what_is_the_same_is_told_so_where_it_is_quiet():
 
 def test_few_pairs_say_nothing():
     few = ratio_of("p50", [1.0] * (MIN_PAIRS - 1), [9.0] * (MIN_PAIRS - 1), 0.1, seed=1)
-    assert (few.verdict, few.ratio, few.high) == ("inconclusive", pytest.approx(9), math.inf)
+    assert (few.verdict, few.ratio, few.low, few.high) == ("inconclusive", pytest.approx(9), 0, math.inf)
     assert ratio_of("p50", [1.0] * MIN_PAIRS, [9.0] * MIN_PAIRS, 0.1, seed=1).verdict == "worse"
 
 
@@ -141,6 +143,56 @@ def test_quantiles_of_t(freedom, p, expected):
     assert t_quantile(p, freedom) == pytest.approx(expected, rel=0.012)
 
 
+def test_the_quantiles_are_those_of_abramowitz_and_stegun():
+    """26.7.5: its polynomials in z, by their coefficients from the highest power to the lowest, odd powers alone."""
+    polynomials = (
+        ((1, 1), 4),
+        ((5, 16, 3), 96),
+        ((3, 19, 17, -15), 384),
+        ((79, 776, 1482, -1920, -945), 92160),
+    )
+    for p in (0.9, 0.975, 0.995):
+        z = NormalDist().inv_cdf(p)
+        for freedom in (1, 4, 11):
+            expected = z
+            for power, (coefficients, divisor) in enumerate(polynomials, start=1):
+                spread = [one for each in coefficients for one in (each, 0)]  # the even powers between
+                expected += float(np.polyval(spread, z)) / divisor / freedom**power
+            assert t_quantile(p, freedom) == pytest.approx(expected, rel=1e-9)
+
+
+def bootstrapped(logs: np.ndarray, seed: int) -> np.ndarray:
+    """Hodges-Lehmann estimates of resamples, one by one."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    rows = random.integers(0, len(logs), (2000, len(logs)))
+    means = lambda row: [(logs[a] + logs[b]) / 2 for at, a in enumerate(row) for b in row[at:]]  # noqa: E731
+    return np.array([np.median(means(row)) for row in rows])
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+@pytest.mark.parametrize(
+    ("logs", "by_spread"),
+    [
+        ([-0.2, -0.1, 0.0, 0.1, 0.2], True),
+        ([0.3, 0.02, 0.01, 0.0, -0.01, -0.02], True),
+        ([0.0] * 17 + [1.0] * 3, False),  # so skewed that the resamples' own quantile reaches further
+        ([0.0] * 17 + [-1.0] * 3, False),
+    ],
+)
+def test_an_interval_is_the_wider_of_the_resamples_quantiles_and_of_their_spread(logs, by_spread, confidence):
+    logs, n = np.array(logs), len(logs)
+    found = bootstrapped(logs, 4)
+    errors = t_quantile(0.5 + confidence / 2, n - 1) * math.sqrt(n / (n - 1))
+    centre, wide = float(np.mean(found)), errors * float(np.std(found))
+    tail = NormalDist(0, 1).cdf(-errors)
+    expected = (
+        min(centre - wide, float(np.quantile(found, tail))),
+        max(centre + wide, float(np.quantile(found, 1 - tail))),
+    )
+    assert interval(logs, seed=4, confidence=confidence) == pytest.approx(expected, rel=1e-9)
+    assert (expected == pytest.approx((centre - wide, centre + wide), rel=1e-9)) is by_spread
+
+
 def test_noise():
     assert noise_of([1.0, 2.0, 3.0, 3.0, 7.0]) == [pytest.approx(math.log(2)), 0]
     assert min_effect_of([0.0] * 8, 12, seed=1) == LEAST_EFFECT
@@ -151,7 +203,7 @@ def test_noise():
         min_effect_of([0.1] * (MIN_PAIRS - 1), 12, seed=1)
 
 
-@pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [-1.0])])
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [0.0]), ([1.0], [-1.0])])
 def test_values_that_are_no_pairs(a, b):
     with pytest.raises(ValueError, match="in pairs"):
         log_ratios(a, b)
@@ -161,6 +213,16 @@ def test_figures_that_one_side_lacks_are_left_out():
     (only,) = compare_latency({"p50": [1.0] * 6, "p99": []}, {"p50": [1.0] * 6, "p99": []}, {}, seed=1)
     assert (only.figure, only.min_effect) == ("p50", UNCALIBRATED_EFFECT)
     assert only.to_json()["verdict"] == "no worse"
+    (only,) = compare_latency({"p50": [1.0] * 6, "p99": []}, {"p50": [1.0] * 6, "p99": [1.0]}, {}, seed=1)
+    assert only.figure == "p50"
+
+
+def test_programs_are_told_four_digits():
+    told = Ratio("p50", 1.234567, 1.123456, 1.345678, 12, 0.056789, "worse").to_json()
+    assert told == {
+        "figure": "p50", "ratio": 1.2346, "low": 1.1235, "high": 1.3457, "pairs": 12, "min_effect": 0.0568,
+        "verdict": "worse",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(6))
