@@ -1,10 +1,12 @@
 """What can be compared, what the counts of two runs say, and the gates that follow from a baseline."""
 
 import copy
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fanlab.analysis.baseline import (
@@ -48,6 +50,26 @@ def test_a_baseline_survives_its_file():
     assert kept.by_fault == {"crash node-2 @2s": FaultCount(90, 2, 50 * 50 + 40 * 40)}
     with pytest.raises(ValueError, match="of version 3"):
         baseline_from_json(kept.to_json() | {"baseline_version": 3})
+
+
+def test_a_client_that_lost_a_single_message_to_a_fault_was_hit():
+    account, manifest = make_account(), make_manifest()
+    losses = account.losses[np.argsort(account.losses["client"], kind="stable")][:51]  # 50 of client 1, one of client 3
+    account = replace(account, losses=losses)
+    assert make_baseline(account, make_summary(make_account(), manifest), manifest).by_fault == {
+        "crash node-2 @2s": FaultCount(51, 2, 50 * 50 + 1)
+    }
+
+
+def test_a_run_that_does_not_say_so_had_one_worker():
+    account, manifest = make_account(), make_manifest()
+    del manifest["workers"]
+    assert make_baseline(account, make_summary(account, manifest), manifest).workers == 1
+
+
+def test_digests_are_of_the_texts_themselves():
+    digest = parts_of({"channels": ["größe"], "topology": {}})["channels"]
+    assert digest == hashlib.sha256('["größe"]'.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
