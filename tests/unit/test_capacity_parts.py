@@ -234,6 +234,9 @@ def test_prices(tmp_path: Path) -> None:
     assert cost.nodes == pytest.approx(0.2)  # 0.72 an hour, 3.6 million deliveries in it
     assert cost.egress == pytest.approx(0.05)  # half a GB
     assert cost.total == pytest.approx(0.25)
+    cost = per_million(Prices("EUR", 0.36, 0.18, 0.1), nodes=2, deliveries_per_s=1000, bytes_per_delivery=500)
+    assert cost.redis == pytest.approx(0.05)
+    assert cost.total == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from fanlab.analysis import compare
 from fanlab.analysis.compare import (
     LEAST_EFFECT,
     MIN_PAIRS,
@@ -201,6 +203,35 @@ def test_noise():
     assert min_effect_of(quiet, 40, seed=1) < min_effect_of(quiet, 12, seed=1)
     with pytest.raises(ValueError, match="too little"):
         min_effect_of([0.1] * (MIN_PAIRS - 1), 12, seed=1)
+
+
+def test_the_least_effect_is_what_runs_called_a_and_b_at_random_reach_once_in_two_hundred():
+    """Of two figures, each has half of the false alarms. The same draws, taken one by one."""
+    noise, pairs = [0.3, -0.1, 0.05, 0.2, -0.02, 0.15], 6
+    random = np.random.Generator(np.random.PCG64(9))
+    drawn = random.integers(0, len(noise), (2000, pairs))
+    signs = random.choice((-1.0, 1.0), (2000, pairs))
+    estimates = [
+        hodges_lehmann(np.array([noise[place] * sign for place, sign in zip(*row, strict=True)]))
+        for row in zip(drawn, signs, strict=True)
+    ]
+    expected = math.exp(np.quantile(estimates, 0.995)) - 1
+    assert expected > LEAST_EFFECT
+    assert min_effect_of(noise, pairs, seed=9) == pytest.approx(expected, rel=1e-9)
+    assert min_effect_of(noise[:MIN_PAIRS], pairs, seed=9) >= LEAST_EFFECT, "so few are enough"
+
+
+def test_what_just_reaches_a_limit_is_open():
+    assert ratio_of("p50", [1.0] * 8, [2.0] * 8, 1.0, seed=1).verdict == "inconclusive", "exp(ln 2) is 2"
+    assert ratio_of("p50", [1.0] * 8, [1.0] * 8, 0.1, seed=1, asked=0.0).verdict == "inconclusive"
+    touching = Ratio("p50", ratio=1.3, low=1.0, high=1.5, pairs=8, min_effect=0.1, verdict="inconclusive")
+    assert compare._verdict(touching) == "inconclusive"
+    assert compare._verdict(replace(touching, low=1.01)) == "worse"
+
+
+def test_a_ratio_beyond_any_float_is_told():
+    huge = ratio_of("p50", [1e-300] * 8, [1e300] * 8, 0.1, seed=1)
+    assert (huge.verdict, huge.ratio, huge.low, huge.high) == ("worse", math.inf, math.inf, math.inf)
 
 
 @pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [0.0]), ([1.0], [-1.0])])

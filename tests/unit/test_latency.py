@@ -84,6 +84,10 @@ def test_a_figure_is_missing_for_one_of_two_reasons():
     blurred = latency_block(of_ms(*range(1, 21)), ClockAccount("exchange", Span(-15 * NS_PER_MS, 15 * NS_PER_MS)))
     assert [name for name in ("p50", "p90", "p95", "p99", "p999", "max") if is_blurred(blurred, name)] == ["p50"]
     assert not is_blurred(latency_block(of_ms()), "max"), "there is none"
+    assert is_blurred({"max": None, "n": 1}, "max")
+    for name, needed in (("p50", 2), ("p99", 100)):
+        assert is_blurred({name: None, "n": needed}, name)
+        assert not is_blurred({name: None, "n": needed - 1}, name), "too few to tell"
 
 
 @pytest.mark.parametrize("clock", [ClockAccount("one-boot", Span(0, 0)), ClockAccount(), None])
