@@ -69,6 +69,23 @@ def test_nobody_without_a_node_has_no_entry():
     assert list(by_node(make_account(), names_of(make_manifest()))) == ["node-1", "node-2"]
 
 
+def test_what_is_of_no_known_stream_is_of_no_channel():
+    names = names_of(make_manifest())  # of one stream
+    rows = np.array([odd_row(Odd.CORRUPTED, 3, UNKNOWN_STREAM, 1)], ODD_DTYPE)
+    none = make_account().losses[:0]
+    bare = make_account(losses=none, odd=rows)
+    assert by_channel(bare, names)["news"]["corrupted"] == 0
+    assert by_group(bare, names)["readers"]["corrupted"] == 1
+
+
+def test_what_is_of_no_known_client_is_of_no_group():
+    for clients, groups in (([], []), ([{"group": "alone", "count": 1, "channels": ["news"]}], ["alone"])):
+        names = names_of(make_manifest(make_scenario(clients=clients, faults=[])))
+        rows = np.array([odd_row(Odd.CORRUPTED, number, 0, 1) for number in (1, 4)], ODD_DTYPE)
+        parts = by_group(make_account(losses=make_account().losses[:0], odd=rows), names)
+        assert {name: part["corrupted"] for name, part in parts.items()} == dict.fromkeys(groups, 0)
+
+
 def test_by_channel():
     parts = by_channel(account(), NAMES)
     of = ("published", "owed", "delivered", "lost", "indeterminate", "unexplained", "duplicated", "corrupted")

@@ -67,8 +67,7 @@ def by_channel(account: Account, names: Names) -> dict[str, Part]:
     of_stream = np.array([number[stream.channel] for stream in names.plan.streams], np.int64)
 
     def index(rows: NDArray[Any]) -> Ints:
-        known = rows["stream"] < len(of_stream)
-        return np.where(known, of_stream[np.where(known, rows["stream"], 0)], -1) if len(of_stream) else _none(rows)
+        return _looked_up(of_stream, rows["stream"])
 
     rows = _rows(account, channels, index(account.losses), index(account.odd), account.latency.by_channel)
     published = _summed(of_stream, account.by_stream["published"], len(channels))
@@ -83,8 +82,7 @@ def by_group(account: Account, names: Names) -> dict[str, Part]:
     of_client = np.repeat(np.arange(len(groups)), [group.count for group in groups])
 
     def index(rows: NDArray[Any]) -> Ints:
-        known = rows["client"] < len(of_client)
-        return np.where(known, of_client[np.where(known, rows["client"], 0)], -1) if len(of_client) else _none(rows)
+        return _looked_up(of_client, rows["client"])
 
     ids = [group.name for group in groups]
     rows = _rows(account, ids, index(account.losses), index(account.odd), account.latency.by_group)
@@ -161,5 +159,9 @@ def _summed(part: Ints, values: NDArray[Any], count: int) -> list[int]:
     return [int(n) for n in np.bincount(part[known], values[known], minlength=count)]
 
 
-def _none(rows: NDArray[Any]) -> Ints:
-    return np.full(len(rows), -1)
+def _looked_up(part_of: Ints, numbers: NDArray[Any]) -> Ints:
+    """The part that each number is of; -1 for one that is unknown."""
+    if not len(part_of):  # a run without clients
+        return np.full(len(numbers), -1)
+    known = numbers < len(part_of)
+    return np.where(known, part_of[np.where(known, numbers, 0)], -1)
