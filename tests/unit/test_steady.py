@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from fanlab.analysis.steady import Steadiness, judge, mann_kendall, mser5, sens_slope, steadiness
+from fanlab.clock import NS_PER_MS, NS_PER_S
+from fanlab.ledger.histogram import Histogram
+from fanlab.ledger.result import Account
 from fanlab.seed import rng
 from support.accounts import crash, make_account
 
@@ -107,6 +110,58 @@ def test_mser5_has_no_opinion_on_little() -> None:
     assert mser5([9.0] * 20 + [1.0] * 20) == 0
 
 
+def test_mser5_takes_whole_batches_and_ten_are_enough() -> None:
+    assert mser5([1.1] * 5 + [1.0] * 45 + [0.5] * 4) == 5
+    assert mser5([1.1] * 5 + [1.0] * 44) == 0
+
+
+def test_mser5_weighs_what_is_known_better_against_what_is_left_of_it() -> None:
+    """The first of twenty batches has 12 % of the squares: leaving out one in twenty costs 9.75 %."""
+    rest = [sign for number in range(19) for sign in [(-1.0) ** number] * 5]
+    assert mser5([1.65] * 5 + rest) == 5
+    assert mser5([1.3] * 5 + rest) == 0
+
+
+def test_what_just_reaches_a_limit() -> None:
+    def at(growth: float, *, owed: float = 40_000, fan_out: float = 10, windows: int = 40) -> Steadiness:
+        left = growth * np.arange(1, BINS + 1)
+        return judge(np.full(BINS, 5.0), left, BIN_S, windows=windows, owed=owed, fan_out=fan_out)
+
+    assert at(5.0).backlog_growth == 400
+    assert at(5.0).steady is False
+    assert at(4.99).steady is True
+    assert at(10.0, fan_out=1000).steady is True, "it is less than three messages, for all that listen"
+    assert at(5.0, windows=8).steady is False, "so few windows are enough"
+
+
+def test_how_long_a_start_may_settle() -> None:
+    def settling(cut: int, before: float, after: float, bin_s: float = 0.05) -> Steadiness:
+        late = np.where(np.arange(100) < cut, before, after)
+        return judge(late, np.zeros(100), bin_s, windows=40, owed=40_000, fan_out=10)
+
+    found = settling(55, 60.0, 10.0)  # 50 ms in 5 s: a hundredth
+    assert found.why == "it was still settling after 2.8 of 5 s: make warm_up or measure longer"
+    assert settling(55, 59.9, 10.0).steady is True
+    assert settling(50, 60.0, 10.0).steady is True, "no further than the middle"
+    assert settling(40, 60.0, 10.0).steady is True
+    assert settling(40, 60.0, 10.0, bin_s=0.03333).settled_after_s == 1.333
+    assert settling(20, 15.0, 10.0).settled_after_s == 1, "5 ms are unlike"
+    assert settling(20, 14.9, 10.0).settled_after_s == 0
+    assert settling(20, 1000.0, 900.0).settled_after_s == 0, "a tenth is not"
+
+
+def test_no_trend_is_told_of_too_little() -> None:
+    late = np.where(np.arange(BINS) < 14, 3.0, math.nan)  # in seven windows of forty
+    found = judge(late, np.zeros(BINS), BIN_S, windows=40, owed=200, fan_out=10)
+    assert (found.latency_growth_ms, found.latency_p) == (0, 1)
+
+
+@pytest.mark.parametrize("values", [[1, 2], [2, 1], [1, 2, 1], [1, 1, 2, 1, 1]])
+def test_mann_kendall_corrects_for_steps_of_one(values: list[float]) -> None:
+    """Kendall's continuity correction: an order of −1, 0 or 1 is none."""
+    assert mann_kendall(values) == 0.5
+
+
 def quiet_account(**changes: Any) -> Any:
     return replace(make_account(), faults=[], **changes)
 
@@ -116,3 +171,49 @@ def test_faults_and_short_runs_are_not_judged() -> None:
     found = steadiness(quiet_account(), 0)
     assert found.steady is None
     assert "too short" in found.why
+
+
+def steady_account(*, bins: int, per_bin: int, late_ms: list[float | None], left: int = 0) -> Account:
+    """Bins of 100 ms with `per_bin` messages for one client each, of which `left` are neither delivered nor lost."""
+    offered = np.full(bins, per_bin)
+    lost = np.ones(bins, np.int64)
+    histograms = [Histogram.of([round(each * NS_PER_MS)] * 3) if each is not None else Histogram() for each in late_ms]
+    account = quiet_account(offered=offered, lost=lost, delivered=offered - lost - left, bin_ns=NS_PER_S // 10)
+    measure = replace(account.measure, published=bins * per_bin)
+    return replace(account, measure=measure, latency=replace(account.latency, over_time=histograms))
+
+
+def test_an_account_is_judged_by_its_bins() -> None:
+    late = [5.0, None] * 30 + [5.0, 5.0] * 20
+    found = steadiness(steady_account(bins=100, per_bin=20, late_ms=late), 10 * NS_PER_S)
+    assert (found.steady, found.windows) == (True, 40)
+    assert (found.latency_growth_ms, found.backlog_growth) == (pytest.approx(0), 0)
+
+    growing = [5.0 + at for at in range(100)]  # 1 ms in 100
+    found = steadiness(steady_account(bins=100, per_bin=20, late_ms=list(growing)), 10 * NS_PER_S)
+    assert found.steady is False
+    assert found.latency_growth_ms == pytest.approx(100, rel=0.03)
+    assert found.why == "latency grows all the while, by 100 ms over 10 s"
+
+    found = steadiness(steady_account(bins=100, per_bin=20, late_ms=[5.0] * 100, left=1), 10 * NS_PER_S)
+    assert found.why == "it falls behind: 5.0% of what was owed was left lying in the end"
+
+
+def test_only_whole_bins_of_the_measure_phase_count() -> None:
+    account = steady_account(bins=100, per_bin=20, late_ms=[5.0] * 50 + [500.0] * 50, left=0)
+    found = steadiness(account, 5 * NS_PER_S + 99 * NS_PER_MS)
+    assert (found.steady, found.settled_after_s) == (True, 0)
+    assert steadiness(account, 60 * NS_PER_S).settled_after_s != 0, "there are no more than were counted"
+
+
+@pytest.mark.parametrize(("messages", "judged"), [(31, False), (32, True)])
+def test_how_few_messages_say_nothing(messages: int, judged: bool) -> None:
+    account = steady_account(bins=100, per_bin=20, late_ms=[5.0] * 100)
+    account = replace(account, measure=replace(account.measure, published=messages))
+    found = steadiness(account, 10 * NS_PER_S)
+    assert (found.steady is not None) is judged
+    assert found.windows == messages // 4
+    if not judged:
+        assert found.why == "too short to tell: 31 messages in 10 s"
+    nothing = replace(account, offered=np.zeros(100, np.int64))
+    assert steadiness(nothing, 10 * NS_PER_S).steady is None
