@@ -73,7 +73,9 @@ def test_what_is_of_no_known_stream_is_of_no_channel():
     names = names_of(make_manifest())  # of one stream
     rows = np.array([odd_row(Odd.CORRUPTED, 3, UNKNOWN_STREAM, 1)], ODD_DTYPE)
     none = make_account().losses[:0]
-    bare = make_account(losses=none, odd=rows)
+    undecided = np.array([(1, 7, 5, 8), (3, 0, 1, 2)], UNDECIDED_DTYPE)  # four messages of a stream that nobody knows
+    bare = make_account(losses=none, odd=rows, undecided=undecided)
+    assert by_channel(bare, names)["news"]["indeterminate"] == 2
     assert by_channel(bare, names)["news"]["corrupted"] == 0
     assert by_group(bare, names)["readers"]["corrupted"] == 1
 
