@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -104,18 +104,22 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     document = {
         part: {
-            axis: {"exponent": exponent(points), "points": [as_json(one) for one in points]}
+            axis: {"exponent": exponent(points), "points": [asdict(one) for one in points]}
             for axis, points in of.items()
         }
         for part, of in found.items()
     }
     arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     draw(found, arguments.out.with_suffix(".svg"))
-    grown = [
+    if arguments.check and (grown := too_fast(found)):
+        raise SystemExit(f"grows too fast: {'; '.join(grown)}")
+
+
+def too_fast(found: dict[str, dict[str, list[Point]]]) -> list[str]:
+    """What grows by more than MOST."""
+    return [
         f"{part}, {axis}" for part, of in found.items() for axis, points in of.items() if exponent(points) > MOST[part]
     ]
-    if arguments.check and grown:
-        raise SystemExit(f"grows too fast: {'; '.join(grown)}")
 
 
 def exponent(points: Sequence[Point]) -> float:
@@ -191,11 +195,6 @@ def generator(folder: Path, shape: Shape, seconds: float) -> tuple[float, int]:
     if not delivered:
         raise SystemExit(f"a run delivered nothing: {shape}")
     return summary["generator"]["cpu"] * seconds * 1e6 / delivered, delivered
-
-
-def as_json(point: Point) -> dict[str, Any]:
-    """One point of growth.json."""
-    return {"size": point.size, "cost": point.cost, "peak_mb": point.peak_mb, "deliveries": point.deliveries}
 
 
 def table(found: dict[str, dict[str, list[Point]]]) -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,14 +106,56 @@ def test_the_cost_of_our_nodes_is_measured(tmp_path: Path) -> None:
     ],
 )
 def test_the_bias_is_judged(percentile: str, field: str, value: float, said: list[str]) -> None:
-    spec = importlib.util.spec_from_file_location("bias", ROOT / "benchmarks" / "bias.py")
-    assert spec is not None
-    assert spec.loader is not None
-    bias = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bias)
     medians = {name: {"share": 0.0, "apart": 0.0} for name in ("p50", "p99")}
     medians[percentile][field] = value
-    assert bias.amiss(medians) == said
+    assert benchmark("bias").amiss(medians) == said
+
+
+def test_growth_is_judged_by_its_last_step() -> None:
+    growth = benchmark("growth")
+
+    def points(*costs: float) -> list[Any]:
+        return [growth.Point(size, cost) for size, cost in zip((1, 10, 100), costs, strict=False)]
+
+    assert growth.exponent(points(5, 5, 50)) == pytest.approx(1)
+    assert growth.exponent(points(5, 50, 5000)) == pytest.approx(2)
+    found = {
+        "account": {"good": points(1, 10, 100), "quadratic": points(1, 1, 100), "alone": points(1)},
+        "generator": {"good": points(9, 9, 9), "linear": points(9, 9, 90)},
+    }
+    assert growth.too_fast(found) == ["account, quadratic", "generator, linear"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"exact": False}, ["the account is not exact"]),
+        ({"per_s": 1999.0}, ["1999 clients came per second"]),
+        ({"peak_bytes": 2.6e9}, ["2.60 GB were held"]),
+    ],
+)
+def test_many_clients_are_judged(changes: dict[str, Any], said: list[str]) -> None:
+    good = {"exact": True, "per_s": 2000.0, "peak_bytes": 2.5e9}
+    assert benchmark("many_clients").shortcomings(**{**good, **changes}) == said
+
+
+def test_what_a_report_costs_is_judged() -> None:
+    account = benchmark("account")
+    assert not account.too_dear(10.0, 500.0)
+    assert account.too_dear(10.1, 100.0)
+    assert account.too_dear(1.0, 501.0)
+
+
+def benchmark(name: str) -> Any:
+    """The module of a benchmark."""
+    name_there = f"benchmark_{name}"
+    spec = importlib.util.spec_from_file_location(name_there, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name_there] = module = importlib.util.module_from_spec(spec)  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_scenario_of_a_thousand_clients_is_valid() -> None:

@@ -5,6 +5,7 @@ import pytest
 from fanlab.load.sources import CLIENTS_PER_SOURCE, source_of
 
 
+@pytest.mark.skipif("sys.platform != 'linux'", reason="loopback is one address")
 @pytest.mark.parametrize(
     ("url", "client", "source"),
     [
@@ -22,3 +23,8 @@ def test_each_twenty_thousand_clients_have_a_loopback_address_of_their_own(
     url: str, client: int, source: str | None
 ) -> None:
     assert source_of(url, client) == source
+
+
+def test_elsewhere_loopback_is_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert source_of("ws://127.0.0.1:8001/ws", CLIENTS_PER_SOURCE) is None

@@ -23,7 +23,7 @@ class Census:
 
     group: ClientsConfig | None = None  # whose connected clients are counted by node
     entitled: Counter[str] = field(default_factory=Counter)  # clients by channel: confirmed once, and not gone
-    by_node: Counter[int] = field(default_factory=Counter)
+    _by_node: Counter[int] = field(default_factory=Counter)
     _standings: Counter[Standing] = field(default_factory=Counter)
     _seen: dict[int, tuple[Standing, int]] = field(default_factory=dict)  # by client: and the node
 
@@ -41,8 +41,8 @@ class Census:
         self._standings[before[0]] -= 1
         self._standings[now[0]] += 1
         if subscriber.group is self.group:
-            self.by_node[before[1]] -= before[0] is Standing.CONNECTED
-            self.by_node[now[1]] += now[0] is Standing.CONNECTED
+            self._by_node[before[1]] -= before[0] is Standing.CONNECTED
+            self._by_node[now[1]] += now[0] is Standing.CONNECTED
 
     @property
     def clients(self) -> int:
@@ -62,7 +62,7 @@ class Census:
     @property
     def served(self) -> frozenset[int]:
         """The nodes at which clients of the group are connected."""
-        return frozenset(node for node, count in self.by_node.items() if count)
+        return frozenset(node for node, count in self._by_node.items() if count)
 
 
 def standing(subscriber: Subscriber) -> Standing:

@@ -78,9 +78,8 @@ class DeliveryBuffer:
         else:
             channels = self._stream_channels[records["stream"]]
             order = np.argsort(channels, kind="stable")
-            present, starts = np.unique(
-                channels[order], return_index=True
-            )  # of thousands of channels, those that spoke
+            # Of thousands of channels, those that spoke.
+            present, starts = np.unique(channels[order], return_index=True)
             for channel, chosen in zip(present, np.split(latency_us[order], starts[1:]), strict=True):
                 self.histograms[channel].add(chosen)
         self.count += len(records)

@@ -1,6 +1,7 @@
 """Which of its own addresses a client connects from. A port of one address serves one connection to a node. Pure."""
 
 import ipaddress
+import sys
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,10 +11,11 @@ CLIENTS_PER_SOURCE: Final = 20_000  # Linux gives an address 28 232 ports of its
 def source_of(url: str, client: int) -> str | None:
     """The source address of that client, on a node of this machine: 127.0.0.2 for the second 20 000, and so on.
 
-    None where the system may choose: for the first ones, for another machine, for a name or for IPv6.
+    None where the system may choose: for the first ones, for another machine, for a name or for IPv6, and for all where
+    loopback is 127.0.0.1 alone, as it is on anything but Linux.
     """
     number = client // CLIENTS_PER_SOURCE
-    if not number:
+    if not number or sys.platform != "linux":
         return None
     try:
         address = ipaddress.IPv4Address(urlsplit(url).hostname or "")

@@ -83,18 +83,17 @@ class StampedTransport(asyncio.Transport):
             return
         at_ns = self._clock.arrived_ns(ancillary)
         at_ns = max(at_ns, self._arrived_ns)
-        if self.between and self.whole is not None:
-            self.read = read = bytes(self._into[0][:size])
-            if self.whole(read, at_ns):
-                self._arrived_ns = at_ns + 1
-                return
-        self._arrived_ns = at_ns
-        self._hand_over(size)
-
-    def _hand_over(self, size: int) -> None:
-        """A read goes to the protocol, by as much as it has room for."""
-        self.between = False
         data = self._into[0][:size]
+        read = bytes(data) if self.between and self.whole is not None else None
+        if read is not None and self.whole is not None and self.whole(read, at_ns):
+            self._arrived_ns = at_ns + 1
+            return
+        self._arrived_ns = at_ns
+        self._hand_over(data, read)
+
+    def _hand_over(self, data: memoryview, read: bytes | None) -> None:
+        """A read goes to the protocol, by as much as it has room for."""
+        self.between, self.read = False, read
         try:
             while data and not self._closing:
                 room = memoryview(self._protocol.get_buffer(-1))

@@ -19,9 +19,6 @@ from fanlab.clock import NS_PER_S, now_ns
 _SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h; Python has no name for it
 _TIMESPEC: Final = struct.Struct("@ll")
 ROOM: Final = socket.CMSG_SPACE(_TIMESPEC.size)  # for recvmsg
-_SOL_SOCKET: Final = socket.SOL_SOCKET
-_TIMESPEC_BYTES: Final = _TIMESPEC.size
-_unpack: Final = _TIMESPEC.unpack_from
 
 
 def ask_for_stamps(sock: socket.socket) -> None:
@@ -69,13 +66,8 @@ class StampClock:
 
     def arrived_ns(self, ancillary: Iterable[tuple[int, int, bytes]]) -> int:
         """The stamp in ancillary data, on CLOCK_MONOTONIC; now, where there is none or it lies in the future."""
-        here_ns = now_ns()
-        for level, kind, data in ancillary:  # as stamp_of, which would cost a call in the hot path
-            if kind == _SO_TIMESTAMPNS and level == _SOL_SOCKET and len(data) >= _TIMESPEC_BYTES:
-                seconds, nanoseconds = _unpack(data)
-                at_ns: int = seconds * NS_PER_S + nanoseconds - self.offset_ns
-                return min(here_ns, at_ns)
-        return here_ns
+        here_ns, stamp_ns = now_ns(), stamp_of(ancillary)
+        return here_ns if stamp_ns is None else min(here_ns, stamp_ns - self.offset_ns)
 
 
 class Heard(NamedTuple):
