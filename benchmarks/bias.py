@@ -10,7 +10,8 @@ Told are, for p50 and p99 of the measure phase:
 - waited: generator.wait_ms, for how long messages that the kernel had lay unread. That would be the bias if clients
   took the time at which they read a message for the time at which it came.
 - independent: what a client in another process had, with code of its own: stamped by the kernel as the message arrives,
-  on connections that are spread over the order in which the clients connect. Nothing of any generator is in it, so
+  on connections that are spread evenly over those of the clients. The node writes to the first one first, and the
+  last one has waited for all: who stands where decides more than who receives. Nothing of any generator is in it, so
   reported − bias should come near it; and how far reported lies above it, as a share of reported.
 
 A line is printed per round, then the median of the rounds. With --check the medians are judged: exit 1 if the bias is
@@ -35,6 +36,7 @@ from pathlib import Path
 PAYLOAD_BYTES = 128
 SPAWN_PER_S = 100
 CONNECTIONS = 8
+PROBES = 4  # fanlab's own, which stand among its clients
 SO_TIMESTAMPNS = 35
 LIMITS = ("schedule_lag_p99=10s", "loop_lag_p99=10s", "bias_p99=10s", "cpu=1")  # busy machines are measured, too
 MOST = {"p50": {"share": 0.05, "apart": 0.10}, "p99": {"share": 0.10, "apart": 0.15}}  # of what is reported
@@ -46,6 +48,7 @@ topology: {{nodes: {{count: 1}}}}
 channels: [news]
 clients: [{{group: readers, count: {clients}, spawn_rate: {spawn}/s, channels: [news]}}]
 publishers: [{{name: ticker, channel: news, rate: {rate:g}/s, payload: {payload}B}}]
+evidence: {{probes: {probes}}}
 phases: {{warm_up: 2s, measure: {seconds:g}s, drain: {{quiet: 300ms}}}}
 """
 
@@ -62,7 +65,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.independent:
-        independent(arguments.independent, arguments.out, arguments.clients / SPAWN_PER_S)
+        independent(arguments.independent, arguments.out, arguments.clients)
     else:
         medians = compare(arguments)
         if arguments.check and (wrong := amiss(medians)):
@@ -110,7 +113,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """One round: a run, with the independent client beside it."""
     with tempfile.TemporaryDirectory(prefix="fanlab-") as folder:
         scenario, run, samples = Path(folder) / "bias.yaml", Path(folder) / "run", Path(folder) / "independent.json"
-        shape = {"clients": arguments.clients, "rate": arguments.rate, "seconds": arguments.seconds}
+        shape = {"clients": arguments.clients, "rate": arguments.rate, "seconds": arguments.seconds, "probes": PROBES}
         scenario.write_text(SCENARIO.format(spawn=SPAWN_PER_S, payload=PAYLOAD_BYTES, **shape))
         argv = [sys.executable, "-m", "fanlab", "run", str(scenario), "--out", str(run), "--no-progress"]
         for limit in LIMITS:
@@ -118,9 +121,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
         running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             argv = [sys.executable, __file__, f"--independent={node_port(running)}", f"--out={samples}"]
-            beside = subprocess.Popen([*argv, f"--clients={arguments.clients}"])
-            said, _ = running.communicate(timeout=120 + arguments.seconds)
-            beside.wait(30)
+            with subprocess.Popen([*argv, f"--clients={arguments.clients + PROBES}"]) as beside:
+                try:
+                    said, _ = running.communicate(timeout=120 + arguments.seconds)
+                    beside.wait(30)
+                finally:
+                    beside.kill()
         finally:
             running.kill()
             running.wait()
@@ -173,22 +179,20 @@ def node_port(run: "subprocess.Popen[str]") -> int:
     raise SystemExit(f"the run has no node:\n{run.stdout.read() if run.stdout else ''}")
 
 
-def independent(port: int, out: Path, spawning_s: float) -> None:
-    """Subscribe on a few connections while the clients do, and note when the kernel received each message.
+def independent(port: int, out: Path, others: int) -> None:
+    """Subscribe on a few connections among those `others`, and note when the kernel received each message.
 
     Writes {"samples": [[intended_ns, latency_ns], …], "shared": how many messages had no stamp of their own}.
     """
     connections: list[socket.socket] = []
-    begin_s = None
     heard: dict[int, list[tuple[int, int]]] = {}
     offset_ns, measured_s = real_less_monotonic_ns(), time.monotonic()
     while len(connections) < CONNECTIONS or heard:
-        if begin_s is None and clients_of(port) > 0:
-            begin_s = time.monotonic()
-        due = begin_s is not None and time.monotonic() - begin_s >= (len(connections) + 0.5) * spawning_s / CONNECTIONS
-        if len(connections) < CONNECTIONS and due:
-            connections.append(subscribed(port))
-            heard[connections[-1].fileno()] = []
+        if len(connections) < CONNECTIONS:
+            before = (len(connections) + 0.5) * others / CONNECTIONS
+            if clients_of(port) - len(connections) >= before:
+                connections.append(subscribed(port))
+                heard[connections[-1].fileno()] = []
         open_ones = [one for one in connections if one.fileno() >= 0]
         if connections and not open_ones:
             break

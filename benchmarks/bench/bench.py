@@ -38,6 +38,7 @@ from usage import Usage
 ROOT = Path(__file__).resolve().parents[2]
 FANLAB = "fanlab"
 INDEPENDENT_CLIENTS = 8
+PROBES = 4  # fanlab's own
 TRUE_WITHIN = 0.10
 TICK_S = 0.01  # the kernel's own unit of CPU time: what is less is not seen
 DRAIN_NS = 10**9  # who has fallen behind works on for so long
@@ -48,6 +49,7 @@ topology: {{nodes: {{kind: websockets, count: 1}}}}
 channels: [news]
 clients: [{{group: readers, count: {clients}, spawn_rate: 500/s, channels: [news]}}]
 publishers: [{{name: ticker, channel: news, rate: {rate:g}/s, payload: 128B}}]
+evidence: {{probes: {probes}}}
 phases: {{warm_up: 0s, measure: {seconds:g}s, drain: {{quiet: 1s, deadline: 20s}}}}
 limits: {{schedule_lag_p99: 10s, loop_lag_p99: 10s, bias_p99: 10s, cpu: 1.0, steal: 1.0}}
 """
@@ -102,7 +104,7 @@ def measure(name: str, shape: Shape, tools: Path, folder: Path) -> Figures:
         system = stack.enter_context(System(folder / "system"))
         samples = folder / "independent.json"
         argv = [sys.executable, str(ROOT / "benchmarks" / "bias.py"), f"--independent={system.node_port}"]
-        argv += [f"--out={samples}", f"--clients={min(shape.clients, 200)}"]
+        argv += [f"--out={samples}", f"--clients={shape.clients + (PROBES if name == FANLAB else 0)}"]
         beside = subprocess.Popen(argv)
         stack.callback(beside.kill)
         case = Case(name, shape, folder, system, stack)
@@ -164,7 +166,8 @@ def measure_fanlab(case: Case) -> Measured:
     """A whole run of fanlab against the system, with its own publishers, whose CPU does not count."""
     shape, system = case.shape, case.system
     path, run = case.folder / "bench.yaml", case.folder / case.name
-    path.write_text(SCENARIO.format(clients=shape.clients, rate=shape.rate, seconds=shape.seconds), encoding="utf-8")
+    fields = {"clients": shape.clients, "rate": shape.rate, "seconds": shape.seconds, "probes": PROBES}
+    path.write_text(SCENARIO.format(**fields), encoding="utf-8")
     argv = [sys.executable, "-m", "fanlab", "run", str(path), "--backend", "external", "--node", f"node-1={system.ws}"]
     argv += ["--redis-url", system.redis_url, "--out", str(run), "--no-progress"]
     running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

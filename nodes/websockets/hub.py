@@ -32,8 +32,8 @@ class Channel(Generic[C]):
     def __init__(self, name: str, *, pinned: bool = False) -> None:
         self.name = name
         self.name_json = json.dumps(name).encode()  # as the journal quotes it
-        self.members: set[C] = set()
-        self.waiting: set[C] = set()
+        self.members: dict[C, None] = {}  # in the order in which they came: each run fans out alike
+        self.waiting: dict[C, None] = {}
         self.pinned = pinned  # the node itself listens, whether clients do or not
         self.live = False
         self.in_flight = 0
@@ -108,10 +108,10 @@ class Hub(Generic[C]):
         channel = self._obtain(name)
         self._names_of.setdefault(client, set()).add(name)
         if channel.live:
-            channel.members.add(client)
+            channel.members[client] = None
             return True
         self._want(channel)
-        channel.waiting.add(client)
+        channel.waiting[client] = None
         return False
 
     def unsubscribe(self, client: C, name: str, now_ns: int) -> None:
@@ -119,8 +119,8 @@ class Hub(Generic[C]):
         self._names_of.get(client, set()).discard(name)
         channel = self._channels.get(name)
         if channel is not None and (client in channel.members or client in channel.waiting):
-            channel.members.discard(client)
-            channel.waiting.discard(client)
+            channel.members.pop(client, None)
+            channel.waiting.pop(client, None)
             self._settle(channel, now_ns)
 
     def drop(self, client: C, now_ns: int) -> None:

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUFFER = 4096, SUB_BITS = 5, BUCKETS = 64 << SUB_BITS, INTENDED_AT = 19, INTENDED_DIGITS = 16 };
+enum { BUFFER = 4096, SUB_BITS = 5, BUCKETS = 64 << SUB_BITS, INTENDED_AT = 19, INTENDED_DIGITS = 16, CONNECTS_PER_S = 500 };
 
 struct client {
     int fd;
@@ -157,7 +157,9 @@ int main(int count, char **words) {
     setrlimit(RLIMIT_NOFILE, &limit);
     signal(SIGTERM, end);
     struct client *all = calloc((size_t)clients, sizeof *all);
+    const struct timespec between = {.tv_nsec = 1000000000 / CONNECTS_PER_S};
     for (int index = 0; index < clients; index++) {
+        nanosleep(&between, NULL);
         all[index].fd = connected(port, count == 4);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[index]};
         epoll_ctl(poll, EPOLL_CTL_ADD, all[index].fd, &event);

@@ -1,10 +1,12 @@
 // k6 as its users write it: a connection per VU, each message parsed, its lateness in a Trend.
 import { WebSocket } from "k6/experimental/websockets";
+import { sleep } from "k6";
 import { Counter, Trend } from "k6/metrics";
 
 const lateness = new Trend("delivery_ms", true);
 const deliveries = new Counter("deliveries");
 const clients = Number(__ENV.CLIENTS);
+const CONNECTS_PER_S = 500;
 
 export const options = {
   scenarios: {
@@ -14,6 +16,7 @@ export const options = {
 };
 
 export default function () {
+  sleep((__VU - 1) / CONNECTS_PER_S);
   const socket = new WebSocket(__ENV.URL);
   socket.onopen = () => socket.send(JSON.stringify({ type: "subscribe", channels: ["news"] }));
   socket.onmessage = (event) => {
