@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test selftest faults kills mutants fuzz aa bench lint format lock wheel gallery clean
 .DEFAULT_GOAL := demo
 
-$(READY): requirements/dev.lock pyproject.toml
+$(READY): requirements/dev.lock pyproject.toml hatch_build.py src/fanlab/load/bulk.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fanlab needs Python 3.11 or later; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock

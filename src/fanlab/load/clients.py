@@ -18,6 +18,7 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.ledger.events import NO_ANSWER, ClientEvent
+from fanlab.ledger.records import Token
 from fanlab.ledger.stripe import StripeWriter
 from fanlab.load.census import Census
 from fanlab.load.config import LoadConfig, NodeTarget
@@ -52,7 +53,8 @@ class Link(WSListener):
         self.client = subscriber.client
         self.node = subscriber.node
         self.transport: WSTransport | None = None
-        self.heard = True  # something came since the last ping
+        self._heard = True  # something came since the last ping
+        self._taken = 0  # whole reads when that was sent
         self.verdict: str | None = None  # why the engine itself ended the connection
         self._parts: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +69,7 @@ class Link(WSListener):
         self.transport = transport
         if isinstance(transport.underlying_transport, StampedTransport):
             self._stamped = transport.underlying_transport
-            self._stamped.whole = self._whole
+            self._stamped.take_whole(self._whole, self.client, self.node)
             self._arrived = self._stamped.arrived_ns
         self._arm(self.subscriber.group.ping_interval_ns, self._ping)
         self.engine.apply(self, self.subscriber.opened(now_ns()))
@@ -77,14 +79,13 @@ class Link(WSListener):
         token = self._known(read)
         if token is None:
             return False
-        self.heard = True
         self._add(recv_ns, token, self.client, self.node)
         return True
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """What has not come just like this before."""
         recv_ns = self._arrived()
-        self.heard = True
+        self._heard = True
         kind = frame.msg_type
         if self._stamped is not None:
             whole = frame.fin and (kind in _DATA or not self._parts)
@@ -101,7 +102,7 @@ class Link(WSListener):
             if token is not None:
                 self._add(recv_ns, token, self.client, self.node)
                 if self._stamped is not None and self._stamped.read is not None:
-                    self.engine.frames.learn(self._stamped.read, payload, token)
+                    self.engine.learn(self._stamped.read, payload, token)
             else:
                 self.engine.other(self, recv_ns, payload)
         elif kind == _CLOSE:
@@ -141,8 +142,15 @@ class Link(WSListener):
     def _arm(self, delay_ns: int, then: Callable[[], None]) -> None:
         self._timer = self.engine.loop.call_later(delay_ns / NS_PER_S, then)
 
+    @property
+    def heard(self) -> bool:
+        """Whether something came since the last ping."""
+        return self._heard or (self._stamped is not None and self._stamped.taken != self._taken)
+
     def _ping(self) -> None:
-        self.heard = False
+        self._heard = False
+        if self._stamped is not None:
+            self._taken = self._stamped.taken
         if self.transport is not None:
             self.transport.send_ping()
             self._arm(self.subscriber.group.ping_timeout_ns, self._overdue)
@@ -192,6 +200,9 @@ class ClientsEngine:
         self.damaged = 0  # messages whose token cannot be read
         self.buffer = DeliveryBuffer(stripe, config.stream_channels(), len(config.channels))
         self.clock = loop.clock if isinstance(loop, StampedLoop) else StampClock()
+        self._bulk = loop.bulk if isinstance(loop, StampedLoop) else None
+        if self._bulk is not None:
+            self._bulk.write_to(self.buffer)
         self.probes = Probes(config, self.reader, loop, self.clock)
         self._stripe = stripe
         self._hide = Secrets(config.secrets).hide
@@ -218,6 +229,18 @@ class ClientsEngine:
                 self._leave(int(message["client"]))
             case "epoch":
                 gc.freeze()  # 10 k clients are here to stay: do not walk over them again and again
+
+    def tick(self) -> None:
+        """Some milliseconds have passed."""
+        if isinstance(self.loop, StampedLoop):
+            self.loop.tick()
+        else:
+            self.clock.tick()
+
+    def learn(self, read: bytes, payload: bytes, token: Token) -> None:
+        """The payload of one intact message was found in `read`: the next client's need not be taken apart."""
+        if self.frames.learn(read, payload, token) and self._bulk is not None:
+            self._bulk.learn(read, token)
 
     def record(self, event: ClientEvent) -> None:
         """Journal an event with the next flush."""

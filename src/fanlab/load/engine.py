@@ -129,7 +129,7 @@ async def _tick(engine: ClientsEngine, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(max(0, due_ns - now_ns()) / NS_PER_S)
         t_ns = now_ns()
         health.tick(due_ns, t_ns)
-        engine.clock.tick()
+        engine.tick()
         due_ns = max(due_ns, t_ns - TICK_NS)  # after a stall, do not run after every tick that was missed
         ticks += 1
         told: list[Message] = []

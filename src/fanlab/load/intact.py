@@ -66,16 +66,18 @@ class FrameReader:
         self.frame, self.token = frame, token
         return token
 
-    def learn(self, read: bytes, payload: bytes, token: Token) -> None:
+    def learn(self, read: bytes, payload: bytes, token: Token) -> bool:
         """The payload of one intact message was found in `read`, which begins where a frame does.
 
         It is kept if there is nothing else in it, so that the same bytes need not be taken apart for the next client.
+        Returns whether it is.
         """
         if not is_message(read, payload):
-            return
+            return False
         if len(self.reads) >= KEPT_READS:
             self.reads.clear()
         self.reads[read] = token
+        return True
 
     def read(self, frame: bytes) -> Reading:
         """All that is in a frame."""

@@ -44,10 +44,10 @@ class DeliveryBuffer:
 
     def __init__(self, stripe: StripeWriter, stream_channels: Sequence[int], channels: int) -> None:
         self._stripe = stripe
-        self._buffer = bytearray(BUFFER_RECORDS * DELIVERY.size)
-        self._view = memoryview(self._buffer)
-        self._end = len(self._buffer)
-        self._used = 0
+        self.memory = bytearray(BUFFER_RECORDS * DELIVERY.size)
+        self.used = 0  # bytes of `memory`; whoever fills the last one flushes
+        self._view = memoryview(self.memory)
+        self._end = len(self.memory)
         self._stream_channels = np.array(stream_channels, dtype=np.int64)
         self.histograms = [Histogram() for _ in range(channels)]
         self.count = 0
@@ -55,19 +55,19 @@ class DeliveryBuffer:
 
     def add(self, recv_ns: int, token: Token, client: int, node: int) -> None:
         """Keep one delivery; writes by itself when the buffer is full. Raises OSError (a full disk)."""
-        used = self._used
+        used = self.used
         DELIVERY.pack_into(
-            self._buffer, used, recv_ns, token.intended_ns, token.seq, client, token.stream, node, token.sent_lag_us
+            self.memory, used, recv_ns, token.intended_ns, token.seq, client, token.stream, node, token.sent_lag_us
         )
-        self._used = used = used + DELIVERY.size
+        self.used = used = used + DELIVERY.size
         if used == self._end:
             self.flush()
 
     def flush(self) -> None:
         """Write what is kept as one frame, and add it to the histograms. Raises OSError (a full disk)."""
-        if not self._used:
+        if not self.used:
             return
-        kept = self._view[: self._used]
+        kept = self._view[: self.used]
         self._stripe.write(Kind.DELIVERIES, kept)
         records = np.frombuffer(kept, DELIVERY_DTYPE)
         latency_us = (
@@ -84,4 +84,4 @@ class DeliveryBuffer:
                 self.histograms[channel].add(chosen)
         self.count += len(records)
         self.last_recv_ns = int(records["recv_ns"][-1])
-        self._used = 0
+        self.used = 0

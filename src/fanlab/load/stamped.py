@@ -6,6 +6,7 @@ reported (see docs/adr/0011). With it, the time is the kernel's, and an engine t
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import uvloop
 
 from fanlab.clock import now_ns
+from fanlab.load.bulk import Left, PlainLine, load
 from fanlab.load.poller import READ, WRITE, Poller
 from fanlab.load.stamps import ROOM, StampClock, ask_for_stamps
 
@@ -23,7 +25,7 @@ _IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h: the port is chosen when it i
 class StampedTransport(asyncio.Transport):
     """A transport for buffered protocols (picows') whose reads take the kernel's stamp along.
 
-    A protocol may have reads that it knows handed to it whole, without being parsed: see `whole`.
+    A protocol may have reads that it knows handed to it whole, without being parsed: see `take_whole`.
     """
 
     def __init__(
@@ -34,10 +36,7 @@ class StampedTransport(asyncio.Transport):
     ) -> None:
         """`sock` is connected, does not block, and has been asked for stamps."""
         super().__init__({"socket": sock, "peername": sock.getpeername(), "sockname": sock.getsockname()})
-        self.whole: Callable[[bytes, int], bool] | None = None
-        """Is given a read that began between two frames, and when it came; returns whether that was all of it."""
-        self.between = False
-        """Whether all that came were whole frames. For the protocol to say, in each `buffer_updated`."""
+        self._whole: Callable[[bytes, int], bool] | None = None
         self.read: bytes | None = None
         """What is being handed over, if it began between two frames."""
         self._loop = loop
@@ -48,24 +47,49 @@ class StampedTransport(asyncio.Transport):
         self._closing = False
         self._over = False
         self._backlog = bytearray()
-        self._arrived_ns = now_ns()
+        self._line = loop.bulk.line(self._fd) if loop.bulk is not None else PlainLine()
+        self._line.arrived_ns = now_ns()
         self._receive = sock.recvmsg_into
         self._into = loop.into
         protocol.connection_made(self)
         if not self._closing:
-            loop.poller.add(self._fd, self._ready)
+            loop.poller.add(self._fd, self._ready, self._took)
+
+    @property
+    def between(self) -> bool:
+        """Whether all that came were whole frames. For the protocol to say, in each `buffer_updated`."""
+        return bool(self._line.between)
+
+    @between.setter
+    def between(self, between: bool) -> None:
+        self._line.between = between
+
+    @property
+    def taken(self) -> int:
+        """How many reads were taken whole."""
+        return self._line.taken
+
+    def take_whole(self, whole: Callable[[bytes, int], bool], client: int, node: int) -> None:
+        """Reads that are known whole need not be handed over: they are that client's messages, from that node.
+
+        `whole` is given a read that began between two frames, and when it came; it returns whether that was all of it.
+        """
+        self._whole = whole
+        self._line.client, self._line.node, self._line.watched = client, node, 1
 
     def arrived_ns(self) -> int:
         """When the kernel had received what is being handed over, on CLOCK_MONOTONIC; later with every call.
 
         Of several frames in one read it is the time of the last: never too early, and before the loop's own.
         """
-        at_ns = self._arrived_ns
-        self._arrived_ns = at_ns + 1  # no two messages of a client have the same time, so that times tell their order
+        at_ns = self._line.arrived_ns
+        self._line.arrived_ns = (
+            at_ns + 1
+        )  # no two messages of a client have the same time, so that times tell their order
         return at_ns
 
     def _ready(self, events: int) -> None:
-        """The hot path."""
+        """The hot path, where nothing is compiled."""
         if events & WRITE or self._closing:
             self._writable()
         if self._closing:
@@ -77,23 +101,35 @@ class StampedTransport(asyncio.Transport):
         except OSError as error:
             self._end(error)
             return
+        self._take(size, self._clock.arrived_ns(ancillary))
+
+    def _took(self, left: Left) -> None:
+        """A read was done, and is not known."""
+        if left.error:
+            self._end(OSError(left.error, os.strerror(left.error)))
+        elif left.size is not None:
+            self._take(left.size, left.at_ns)
+
+    def _take(self, size: int, at_ns: int) -> None:
+        """What was read."""
         if size == 0:
             self._protocol.eof_received()
             self.close()
             return
-        at_ns = self._clock.arrived_ns(ancillary)
-        at_ns = max(at_ns, self._arrived_ns)
+        line = self._line
+        at_ns = max(at_ns, line.arrived_ns)
         data = self._into[0][:size]
-        read = bytes(data) if self.between and self.whole is not None else None
-        if read is not None and self.whole is not None and self.whole(read, at_ns):
-            self._arrived_ns = at_ns + 1
+        read = bytes(data) if line.between and self._whole is not None else None
+        if read is not None and self._whole is not None and self._whole(read, at_ns):
+            line.arrived_ns = at_ns + 1
+            line.taken += 1
             return
-        self._arrived_ns = at_ns
+        line.arrived_ns = at_ns
         self._hand_over(data, read)
 
     def _hand_over(self, data: memoryview, read: bytes | None) -> None:
         """A read goes to the protocol, by as much as it has room for."""
-        self.between, self.read = False, read
+        self._line.between, self.read = 0, read
         try:
             while data and not self._closing:
                 room = memoryview(self._protocol.get_buffer(-1))
@@ -152,6 +188,7 @@ class StampedTransport(asyncio.Transport):
         """End it when all is written."""
         if not self._closing:
             self._closing = True
+            self._line.watched = 0
             self._loop.poller.watch(self._fd, WRITE)
             if not self._backlog:
                 self._end(None)
@@ -165,6 +202,7 @@ class StampedTransport(asyncio.Transport):
         if self._over:
             return
         self._over = self._closing = True
+        self._line.watched = 0
         self._loop.poller.remove(self._fd)
         self._backlog.clear()
         self._loop.call_soon(self._finish, error)
@@ -177,13 +215,23 @@ class StampedTransport(asyncio.Transport):
 
 
 class StampedLoop(uvloop.Loop):
-    """uvloop, whose new TCP connections are stamped. `clock` is ticked by the engine."""
+    """uvloop, whose new TCP connections are stamped. The engine calls `tick`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = StampClock()
-        self.poller = Poller(self)
-        self.into = (memoryview(bytearray(READ_BYTES)),)  # what is being read, whoever reads: they take turns
+        memory = bytearray(READ_BYTES)
+        self.into = (memoryview(memory),)  # what is being read, whoever reads: they take turns
+        self.bulk = load(memory)
+        if self.bulk is not None:
+            self.bulk.ahead(self.clock.offset_ns)
+        self.poller = Poller(self, self.bulk)
+
+    def tick(self) -> None:
+        """Call it every few milliseconds: the clocks are compared."""
+        self.clock.tick()
+        if self.bulk is not None:
+            self.bulk.ahead(self.clock.offset_ns)
 
     def close(self) -> None:
         """As asyncio's."""

@@ -1,0 +1,165 @@
+/* The hot path of receiving, compiled: what load/stamped.py and load/clients.py do for a read that is known whole.
+ *
+ * Asks one epoll who is ready and reads each of them once. A read that began between two frames and is, byte for byte,
+ * one whole frame that was taken apart before becomes a record of the journal here. Whatever else comes is handed to
+ * the caller, who takes it apart, may teach it to us, and calls again for the next one.
+ *
+ * Plain C without Python's headers: fanlab/load/bulk.py calls it through ctypes, and has the same structures.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "journals are little-endian"
+#endif
+
+enum { AT_ONCE = 1024, KNOWN = 64, KNOWN_BYTES = 4096 };
+
+/* What the caller has to see to; bulk.py has the same. */
+enum { DONE, EVENTS, READ, FULL };
+
+/* A delivery as ledger/records.py packs it. */
+struct record {
+    uint64_t recv_ns, intended_ns;
+    uint32_t seq, client;
+    uint16_t stream, node;
+    uint32_t sent_lag_us;
+};
+_Static_assert(sizeof(struct record) == 32, "as in ledger/records.py");
+
+/* One socket, at the place of its descriptor. */
+struct line {
+    uint64_t arrived_ns; /* no later message has this time or an earlier one */
+    uint64_t taken;      /* messages that were taken here */
+    uint32_t client;
+    uint16_t node;
+    uint8_t watched; /* its whole reads may be taken here */
+    uint8_t between; /* all that came were whole frames */
+};
+
+struct known {
+    uint64_t intended_ns;
+    uint32_t seq, sent_lag_us, length;
+    uint16_t stream;
+    unsigned char bytes[KNOWN_BYTES];
+};
+
+struct bulk {
+    /* The caller's, all the time. */
+    struct line *lines;
+    unsigned char *into;
+    struct record *records;
+    int64_t realtime_ahead_ns; /* CLOCK_REALTIME − CLOCK_MONOTONIC */
+    uint32_t line_count, into_bytes, records_used, records_end;
+    int32_t epoll;
+    /* What the caller has to see to. */
+    int32_t fd, error;
+    uint32_t events, size;
+    uint64_t at_ns;
+    /* Ours. */
+    int32_t found, next, rounds;
+    uint32_t newest;
+    struct known known[KNOWN];
+    struct epoll_event ready[AT_ONCE];
+};
+
+#ifndef SOURCE_CRC
+#define SOURCE_CRC 0
+#endif
+
+/* Of this very file: a library that was made of another one is not used. */
+uint32_t fanlab_bulk_source(void) { return SOURCE_CRC; }
+
+size_t fanlab_bulk_bytes(void) { return sizeof(struct bulk); }
+
+/* Keep the bytes of a whole frame with one message; the oldest that was kept goes. */
+void fanlab_bulk_learn(struct bulk *bulk, const unsigned char *bytes, uint32_t length, uint64_t intended_ns,
+                       uint32_t seq, uint32_t stream, uint32_t sent_lag_us) {
+    if (length > KNOWN_BYTES) return;
+    bulk->newest = (bulk->newest + 1) % KNOWN;
+    struct known *one = &bulk->known[bulk->newest];
+    one->intended_ns = intended_ns;
+    one->seq = seq;
+    one->sent_lag_us = sent_lag_us;
+    one->stream = (uint16_t)stream;
+    one->length = length;
+    memcpy(one->bytes, bytes, length);
+}
+
+static const struct known *lookup(const struct bulk *bulk, size_t size) {
+    for (uint32_t back = 0; back < KNOWN; back++) { /* the newest first: it goes to many in a row */
+        const struct known *one = &bulk->known[(bulk->newest + KNOWN - back) % KNOWN];
+        if (one->length == size && memcmp(one->bytes, bulk->into, size) == 0) return one;
+    }
+    return NULL;
+}
+
+/* When the kernel had received what was read, on CLOCK_MONOTONIC; now, where it does not say or says the future. */
+static uint64_t arrived_ns(const struct bulk *bulk, struct msghdr *message) {
+    struct timespec now, stamp;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t here_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    for (struct cmsghdr *each = CMSG_FIRSTHDR(message); each; each = CMSG_NXTHDR(message, each)) {
+        if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_TIMESTAMPNS) continue;
+        memcpy(&stamp, CMSG_DATA(each), sizeof stamp);
+        int64_t at_ns = (int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec - bulk->realtime_ahead_ns;
+        return (uint64_t)(at_ns < here_ns ? at_ns : here_ns);
+    }
+    return (uint64_t)here_ns;
+}
+
+/* One read of a socket. DONE: nothing is left to do for it. */
+static int take(struct bulk *bulk, struct line *line) {
+    char ancillary[CMSG_SPACE(sizeof(struct timespec))];
+    struct iovec part = {bulk->into, bulk->into_bytes};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof ancillary};
+    ssize_t size = recvmsg(bulk->fd, &message, 0);
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return DONE;
+    bulk->error = size < 0 ? errno : 0;
+    bulk->size = size < 0 ? 0 : (uint32_t)size;
+    bulk->at_ns = arrived_ns(bulk, &message);
+    if (size <= 0) return READ;
+    const struct known *one = lookup(bulk, (size_t)size);
+    if (!one) return READ;
+    uint64_t at_ns = bulk->at_ns > line->arrived_ns ? bulk->at_ns : line->arrived_ns;
+    line->arrived_ns = at_ns + 1;
+    line->taken++;
+    bulk->records[bulk->records_used++] =
+        (struct record){at_ns, one->intended_ns, one->seq, line->client, one->stream, line->node, one->sent_lag_us};
+    return DONE;
+}
+
+/* Begin a look at all that is ready: as many questions of AT_ONCE events each, at most. */
+void fanlab_bulk_begin(struct bulk *bulk, int32_t rounds) {
+    bulk->rounds = rounds;
+    bulk->found = bulk->next = 0;
+}
+
+/* Go on until there is something for the caller to see to, or nothing more. */
+int fanlab_bulk_next(struct bulk *bulk) {
+    for (;;) {
+        if (bulk->next == bulk->found) {
+            if (bulk->rounds-- <= 0) return DONE;
+            bulk->next = 0;
+            bulk->found = epoll_wait(bulk->epoll, bulk->ready, AT_ONCE, 0);
+            if (bulk->found <= 0) return bulk->found = 0, DONE;
+            if (bulk->found < AT_ONCE) bulk->rounds = 0;
+        }
+        const struct epoll_event *event = &bulk->ready[bulk->next];
+        bulk->fd = event->data.fd;
+        bulk->events = event->events;
+        struct line *line = (uint32_t)bulk->fd < bulk->line_count ? &bulk->lines[bulk->fd] : NULL;
+        if (!line || !line->watched || !line->between || event->events != EPOLLIN) return bulk->next++, EVENTS;
+        if (bulk->records_used == bulk->records_end) return FULL;
+        bulk->next++;
+        int left = take(bulk, line);
+        if (left != DONE) return left;
+    }
+}

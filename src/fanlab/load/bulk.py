@@ -1,0 +1,178 @@
+"""The compiled half of receiving: bulk.c, called through ctypes, where it was made when fanlab was installed.
+
+It does what `StampedTransport` and `Link` do for reads that are known whole, and nothing else; they do it themselves
+where there is no C compiler. What is journaled is the same either way (see docs/adr/0025).
+"""
+
+import ctypes
+import os
+import resource
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from fanlab.ledger.records import DELIVERY, Token
+from fanlab.load.receiving import DeliveryBuffer
+
+LIBRARY: Final = Path(__file__).with_name("libbulk.so")
+SOURCE: Final = Path(__file__).with_name("bulk.c")
+VARIABLE: Final = "FANLAB_RECEIVE"  # `python`: do without
+_MOST_LINES: Final = 1 << 20  # descriptors from here on are served by Python
+_EVENTS, _READ, _FULL = 1, 2, 3
+
+
+class Line(ctypes.Structure):
+    """What is known of a socket, where bulk.c sees it too."""
+
+    _fields_ = (
+        ("arrived_ns", ctypes.c_uint64),
+        ("taken", ctypes.c_uint64),
+        ("client", ctypes.c_uint32),
+        ("node", ctypes.c_uint16),
+        ("watched", ctypes.c_uint8),
+        ("between", ctypes.c_uint8),
+    )
+
+
+@dataclass(slots=True)
+class PlainLine:
+    """The same for Python alone."""
+
+    arrived_ns: int = 0  # no later message has this time or an earlier one
+    taken: int = 0  # messages that were taken whole
+    client: int = 0
+    node: int = 0
+    watched: int = 0  # 1: whole reads may be taken
+    between: int = 0  # 1: all that came were whole frames
+
+
+class _Bulk(ctypes.Structure):
+    """The beginning of bulk.c's `struct bulk`."""
+
+    _fields_ = (
+        ("lines", ctypes.c_void_p),
+        ("into", ctypes.c_void_p),
+        ("records", ctypes.c_void_p),
+        ("realtime_ahead_ns", ctypes.c_int64),
+        ("line_count", ctypes.c_uint32),
+        ("into_bytes", ctypes.c_uint32),
+        ("records_used", ctypes.c_uint32),
+        ("records_end", ctypes.c_uint32),
+        ("epoll", ctypes.c_int32),
+        ("fd", ctypes.c_int32),
+        ("error", ctypes.c_int32),
+        ("events", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("at_ns", ctypes.c_uint64),
+    )
+
+
+class Left(NamedTuple):
+    """What is not one whole message that came before: for Python to see to."""
+
+    fd: int
+    events: int  # of the epoll, where `size` is None
+    size: int | None = None  # bytes that were read
+    at_ns: int = 0  # when they came
+    error: int = 0  # an errno: the read failed
+
+
+class Bulk:
+    """Takes whole reads. `realtime_ahead_ns` is to be kept right: stamps are of CLOCK_REALTIME."""
+
+    def __init__(self, library: ctypes.CDLL, into: bytearray) -> None:
+        """`into` is where sockets are read to."""
+        self._learn, self._begin, self._next = (
+            getattr(library, f"fanlab_bulk_{name}") for name in ("learn", "begin", "next")
+        )
+        self._memory = (ctypes.c_uint64 * -(-library.fanlab_bulk_bytes() // 8))()
+        self._at = ctypes.c_void_p(ctypes.addressof(self._memory))
+        self._bulk = _Bulk.from_buffer(self._memory)
+        count = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1] % (1 << 63), _MOST_LINES)
+        self._lines = (Line * count)()  # memory that nobody touches is none
+        self._into = (ctypes.c_ubyte * len(into)).from_buffer(into)
+        self._bulk.lines, self._bulk.line_count = ctypes.addressof(self._lines), count
+        self._bulk.into, self._bulk.into_bytes = ctypes.addressof(self._into), len(into)
+        self._buffer: DeliveryBuffer | None = None
+        self._records: Any = None
+
+    def line(self, fd: int) -> "Line | PlainLine":
+        """That of a new socket."""
+        if fd >= len(self._lines):
+            return PlainLine()
+        line = self._lines[fd]
+        ctypes.memset(ctypes.addressof(line), 0, ctypes.sizeof(line))
+        return line
+
+    def ahead(self, realtime_ahead_ns: int) -> None:
+        """What to take off a stamp."""
+        self._bulk.realtime_ahead_ns = realtime_ahead_ns
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is somewhere to write to."""
+        return self._buffer is not None
+
+    def write_to(self, buffer: DeliveryBuffer) -> None:
+        """Where deliveries go."""
+        self._buffer = buffer
+        self._records = (ctypes.c_ubyte * len(buffer.memory)).from_buffer(buffer.memory)
+        self._bulk.records = ctypes.addressof(self._records)
+        self._bulk.records_end = len(buffer.memory) // DELIVERY.size
+
+    def learn(self, read: bytes, token: Token) -> None:
+        """These bytes are one whole frame with that message."""
+        self._learn(self._at, read, len(read), token.intended_ns, token.seq, token.stream, token.sent_lag_us)
+
+    def look(self, epoll: int, rounds: int) -> Iterator[Left]:
+        """Take from all that are ready, once each; yields what is left to do, to be done at once.
+
+        Raises OSError (a full disk), and RuntimeError unless `ready`.
+        """
+        bulk, buffer = self._bulk, self._buffer
+        if buffer is None:
+            raise RuntimeError("nowhere to write to")
+        bulk.epoll = epoll
+        self._begin(self._at, rounds)
+        while True:
+            bulk.records_used = buffer.used // DELIVERY.size
+            what = self._next(self._at)
+            buffer.used = bulk.records_used * DELIVERY.size
+            if bulk.records_used == bulk.records_end:
+                buffer.flush()
+            if what == _EVENTS:
+                yield Left(bulk.fd, bulk.events)
+            elif what == _READ:
+                yield Left(bulk.fd, bulk.events, bulk.size, bulk.at_ns, bulk.error)
+            elif what != _FULL:
+                return
+
+
+def load(into: bytearray) -> Bulk | None:
+    """None: there is none, or it is not to be used."""
+    library, _ = find()
+    return None if library is None else Bulk(library, into)
+
+
+def find() -> tuple[ctypes.CDLL | None, str]:
+    """The library, if it is of this very source; and in words what there is."""
+    if os.environ.get(VARIABLE) == "python":
+        return None, f"switched off: {VARIABLE}=python"
+    if not LIBRARY.exists():
+        return None, "not compiled: there was no C compiler when fanlab was installed, or this is no Linux"
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        made_of = library.fanlab_bulk_source
+        made_of.restype, library.fanlab_bulk_bytes.restype = ctypes.c_uint32, ctypes.c_size_t
+        if made_of() != zlib.crc32(SOURCE.read_bytes()):
+            return None, f"{LIBRARY} was made of another source: install fanlab again"
+    except (OSError, AttributeError) as error:
+        return None, f"{LIBRARY} cannot be used here: {error}"
+    pointer, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
+    library.fanlab_bulk_learn.argtypes = (pointer, ctypes.c_char_p, u32, u64, u32, u32, u32)
+    library.fanlab_bulk_learn.restype = None
+    library.fanlab_bulk_begin.argtypes, library.fanlab_bulk_begin.restype = (pointer, ctypes.c_int32), None
+    library.fanlab_bulk_next.argtypes, library.fanlab_bulk_next.restype = (pointer,), ctypes.c_int
+    return library, "compiled"
