@@ -11,6 +11,7 @@ from typing import Literal
 
 from fanlab import provenance
 from fanlab.errors import EnvironmentFailure
+from fanlab.load import bulk
 from fanlab.topology import netem, packetfilter, redis
 from fanlab.topology.engine import connect, named_host
 
@@ -29,12 +30,20 @@ class Finding:
 
 
 def examine(directory: Path) -> list[Finding]:
-    """Look at Python, Redis, the clock, limits, cores, the disk under `directory`, Docker, and faults of packets."""
-    return [_python(), _redis(), _clock(), _files(), _cores(), _disk(directory), _docker(), *_packets()]
+    """Look at Python, Redis, the clock, limits, cores, the disk under `directory`, Docker, faults of packets."""
+    return [_python(), _receiving(), _redis(), _clock(), _files(), _cores(), _disk(directory), _docker(), *_packets()]
 
 
 def _python() -> Finding:
     return Finding("ok", f"Python {sys.version.split()[0]}")
+
+
+def _receiving() -> Finding:
+    library, found = bulk.find()
+    if library is None:
+        hint = "that takes more CPU per delivery and nothing else; to save it, install a C compiler, then fanlab again"
+        return Finding("note", f"clients receive with Python alone: {found}", hint)
+    return Finding("ok", "clients receive with compiled code")
 
 
 def _redis() -> Finding:

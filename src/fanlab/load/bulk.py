@@ -90,7 +90,8 @@ class Bulk:
         self._memory = (ctypes.c_uint64 * -(-library.fanlab_bulk_bytes() // 8))()
         self._at = ctypes.c_void_p(ctypes.addressof(self._memory))
         self._bulk = _Bulk.from_buffer(self._memory)
-        count = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1] % (1 << 63), _MOST_LINES)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        count = _MOST_LINES if most == resource.RLIM_INFINITY else min(most, _MOST_LINES)
         self._lines = (Line * count)()  # memory that nobody touches is none
         self._into = (ctypes.c_ubyte * len(into)).from_buffer(into)
         self._bulk.lines, self._bulk.line_count = ctypes.addressof(self._lines), count

@@ -1,0 +1,341 @@
+"""The compiled half of receiving, by itself: what it takes, what it leaves, and when it is not to be had."""
+
+import errno
+import importlib.util
+import os
+import select
+import shutil
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fanlab import doctor
+from fanlab.clock import now_ns
+from fanlab.ledger.records import DELIVERY, DELIVERY_DTYPE, Token
+from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
+from fanlab.load import bulk
+from fanlab.load.bulk import Bulk, Left, Line, PlainLine
+from fanlab.load.limits import raise_open_files
+from fanlab.load.receiving import DeliveryBuffer
+from fanlab.load.stamps import ask_for_stamps, realtime_ns
+
+ROOT = Path(__file__).resolve().parents[2]
+FOUND = bulk.find()
+needs_it = pytest.mark.skipif(FOUND[0] is None, reason=f"{FOUND[1]}")
+
+
+class Lines:
+    """Connected sockets that are watched, and the epoll they are in."""
+
+    def __init__(self, stripe: StripeWriter, stack: ExitStack, count: int) -> None:
+        self.memory = bytearray(1 << 16)
+        made = bulk.load(self.memory)
+        assert made is not None
+        self.bulk: Bulk = made
+        self.bulk.ahead(realtime_ns() - now_ns())
+        self.buffer = DeliveryBuffer(stripe, [0], 1)
+        self.bulk.write_to(self.buffer)
+        self.epoll = stack.enter_context(select.epoll())
+        self.ours, self.theirs = [], []
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for client in range(count):
+            theirs = stack.enter_context(socket.create_connection(listener.getsockname()))
+            ours = stack.enter_context(listener.accept()[0])
+            ours.setblocking(False)
+            theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ask_for_stamps(ours)
+            line = self.bulk.line(ours.fileno())
+            line.client, line.node, line.watched, line.between = client, 7, 1, 1
+            self.epoll.register(ours, select.EPOLLIN)
+            self.ours.append(ours)
+            self.theirs.append(theirs)
+
+    def line(self, client: int) -> Line | PlainLine:
+        return self.bulk._lines[self.ours[client].fileno()]
+
+    def look(self, rounds: int = 1) -> list[Left]:
+        assert self.ours
+        select.select(self.ours, [], [], 10)
+        return list(self.bulk.look(self.epoll.fileno(), rounds))
+
+    def records(self) -> Any:
+        return np.frombuffer(bytes(self.buffer.memory[: self.buffer.used]), DELIVERY_DTYPE)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Callable[[int], Lines]]:
+    with ExitStack() as stack:
+        stripe = stack.enter_context(StripeWriter(tmp_path / "s", {}))
+        yield lambda count: Lines(stripe, stack, count)
+
+
+def token(seq: int) -> Token:
+    return Token(1, 3, seq, 1000 + seq, 5)
+
+
+@needs_it
+def test_a_read_that_is_known_is_taken_and_any_other_is_left(made: Callable[[int], Lines]) -> None:
+    lines = made(3)
+    lines.bulk.learn(b"known", token(9))
+    before_ns = now_ns()
+    for theirs, data in zip(lines.theirs, (b"known", b"known!", b"know"), strict=True):
+        theirs.sendall(data)
+    left = {one.fd: one for one in lines.look()}
+    assert set(left) == {lines.ours[1].fileno(), lines.ours[2].fileno()}
+    assert left[lines.ours[1].fileno()].size == 6
+    assert left[lines.ours[2].fileno()].size == 4
+    assert all(before_ns <= one.at_ns <= now_ns() and one.error == 0 for one in left.values())
+    (record,) = lines.records()
+    assert record[["intended_ns", "seq", "client", "stream", "node", "sent_lag_us"]].tolist() == (1009, 9, 0, 3, 7, 5)
+    assert before_ns <= record["recv_ns"] <= now_ns()
+    assert [lines.line(client).taken for client in range(3)] == [1, 0, 0]
+
+
+@needs_it
+def test_what_is_left_stands_where_it_was_to_be_read_to(made: Callable[[int], Lines]) -> None:
+    lines = made(2)
+    for theirs, data in zip(lines.theirs, (b"one", b"other"), strict=True):
+        theirs.sendall(data)
+    select.select(lines.ours, [], [], 10)
+    assert {bytes(lines.memory[: one.size]) for one in lines.bulk.look(lines.epoll.fileno(), 1)} == {b"one", b"other"}
+
+
+@needs_it
+@pytest.mark.parametrize("field", ["watched", "between"])
+def test_one_that_is_not_watched_or_within_a_frame_is_not_read(made: Callable[[int], Lines], field: str) -> None:
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    setattr(lines.line(0), field, 0)
+    lines.theirs[0].sendall(b"known")
+    assert lines.look() == [Left(lines.ours[0].fileno(), select.EPOLLIN)]
+    assert lines.ours[0].recv(99) == b"known"
+    assert lines.buffer.used == 0
+
+
+@needs_it
+def test_an_end_is_left_and_so_is_an_error(made: Callable[[int], Lines]) -> None:
+    lines = made(2)
+    lines.theirs[0].shutdown(socket.SHUT_WR)
+    (end,) = lines.look()
+    assert (end.fd, end.size, end.error) == (lines.ours[0].fileno(), 0, 0)
+    lines.epoll.unregister(lines.ours[0])
+    lines.theirs[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    lines.theirs[1].close()
+    (reset,) = lines.look()
+    assert reset.size is None
+    assert reset.events & select.EPOLLERR, "with more than that there is something to read, it is Python's"
+    lines.epoll.unregister(lines.ours[1])
+    read, write = os.pipe()  # what cannot be received from
+    try:
+        lines.epoll.register(read, select.EPOLLIN)
+        line = lines.bulk.line(read)
+        line.watched = line.between = 1
+        os.write(write, b"x")
+        (wrong,) = lines.bulk.look(lines.epoll.fileno(), 1)
+        assert (wrong.size, wrong.error) == (0, errno.ENOTSOCK)
+    finally:
+        lines.epoll.unregister(read)
+        os.close(read)
+        os.close(write)
+
+
+@needs_it
+def test_each_message_of_a_client_is_later_than_the_one_before(made: Callable[[int], Lines]) -> None:
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    later_ns = now_ns() + 10**12
+    lines.line(0).arrived_ns = later_ns
+    for _ in range(2):
+        lines.theirs[0].sendall(b"known")
+        assert lines.look() == []
+    assert lines.records()["recv_ns"].tolist() == [later_ns, later_ns + 1]
+
+
+@needs_it
+def test_a_stamp_from_the_future_is_now(made: Callable[[int], Lines]) -> None:
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    lines.bulk.ahead(realtime_ns() - now_ns() - 10**12)
+    lines.theirs[0].sendall(b"known")
+    lines.look()
+    assert lines.records()["recv_ns"][0] <= now_ns()
+    lines.bulk.ahead(realtime_ns() - now_ns() + 10**9)
+    lines.theirs[0].sendall(b"known")
+    lines.line(0).arrived_ns = 0
+    lines.look()
+    assert lines.records()["recv_ns"][1] < now_ns() - 10**8, "else it is the stamp's"
+
+
+@needs_it
+def test_the_last_64_are_known_and_none_that_is_long(made: Callable[[int], Lines]) -> None:
+    lines = made(1)
+
+    def is_known(data: bytes) -> bool:
+        lines.theirs[0].sendall(data)
+        return lines.look() == []
+
+    for seq in range(65):
+        lines.bulk.learn(b"%03d" % seq, token(seq))
+    assert not is_known(b"000")
+    assert is_known(b"001")
+    assert is_known(b"064")
+    assert lines.records()["seq"].tolist() == [1, 64]
+    lines.bulk.learn(b"x" * 4096, token(70))
+    assert is_known(b"x" * 4096)
+    lines.bulk.learn(b"x" * 4097, token(71))
+    assert not is_known(b"x" * 4097)
+    assert is_known(b"002"), "what was not kept took nobody's place"
+
+
+@needs_it
+def test_a_full_buffer_is_written_and_it_goes_on(made: Callable[[int], Lines], tmp_path: Path) -> None:
+    lines = made(3)
+    lines.bulk.learn(b"known", token(9))
+    lines.buffer.used = len(lines.buffer.memory) - DELIVERY.size
+    for theirs in lines.theirs:
+        theirs.sendall(b"known")
+    for ours in lines.ours:
+        select.select([ours], [], [], 10)
+    assert lines.look() == []
+    assert lines.buffer.count == len(lines.buffer.memory) // DELIVERY.size
+    assert sorted(lines.records()["client"].tolist()) == [1, 2]
+    (frame,) = [one for one in StripeReader(tmp_path / "s") if one.kind is Kind.DELIVERIES]
+    assert len(frame.payload) == len(lines.buffer.memory)
+
+
+@needs_it
+def test_a_buffer_that_cannot_be_written_is_an_error_and_nothing_is_read(
+    made: Callable[[int], Lines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    lines.buffer.used = len(lines.buffer.memory)
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(lines.buffer, "flush", full)
+    lines.theirs[0].sendall(b"known")
+    for _ in range(2):
+        with pytest.raises(OSError, match="no space left"):
+            lines.look()
+    assert lines.ours[0].recv(99) == b"known"
+
+
+@needs_it
+def test_it_asks_as_often_as_it_is_told_to_and_not_again_when_that_was_all(made: Callable[[int], Lines]) -> None:
+    lines = made(0)
+    raise_open_files()
+    files = [os.eventfd(1) for _ in range(1500)]
+    try:
+        for file in files:
+            lines.epoll.register(file, select.EPOLLIN)
+
+        def told(rounds: int) -> int:
+            return len(list(lines.bulk.look(lines.epoll.fileno(), rounds)))
+
+        assert told(1) == 1024, "as many as one answer holds"
+        assert told(2) == 2048
+        for file in files[1000:]:
+            os.eventfd_read(file)
+        assert told(3) == 1000
+    finally:
+        for file in files:
+            os.close(file)
+
+
+@needs_it
+def test_without_a_place_to_write_to_it_does_nothing(made: Callable[[int], Lines]) -> None:
+    other = bulk.load(bytearray(100))
+    assert other is not None
+    assert not other.ready
+    with pytest.raises(RuntimeError, match="nowhere"):
+        list(other.look(made(1).epoll.fileno(), 1))
+
+
+@needs_it
+def test_descriptors_beyond_all_reason_are_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "_MOST_LINES", 8)
+    few = bulk.load(bytearray(100))
+    assert few is not None
+    line = few.line(7)
+    assert isinstance(line, Line)
+    line.taken = 5
+    assert few.line(7).taken == 0, "a new socket's"
+    assert few.line(8) == PlainLine()
+
+
+@needs_it
+def test_it_is_not_used_where_it_is_switched_off_missing_or_of_another_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert FOUND[1] == "compiled"
+    monkeypatch.setenv(bulk.VARIABLE, "python")
+    assert bulk.load(bytearray(9)) is None
+    assert "FANLAB_RECEIVE=python" in bulk.find()[1]
+    monkeypatch.delenv(bulk.VARIABLE)
+    source = tmp_path / "bulk.c"
+    source.write_bytes(bulk.SOURCE.read_bytes() + b"\n")
+    with monkeypatch.context() as other:
+        other.setattr(bulk, "SOURCE", source)
+        assert bulk.find()[0] is None
+        assert "of another source" in bulk.find()[1]
+    monkeypatch.setattr(bulk, "LIBRARY", tmp_path / "libbulk.so")
+    assert "not compiled" in bulk.find()[1]
+    (tmp_path / "libbulk.so").write_text("no library")
+    assert "cannot be used here" in bulk.find()[1]
+
+
+@pytest.fixture
+def hook() -> ModuleType:
+    """hatch_build.py, which only an installer imports."""
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: install one, such as gcc")
+@pytest.mark.skipif("sys.platform != 'linux'", reason="epoll is Linux's")
+def test_the_installer_compiles_it(hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    (tmp_path / "bulk.c").write_bytes(bulk.SOURCE.read_bytes())
+    assert hook.compiled(tmp_path / "libbulk.so") is None
+    monkeypatch.setattr(bulk, "LIBRARY", tmp_path / "libbulk.so")
+    assert bulk.find()[1] == "compiled"
+    (tmp_path / "bulk.c").write_text("no C\n")
+    assert "cc failed: " in hook.compiled(tmp_path / "libbulk.so")
+
+
+def test_the_installer_says_why_it_does_not(hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bulk.c").write_bytes(bulk.SOURCE.read_bytes())
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("CC", str(tmp_path / "none"))
+    assert hook.compiled(tmp_path / "libbulk.so").endswith("No such file or directory")
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert hook.compiled(tmp_path / "libbulk.so") == "there is no C compiler"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert hook.compiled(tmp_path / "libbulk.so") == "epoll is Linux's"
+
+
+def test_the_doctor_tells_who_receives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "find", lambda: (object(), "compiled"))
+    assert doctor._receiving().mark == "ok"
+    monkeypatch.undo()
+    monkeypatch.setenv(bulk.VARIABLE, "python")
+    finding = doctor._receiving()
+    assert finding.mark == "note"
+    assert finding.what == "clients receive with Python alone: switched off: FANLAB_RECEIVE=python"
+    assert finding.hint is not None
+    assert "C compiler" in finding.hint
