@@ -38,6 +38,7 @@ fuzz: $(READY)  ## hostile inputs by the thousand: scenario files, WebSocket pee
 bench: $(READY)  ## what receiving costs fanlab beside k6, Locust, Artillery and a floor in C; an hour; ARGS="--rounds 1"
 	$(BIN)/python benchmarks/bench/bench.py $(ARGS)
 	$(BIN)/python benchmarks/bench/nodecost.py
+	$(BIN)/python benchmarks/bench/promises.py
 
 aa: $(READY)  ## do comparisons cry wolf on this machine: 154 short runs, 300 comparisons resampled; half an hour or so
 	$(BIN)/python benchmarks/compare_aa.py $(ARGS)

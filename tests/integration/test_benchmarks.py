@@ -48,25 +48,14 @@ def test_benchmark(name: str, tmp_path: Path) -> None:
 def test_the_bench_against_the_peers_that_need_no_network(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "bench" / "bench.py"), "--out", str(tmp_path / "bench.json")]
     command += ["--tools", str(tmp_path / "tools"), "--peers", "locust", *(["floor"] if shutil.which("cc") else [])]
-    command += [
-        "--rounds",
-        "1",
-        "--seconds",
-        "2",
-        "--clients",
-        "10",
-        "20",
-        "--per-second",
-        "400",
-        "1000",
-        "--ladder",
-        "400",
-    ]
+    command += ["--rounds", "1", "--seconds", "2", "--clients", "10", "20", "--per-second", "400", "1000"]
+    command += ["--ladder", "400", "--bias-at", "400"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| fanlab |") == 5  # four shapes and the ladder
     found = json.loads((tmp_path / "bench.json").read_text())
     assert found["generator_cpu_ratio_locust"] > 0
+    assert -1 < found["p50_bias"] < 10
     assert set(found["truthful_per_s"].values()) <= {0, 400}
     assert "<svg" in (tmp_path / "bench.svg").read_text(encoding="utf-8")
     assert {(one["clients"], one["per_s"]) for one in found["medians"]} == {
@@ -93,6 +82,25 @@ def test_the_cost_of_our_nodes_is_measured(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert "| picows |" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("found", "broken"),
+    [
+        ({"generator_cpu_ratio_k6": 0.4, "p50_bias": -0.05}, None),
+        ({"generator_cpu_ratio_k6": 0.41}, "generator_cpu_ratio_k6"),
+        ({"p50_bias": -0.051, "p99_bias": 0.1}, "p50_bias"),
+        ({"p99_bias": float("nan")}, "p99_bias"),
+        ({}, None),
+    ],
+)
+def test_promises_of_the_bench_are_judged(found: dict[str, float], broken: str | None, tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(found))
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench" / "promises.py"), str(tmp_path / "bench.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (broken is not None)
+    assert done.stderr == (f"not kept: {broken}\n" if broken else "")
+    assert done.stdout.count("not measured") == 7 - len(found)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class Lines:
         self.buffer = DeliveryBuffer(stripe, [0], 1)
         self.bulk.write_to(self.buffer)
         self.epoll = stack.enter_context(select.epoll())
+        self.bulk.watch(self.epoll.fileno())
         self.ours, self.theirs = [], []
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         for client in range(count):
@@ -61,10 +62,13 @@ class Lines:
     def line(self, client: int) -> Line | PlainLine:
         return self.bulk._lines[self.ours[client].fileno()]
 
-    def look(self, rounds: int = 1) -> list[Left]:
-        assert self.ours
-        select.select(self.ours, [], [], 10)
-        return list(self.bulk.look(self.epoll.fileno(), rounds))
+    def look(self, rounds: int = 1) -> Iterator[Left]:
+        """What is left; as soon as there is anything."""
+        assert self.epoll.poll(10)
+        left = self.bulk.look(rounds)
+        while left is not None:
+            yield left
+            left = self.bulk.go_on()
 
     def records(self) -> Any:
         return np.frombuffer(bytes(self.buffer.memory[: self.buffer.used]), DELIVERY_DTYPE)
@@ -105,7 +109,7 @@ def test_what_is_left_stands_where_it_was_to_be_read_to(made: Callable[[int], Li
     for theirs, data in zip(lines.theirs, (b"one", b"other"), strict=True):
         theirs.sendall(data)
     select.select(lines.ours, [], [], 10)
-    assert {bytes(lines.memory[: one.size]) for one in lines.bulk.look(lines.epoll.fileno(), 1)} == {b"one", b"other"}
+    assert {bytes(lines.memory[: one.size]) for one in lines.look()} == {b"one", b"other"}
 
 
 @needs_it
@@ -115,7 +119,7 @@ def test_one_that_is_not_watched_or_within_a_frame_is_not_read(made: Callable[[i
     lines.bulk.learn(b"known", token(9))
     setattr(lines.line(0), field, 0)
     lines.theirs[0].sendall(b"known")
-    assert lines.look() == [Left(lines.ours[0].fileno(), select.EPOLLIN)]
+    assert list(lines.look()) == [Left(lines.ours[0].fileno(), select.EPOLLIN)]
     assert lines.ours[0].recv(99) == b"known"
     assert lines.buffer.used == 0
 
@@ -139,7 +143,7 @@ def test_an_end_is_left_and_so_is_an_error(made: Callable[[int], Lines]) -> None
         line = lines.bulk.line(read)
         line.watched = line.between = 1
         os.write(write, b"x")
-        (wrong,) = lines.bulk.look(lines.epoll.fileno(), 1)
+        (wrong,) = lines.look()
         assert (wrong.size, wrong.error) == (0, errno.ENOTSOCK)
     finally:
         lines.epoll.unregister(read)
@@ -155,7 +159,7 @@ def test_each_message_of_a_client_is_later_than_the_one_before(made: Callable[[i
     lines.line(0).arrived_ns = later_ns
     for _ in range(2):
         lines.theirs[0].sendall(b"known")
-        assert lines.look() == []
+        assert list(lines.look()) == []
     assert lines.records()["recv_ns"].tolist() == [later_ns, later_ns + 1]
 
 
@@ -165,12 +169,12 @@ def test_a_stamp_from_the_future_is_now(made: Callable[[int], Lines]) -> None:
     lines.bulk.learn(b"known", token(9))
     lines.bulk.ahead(realtime_ns() - now_ns() - 10**12)
     lines.theirs[0].sendall(b"known")
-    lines.look()
+    assert not list(lines.look())
     assert lines.records()["recv_ns"][0] <= now_ns()
     lines.bulk.ahead(realtime_ns() - now_ns() + 10**9)
     lines.theirs[0].sendall(b"known")
     lines.line(0).arrived_ns = 0
-    lines.look()
+    assert not list(lines.look())
     assert lines.records()["recv_ns"][1] < now_ns() - 10**8, "else it is the stamp's"
 
 
@@ -180,7 +184,7 @@ def test_the_last_64_are_known_and_none_that_is_long(made: Callable[[int], Lines
 
     def is_known(data: bytes) -> bool:
         lines.theirs[0].sendall(data)
-        return lines.look() == []
+        return list(lines.look()) == []
 
     for seq in range(65):
         lines.bulk.learn(b"%03d" % seq, token(seq))
@@ -204,7 +208,7 @@ def test_a_full_buffer_is_written_and_it_goes_on(made: Callable[[int], Lines], t
         theirs.sendall(b"known")
     for ours in lines.ours:
         select.select([ours], [], [], 10)
-    assert lines.look() == []
+    assert list(lines.look()) == []
     assert lines.buffer.count == len(lines.buffer.memory) // DELIVERY.size
     assert sorted(lines.records()["client"].tolist()) == [1, 2]
     (frame,) = [one for one in StripeReader(tmp_path / "s") if one.kind is Kind.DELIVERIES]
@@ -226,7 +230,7 @@ def test_a_buffer_that_cannot_be_written_is_an_error_and_nothing_is_read(
     lines.theirs[0].sendall(b"known")
     for _ in range(2):
         with pytest.raises(OSError, match="no space left"):
-            lines.look()
+            list(lines.look())
     assert lines.ours[0].recv(99) == b"known"
 
 
@@ -240,7 +244,7 @@ def test_it_asks_as_often_as_it_is_told_to_and_not_again_when_that_was_all(made:
             lines.epoll.register(file, select.EPOLLIN)
 
         def told(rounds: int) -> int:
-            return len(list(lines.bulk.look(lines.epoll.fileno(), rounds)))
+            return len(list(lines.look(rounds)))
 
         assert told(1) == 1024, "as many as one answer holds"
         assert told(2) == 2048
@@ -253,12 +257,14 @@ def test_it_asks_as_often_as_it_is_told_to_and_not_again_when_that_was_all(made:
 
 
 @needs_it
-def test_without_a_place_to_write_to_it_does_nothing(made: Callable[[int], Lines]) -> None:
+def test_without_a_place_to_write_to_it_does_nothing() -> None:
     other = bulk.load(bytearray(100))
     assert other is not None
     assert not other.ready
     with pytest.raises(RuntimeError, match="nowhere"):
-        list(other.look(made(1).epoll.fileno(), 1))
+        other.look(1)
+    with pytest.raises(RuntimeError, match="nowhere"):
+        other.go_on()
 
 
 @needs_it

@@ -53,10 +53,9 @@ struct known {
 struct bulk {
     /* The caller's, all the time. */
     struct line *lines;
-    unsigned char *into;
-    struct record *records;
+    unsigned char *into, *records;
     int64_t realtime_ahead_ns; /* CLOCK_REALTIME − CLOCK_MONOTONIC */
-    uint32_t line_count, into_bytes, records_used, records_end;
+    uint32_t line_count, into_bytes, records_used, records_end; /* records in bytes */
     int32_t epoll;
     /* What the caller has to see to. */
     int32_t fd, error;
@@ -131,19 +130,15 @@ static int take(struct bulk *bulk, struct line *line) {
     uint64_t at_ns = bulk->at_ns > line->arrived_ns ? bulk->at_ns : line->arrived_ns;
     line->arrived_ns = at_ns + 1;
     line->taken++;
-    bulk->records[bulk->records_used++] =
-        (struct record){at_ns, one->intended_ns, one->seq, line->client, one->stream, line->node, one->sent_lag_us};
+    struct record record = {at_ns, one->intended_ns, one->seq, line->client, one->stream, line->node, one->sent_lag_us};
+    memcpy(bulk->records + bulk->records_used, &record, sizeof record);
+    bulk->records_used += sizeof record;
     return DONE;
 }
 
-/* Begin a look at all that is ready: as many questions of AT_ONCE events each, at most. */
-void fanlab_bulk_begin(struct bulk *bulk, int32_t rounds) {
-    bulk->rounds = rounds;
-    bulk->found = bulk->next = 0;
-}
-
-/* Go on until there is something for the caller to see to, or nothing more. */
-int fanlab_bulk_next(struct bulk *bulk) {
+/* Go on until there is something for the caller to see to, or nothing more. So much of the records is used by now. */
+int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
+    bulk->records_used = records_used;
     for (;;) {
         if (bulk->next == bulk->found) {
             if (bulk->rounds-- <= 0) return DONE;
@@ -162,4 +157,11 @@ int fanlab_bulk_next(struct bulk *bulk) {
         int left = take(bulk, line);
         if (left != DONE) return left;
     }
+}
+
+/* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most. */
+int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
+    bulk->rounds = rounds;
+    bulk->found = bulk->next = 0;
+    return fanlab_bulk_next(bulk, records_used);
 }

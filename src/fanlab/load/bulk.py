@@ -8,19 +8,18 @@ import ctypes
 import os
 import resource
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fanlab.ledger.records import DELIVERY, Token
+from fanlab.ledger.records import Token
 from fanlab.load.receiving import DeliveryBuffer
 
 LIBRARY: Final = Path(__file__).with_name("libbulk.so")
 SOURCE: Final = Path(__file__).with_name("bulk.c")
 VARIABLE: Final = "FANLAB_RECEIVE"  # `python`: do without
 _MOST_LINES: Final = 1 << 20  # descriptors from here on are served by Python
-_EVENTS, _READ, _FULL = 1, 2, 3
+_DONE, _EVENTS, _READ = 0, 1, 2
 
 
 class Line(ctypes.Structure):
@@ -84,8 +83,8 @@ class Bulk:
 
     def __init__(self, library: ctypes.CDLL, into: bytearray) -> None:
         """`into` is where sockets are read to."""
-        self._learn, self._begin, self._next = (
-            getattr(library, f"fanlab_bulk_{name}") for name in ("learn", "begin", "next")
+        self._learn, self._look, self._next = (
+            getattr(library, f"fanlab_bulk_{name}") for name in ("learn", "look", "next")
         )
         self._memory = (ctypes.c_uint64 * -(-library.fanlab_bulk_bytes() // 8))()
         self._at = ctypes.c_void_p(ctypes.addressof(self._memory))
@@ -98,6 +97,7 @@ class Bulk:
         self._bulk.into, self._bulk.into_bytes = ctypes.addressof(self._into), len(into)
         self._buffer: DeliveryBuffer | None = None
         self._records: Any = None
+        self._end = 0
 
     def line(self, fd: int) -> "Line | PlainLine":
         """That of a new socket."""
@@ -106,6 +106,10 @@ class Bulk:
         line = self._lines[fd]
         ctypes.memset(ctypes.addressof(line), 0, ctypes.sizeof(line))
         return line
+
+    def watch(self, epoll: int) -> None:
+        """Whom to ask who is ready."""
+        self._bulk.epoll = epoll
 
     def ahead(self, realtime_ahead_ns: int) -> None:
         """What to take off a stamp."""
@@ -121,34 +125,40 @@ class Bulk:
         self._buffer = buffer
         self._records = (ctypes.c_ubyte * len(buffer.memory)).from_buffer(buffer.memory)
         self._bulk.records = ctypes.addressof(self._records)
-        self._bulk.records_end = len(buffer.memory) // DELIVERY.size
+        self._bulk.records_end = self._end = len(buffer.memory)
 
     def learn(self, read: bytes, token: Token) -> None:
         """These bytes are one whole frame with that message."""
         self._learn(self._at, read, len(read), token.intended_ns, token.seq, token.stream, token.sent_lag_us)
 
-    def look(self, epoll: int, rounds: int) -> Iterator[Left]:
-        """Take from all that are ready, once each; yields what is left to do, to be done at once.
+    def look(self, rounds: int) -> Left | None:
+        """Take from all that are ready, once each, until something is left to do; do that, and `go_on`.
 
-        Raises OSError (a full disk), and RuntimeError unless `ready`.
+        None: that was all. Raises OSError (a full disk), and RuntimeError unless `ready`.
         """
-        bulk, buffer = self._bulk, self._buffer
-        if buffer is None:
+        if self._buffer is None:
             raise RuntimeError("nowhere to write to")
-        bulk.epoll = epoll
-        self._begin(self._at, rounds)
+        return self._left(self._buffer, self._look(self._at, self._buffer.used, rounds))
+
+    def go_on(self) -> Left | None:
+        """What is left next. Raises as `look` does."""
+        if self._buffer is None:
+            raise RuntimeError("nowhere to write to")
+        return self._left(self._buffer, self._next(self._at, self._buffer.used))
+
+    def _left(self, buffer: DeliveryBuffer, what: int) -> Left | None:
+        bulk = self._bulk
         while True:
-            bulk.records_used = buffer.used // DELIVERY.size
-            what = self._next(self._at)
-            buffer.used = bulk.records_used * DELIVERY.size
-            if bulk.records_used == bulk.records_end:
+            buffer.used = bulk.records_used
+            if buffer.used == self._end:
                 buffer.flush()
+            if what == _DONE:
+                return None
             if what == _EVENTS:
-                yield Left(bulk.fd, bulk.events)
-            elif what == _READ:
-                yield Left(bulk.fd, bulk.events, bulk.size, bulk.at_ns, bulk.error)
-            elif what != _FULL:
-                return
+                return Left(bulk.fd, bulk.events)
+            if what == _READ:
+                return Left(bulk.fd, bulk.events, bulk.size, bulk.at_ns, bulk.error)
+            what = self._next(self._at, buffer.used)  # it was full
 
 
 def load(into: bytearray) -> Bulk | None:
@@ -174,6 +184,6 @@ def find() -> tuple[ctypes.CDLL | None, str]:
     pointer, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     library.fanlab_bulk_learn.argtypes = (pointer, ctypes.c_char_p, u32, u64, u32, u32, u32)
     library.fanlab_bulk_learn.restype = None
-    library.fanlab_bulk_begin.argtypes, library.fanlab_bulk_begin.restype = (pointer, ctypes.c_int32), None
-    library.fanlab_bulk_next.argtypes, library.fanlab_bulk_next.restype = (pointer,), ctypes.c_int
+    library.fanlab_bulk_look.argtypes, library.fanlab_bulk_look.restype = (pointer, u32, ctypes.c_int32), ctypes.c_int
+    library.fanlab_bulk_next.argtypes, library.fanlab_bulk_next.restype = (pointer, u32), ctypes.c_int
     return library, "compiled"

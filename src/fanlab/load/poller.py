@@ -38,6 +38,8 @@ class Poller:
         """Call `ready` when the socket can be read, or is at its end, `took` for what was read. Raises OSError."""
         if self._epoll is None:
             self._epoll = select.epoll()
+            if self._bulk is not None:
+                self._bulk.watch(self._epoll.fileno())
             self._loop.add_reader(self._epoll.fileno(), self._look)
         self._epoll.register(fd, READ)
         self._ready[fd] = ready
@@ -68,13 +70,13 @@ class Poller:
         """Each socket has its turn before the loop goes on: a heartbeat says that it has looked at all of them."""
         rounds = len(self._ready) // _AT_ONCE + 1
         if self._bulk is not None and self._bulk.ready and self._epoll is not None:
-            for left in self._bulk.look(self._epoll.fileno(), rounds):
+            left = self._bulk.look(rounds)
+            while left is not None:
                 if left.size is None:
                     self._call(self._ready.get(left.fd), left.events)
                 else:
                     self._call(self._took.get(left.fd), left)
-                if not self._ready:
-                    break  # closed
+                left = self._bulk.go_on() if self._ready else None  # else all is closed
             return
         for _ in range(rounds):
             if self._epoll is None:
