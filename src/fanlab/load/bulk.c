@@ -1,8 +1,8 @@
 /* The hot path of receiving, compiled: what load/stamped.py and load/clients.py do for a read that is known whole.
  *
  * Asks one epoll who is ready and reads each of them once. A read that began between two frames and is, byte for byte,
- * one whole frame that was taken apart before becomes a record of the journal here. Whatever else comes is handed to
- * the caller, who takes it apart, may teach it to us, and calls again for the next one.
+ * a whole frame that was taken apart before, or several such, becomes as many records of the journal here. Whatever
+ * else comes is handed to the caller, who takes it apart, may teach it to us, and calls again for the next one.
  *
  * Plain C without Python's headers: fanlab/load/bulk.py calls it through ctypes, and has the same structures.
  */
@@ -19,7 +19,7 @@
 #error "journals are little-endian"
 #endif
 
-enum { AT_ONCE = 1024, KNOWN = 64, KNOWN_BYTES = 4096 };
+enum { AT_ONCE = 1024, KNOWN = 64, KNOWN_BYTES = 4096, FRAMES = 64 /* in a read */ };
 
 /* What the caller has to see to; bulk.py has the same. */
 enum { DONE, EVENTS, READ, FULL };
@@ -91,10 +91,11 @@ void fanlab_bulk_learn(struct bulk *bulk, const unsigned char *bytes, uint32_t l
     memcpy(one->bytes, bytes, length);
 }
 
-static const struct known *lookup(const struct bulk *bulk, size_t size) {
+/* The known frame that these bytes begin with. No two can: a frame's own head says where it ends. */
+static const struct known *lookup(const struct bulk *bulk, const unsigned char *bytes, size_t size) {
     for (uint32_t back = 0; back < KNOWN; back++) { /* the newest first: it goes to many in a row */
         const struct known *one = &bulk->known[(bulk->newest + KNOWN - back) % KNOWN];
-        if (one->length == size && memcmp(one->bytes, bulk->into, size) == 0) return one;
+        if (one->length && one->length <= size && memcmp(one->bytes, bytes, one->length) == 0) return one;
     }
     return NULL;
 }
@@ -125,14 +126,23 @@ static int take(struct bulk *bulk, struct line *line) {
     bulk->size = size < 0 ? 0 : (uint32_t)size;
     bulk->at_ns = arrived_ns(bulk, &message);
     if (size <= 0) return READ;
-    const struct known *one = lookup(bulk, (size_t)size);
-    if (!one) return READ;
+    const struct known *frames[FRAMES];
+    int count = 0;
+    for (size_t at = 0; at < (size_t)size; at += frames[count++]->length) {
+        if (count == FRAMES) return READ;
+        frames[count] = lookup(bulk, bulk->into + at, (size_t)size - at);
+        if (!frames[count]) return READ;
+    }
     uint64_t at_ns = bulk->at_ns > line->arrived_ns ? bulk->at_ns : line->arrived_ns;
-    line->arrived_ns = at_ns + 1;
-    line->taken++;
-    struct record record = {at_ns, one->intended_ns, one->seq, line->client, one->stream, line->node, one->sent_lag_us};
-    memcpy(bulk->records + bulk->records_used, &record, sizeof record);
-    bulk->records_used += sizeof record;
+    for (int index = 0; index < count; index++) {
+        const struct known *one = frames[index];
+        struct record record = {at_ns++,      one->intended_ns, one->seq,        line->client,
+                                one->stream, line->node,       one->sent_lag_us};
+        memcpy(bulk->records + bulk->records_used, &record, sizeof record);
+        bulk->records_used += sizeof record;
+    }
+    line->arrived_ns = at_ns;
+    line->taken += (uint64_t)count;
     return DONE;
 }
 
@@ -152,7 +162,7 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
         bulk->events = event->events;
         struct line *line = (uint32_t)bulk->fd < bulk->line_count ? &bulk->lines[bulk->fd] : NULL;
         if (!line || !line->watched || !line->between || event->events != EPOLLIN) return bulk->next++, EVENTS;
-        if (bulk->records_used == bulk->records_end) return FULL;
+        if (bulk->records_end - bulk->records_used < FRAMES * sizeof(struct record)) return FULL;
         bulk->next++;
         int left = take(bulk, line);
         if (left != DONE) return left;

@@ -19,7 +19,7 @@ LIBRARY: Final = Path(__file__).with_name("libbulk.so")
 SOURCE: Final = Path(__file__).with_name("bulk.c")
 VARIABLE: Final = "FANLAB_RECEIVE"  # `python`: do without
 _MOST_LINES: Final = 1 << 20  # descriptors from here on are served by Python
-_DONE, _EVENTS, _READ = 0, 1, 2
+_DONE, _EVENTS, _READ, _FULL = 0, 1, 2, 3
 
 
 class Line(ctypes.Structure):
@@ -150,7 +150,7 @@ class Bulk:
         bulk = self._bulk
         while True:
             buffer.used = bulk.records_used
-            if buffer.used == self._end:
+            if what == _FULL or buffer.used == self._end:
                 buffer.flush()
             if what == _DONE:
                 return None
@@ -158,7 +158,7 @@ class Bulk:
                 return Left(bulk.fd, bulk.events)
             if what == _READ:
                 return Left(bulk.fd, bulk.events, bulk.size, bulk.at_ns, bulk.error)
-            what = self._next(self._at, buffer.used)  # it was full
+            what = self._next(self._at, buffer.used)
 
 
 def load(into: bytearray) -> Bulk | None:
