@@ -34,7 +34,7 @@ import time
 from pathlib import Path
 
 PAYLOAD_BYTES = 128
-SPAWN_PER_S = 100
+CONNECT_S = 4  # spread over so long: the independent client connects in between
 CONNECTIONS = 8
 PROBES = 4  # fanlab's own, which stand among its clients
 SO_TIMESTAMPNS = 35
@@ -46,7 +46,7 @@ name: bias
 question: How much of the reported latency is the generator's own?
 topology: {{nodes: {{count: 1}}}}
 channels: [news]
-clients: [{{group: readers, count: {clients}, spawn_rate: {spawn}/s, channels: [news]}}]
+clients: [{{group: readers, count: {clients}, spawn_rate: {spawn:g}/s, channels: [news]}}]
 publishers: [{{name: ticker, channel: news, rate: {rate:g}/s, payload: {payload}B}}]
 evidence: {{probes: {probes}}}
 phases: {{warm_up: 2s, measure: {seconds:g}s, drain: {{quiet: 300ms}}}}
@@ -114,7 +114,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="fanlab-") as folder:
         scenario, run, samples = Path(folder) / "bias.yaml", Path(folder) / "run", Path(folder) / "independent.json"
         shape = {"clients": arguments.clients, "rate": arguments.rate, "seconds": arguments.seconds, "probes": PROBES}
-        scenario.write_text(SCENARIO.format(spawn=SPAWN_PER_S, payload=PAYLOAD_BYTES, **shape))
+        scenario.write_text(SCENARIO.format(spawn=arguments.clients / CONNECT_S, payload=PAYLOAD_BYTES, **shape))
         argv = [sys.executable, "-m", "fanlab", "run", str(scenario), "--out", str(run), "--no-progress"]
         for limit in LIMITS:
             argv += ["--set", f"limits.{limit}"]
@@ -196,7 +196,7 @@ def independent(port: int, out: Path, others: int) -> None:
         open_ones = [one for one in connections if one.fileno() >= 0]
         if connections and not open_ones:
             break
-        for one in select.select(open_ones, [], [], 0.01)[0]:
+        for one in select.select(open_ones, [], [], 0.002 if len(connections) < CONNECTIONS else 0.01)[0]:
             message = read_message(one)
             if message is None:
                 one.close()

@@ -47,7 +47,7 @@ name: bench
 question: What does receiving cost?
 topology: {{nodes: {{kind: websockets, count: 1}}}}
 channels: [news]
-clients: [{{group: readers, count: {clients}, spawn_rate: 500/s, channels: [news]}}]
+clients: [{{group: readers, count: {clients}, spawn_rate: {spawn:g}/s, channels: [news]}}]
 publishers: [{{name: ticker, channel: news, rate: {rate:g}/s, payload: 128B}}]
 evidence: {{probes: {probes}}}
 phases: {{warm_up: 0s, measure: {seconds:g}s, drain: {{quiet: 1s, deadline: 20s}}}}
@@ -167,6 +167,7 @@ def measure_fanlab(case: Case) -> Measured:
     shape, system = case.shape, case.system
     path, run = case.folder / "bench.yaml", case.folder / case.name
     fields = {"clients": shape.clients, "rate": shape.rate, "seconds": shape.seconds, "probes": PROBES}
+    fields["spawn"] = shape.clients / peers.CONNECT_S
     path.write_text(SCENARIO.format(**fields), encoding="utf-8")
     argv = [sys.executable, "-m", "fanlab", "run", str(path), "--backend", "external", "--node", f"node-1={system.ws}"]
     argv += ["--redis-url", system.redis_url, "--out", str(run), "--no-progress"]

@@ -13,7 +13,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent / "peers"
 END_S = 60.0
-CONNECTS_PER_S = "500"  # by whoever can be told (floor.c and k6.js have it, too): others connect in between
+CONNECT_S = 4  # spread over so long: the independent client connects in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,25 @@ def start(name: str, tools: Path, folder: Path, ws: str, clients: int) -> Peer:
         "k6": [
             *(str(tools / "venv" / "bin" / "k6"), "run", "--quiet", "--no-color", "--no-usage-report"),
             *("--summary-export", str(folder / "summary.json"), "-e", f"URL={ws}", "-e", f"CLIENTS={clients}"),
+            *("-e", f"CONNECT_S={CONNECT_S}"),
             str(HERE / "k6.js"),
         ],
         "locust": [
             *(sys.executable, "-m", "locust", "-f", str(HERE / "locustfile.py"), "--headless", "--host", ws),
-            *("-u", str(clients), "-r", CONNECTS_PER_S, "--json", "--loglevel", "ERROR"),
+            *("-u", str(clients), "-r", str(clients / CONNECT_S), "--json", "--loglevel", "ERROR"),
         ],
         "artillery": [
             *("node", str(tools / "artillery" / "node_modules" / "artillery" / "bin" / "run")),
             *("run", "--quiet", "--output", str(folder / "report.json"), str(HERE / "artillery.yml")),
         ],
     }
-    env = {**os.environ, "URL": ws, "CLIENTS": str(clients), "ARTILLERY_DISABLE_TELEMETRY": "true"}
+    env = {
+        **os.environ,
+        "URL": ws,
+        "CLIENTS": str(clients),
+        "CONNECT_S": str(CONNECT_S),
+        "ARTILLERY_DISABLE_TELEMETRY": "true",
+    }
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         return Peer(name, subprocess.Popen(argv[name], stdout=out, stderr=err, env=env), folder)
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from fanlab import doctor
-from fanlab.clock import now_ns
+from fanlab.clock import NS_PER_S, now_ns
 from fanlab.ledger.records import DELIVERY, DELIVERY_DTYPE, Token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
 from fanlab.load import bulk
@@ -149,6 +150,25 @@ def test_an_end_is_left_and_so_is_an_error(made: Callable[[int], Lines]) -> None
         lines.epoll.unregister(read)
         os.close(read)
         os.close(write)
+
+
+@needs_it
+def test_while_messages_stream_in_it_waits_a_little_before_it_looks(made: Callable[[int], Lines]) -> None:
+    lines = made(1)
+    for _ in range(20):
+        lines.theirs[0].sendall(b"new")
+        assert len(list(lines.look())) == 1
+    assert lines.bulk.pauses == 0, "nothing was taken"
+    lines.bulk.learn(b"known", token(9))
+    give_up_ns = now_ns() + 20 * NS_PER_S
+    while not lines.bulk.pauses and now_ns() < give_up_ns:  # a busy machine may take longer between two looks
+        lines.theirs[0].sendall(b"known")
+        assert not list(lines.look())
+    assert lines.bulk.pauses
+    time.sleep(0.01)
+    before = lines.bulk.pauses
+    assert lines.bulk.look(1) is None
+    assert lines.bulk.pauses == before
 
 
 @needs_it

@@ -86,3 +86,14 @@ async def test_it_stops_even_if_a_library_swallows_cancellations(
     async with asyncio.timeout(20):
         async with made(tmp_path / "samples.csv"):
             await rows_of(tmp_path / "samples.csv", 1)
+
+
+def test_children_are_told_of_each_process_that_is_asked_for_and_of_no_other() -> None:
+    ours = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        found = sampler.children_of([os.getpid(), ours.pid])
+        assert ours.pid in [one.pid for one in found[os.getpid()]]
+        assert found[ours.pid] == []
+        assert set(found) == {os.getpid(), ours.pid}
+    finally:
+        ours.communicate()

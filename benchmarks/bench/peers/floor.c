@@ -3,6 +3,7 @@
  *
  *     floor PORT CLIENTS [socketio]   connects, subscribes to `news`; SIGTERM: prints {"deliveries", "p50_ms", "p99_ms"}
  *
+ * CONNECT_S in the environment spreads the connecting over so many seconds.
  * Of Socket.IO it knows as much: how to connect to the namespace `/`, and how to ask for a room.
  */
 #define _GNU_SOURCE
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUFFER = 4096, SUB_BITS = 5, BUCKETS = 64 << SUB_BITS, INTENDED_AT = 19, INTENDED_DIGITS = 16, CONNECTS_PER_S = 500 };
+enum { BUFFER = 4096, SUB_BITS = 5, BUCKETS = 64 << SUB_BITS, INTENDED_AT = 19, INTENDED_DIGITS = 16 };
 
 struct client {
     int fd;
@@ -157,7 +158,9 @@ int main(int count, char **words) {
     setrlimit(RLIMIT_NOFILE, &limit);
     signal(SIGTERM, end);
     struct client *all = calloc((size_t)clients, sizeof *all);
-    const struct timespec between = {.tv_nsec = 1000000000 / CONNECTS_PER_S};
+    const char *within_s = getenv("CONNECT_S");
+    const long long between_ns = within_s ? (long long)(atof(within_s) * 1e9) / clients : 0;
+    const struct timespec between = {between_ns / 1000000000, between_ns % 1000000000};
     for (int index = 0; index < clients; index++) {
         nanosleep(&between, NULL);
         all[index].fd = connected(port, count == 4);

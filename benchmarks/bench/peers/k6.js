@@ -6,7 +6,6 @@ import { Counter, Trend } from "k6/metrics";
 const lateness = new Trend("delivery_ms", true);
 const deliveries = new Counter("deliveries");
 const clients = Number(__ENV.CLIENTS);
-const CONNECTS_PER_S = 500;
 
 export const options = {
   scenarios: {
@@ -16,7 +15,7 @@ export const options = {
 };
 
 export default function () {
-  sleep((__VU - 1) / CONNECTS_PER_S);
+  sleep(((__VU - 1) / clients) * Number(__ENV.CONNECT_S));
   const socket = new WebSocket(__ENV.URL);
   socket.onopen = () => socket.send(JSON.stringify({ type: "subscribe", channels: ["news"] }));
   socket.onmessage = (event) => {

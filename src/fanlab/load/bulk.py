@@ -65,6 +65,7 @@ class _Bulk(ctypes.Structure):
         ("events", ctypes.c_uint32),
         ("size", ctypes.c_uint32),
         ("at_ns", ctypes.c_uint64),
+        ("pauses", ctypes.c_uint64),
     )
 
 
@@ -114,6 +115,11 @@ class Bulk:
     def ahead(self, realtime_ahead_ns: int) -> None:
         """What to take off a stamp."""
         self._bulk.realtime_ahead_ns = realtime_ahead_ns
+
+    @property
+    def pauses(self) -> int:
+        """How often it has waited a little, because messages were streaming in."""
+        return int(self._bulk.pauses)
 
     @property
     def ready(self) -> bool:
