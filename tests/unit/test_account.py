@@ -2,7 +2,8 @@
 
 import pytest
 
-from fanlab.ledger.account import account
+from fanlab.ledger.account import _blurred, account
+from fanlab.ledger.clocks import ClockAccount, Span
 from support.histories import MS, History, ns
 from support.ten import ALL, lost, steady, terms, without
 
@@ -103,6 +104,15 @@ def test_warm_up_has_a_tally_of_its_own(reckon):
     assert terms(found) == (20, 20, 0, 0)
     warm_up = found.warm_up
     assert (warm_up.published, warm_up.owed, warm_up.delivered, warm_up.lost) == (2, 4, 3, 1)
+    assert found.by_stream["published"].tolist() == [10], "what was published in the measure phase"
     assert warm_up.duplicated == 1
     assert warm_up.balanced
     assert len(found.losses) == 0
+
+
+def test_losses_by_clocks_that_are_apart_may_be_put_down_to_a_neighbour():
+    apart = ClockAccount("exchange", Span(-5, 5), apart_ns=1_500_000)
+    (said,) = _blurred(apart, 1)
+    assert said.startswith("times of different hosts can be compared to ± 1.5 ms only: a loss so near to the edge of")
+    assert not list(_blurred(apart, 0))
+    assert not list(_blurred(ClockAccount("one-boot"), 1))

@@ -208,7 +208,9 @@ def three_streams():
 
 def test_a_node_had_what_it_says_that_it_received_or_dropped():
     received = np.array([0, 1, 0, 0, 24])
-    journal = drops((0, 1, 31, SLOW, 1), (0, 2, 32, SLOW, 1), (0, 3, 33, SLOW, 1), (2, 1, 34, CLOSING, 1))
+    journal = drops(
+        (0, 1, 31, SLOW, 1), (0, 2, 32, SLOW, 1), (0, 3, 33, SLOW, 1), (2, 1, 34, CLOSING, 1), (0, 1, 35, SLOW, 1)
+    )
     journals = journals_of(nodes={1: journal, 2: NodeJournal()})
     handed = np.zeros((3, 5), np.bool_)
     found = traffic_of(

@@ -1,5 +1,6 @@
 """What a story is told from: all that the journals say about one number's messages and one client."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,14 @@ def test_a_mark_names_the_stream_and_the_number(stream: int, seq: int) -> None:
 @pytest.mark.parametrize("line", [{}, {"mark": None}, {"mark": 5}, {"mark": ""}, {"mark": "fl1beef0000000000zz"}])
 def test_what_is_no_mark_names_nothing(line: dict[str, Any]) -> None:
     assert mark_of(line) is None
+
+
+def test_a_connection_at_redis_is_the_nodes_that_is_behind_it_on_the_link(tmp_path: Path) -> None:
+    history = History()
+    rundir = history.write(tmp_path / "run")
+    listed = {"t": 5, "before": 0, "ev": "subscriber", "id": 7, "name": "", "addr": "a:1", "node": None}
+    (rundir.journal / "redis.jsonl").write_text(json.dumps(listed) + "\n", encoding="utf-8")
+    opened = {"ev": "open", "proxy": "node-2/redis", "t": 4, "up": "a:1"}
+    (rundir.journal / "link.jsonl").write_text(json.dumps(opened) + "\n", encoding="utf-8")
+    found = close_up(rundir, history.plan(), RUN_TAG, 0, 1).redis
+    assert found == [listed | {"node": "node-2"}]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fanlab.analysis.names import names_of
-from fanlab.analysis.parts import by_channel, by_group, by_node
+from fanlab.analysis.parts import _looked_up, by_channel, by_group, by_node
 from fanlab.ledger.causes import Cause
 from fanlab.ledger.histogram import Histogram
 from fanlab.ledger.latency import LatencyTable, Part
@@ -86,6 +86,10 @@ def test_what_is_of_no_known_client_is_of_no_group():
         rows = np.array([odd_row(Odd.CORRUPTED, number, 0, 1) for number in (1, 4)], ODD_DTYPE)
         parts = by_group(make_account(losses=make_account().losses[:0], odd=rows), names)
         assert {name: part["corrupted"] for name, part in parts.items()} == dict.fromkeys(groups, 0)
+
+
+def test_without_any_part_nothing_is_of_one():
+    assert (_looked_up(np.array([], np.int64), np.array([0, 3])) < 0).all()
 
 
 def test_by_channel():

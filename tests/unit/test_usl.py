@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fanlab.analysis.usl import RESAMPLES, Band, Fit, Law, fit, held_out, law_of
+from fanlab.analysis.usl import RESAMPLES, Band, Fit, Law, _errors, _student, fit, held_out, law_of
 from fanlab.seed import rng
 
 LAW = Law(100.0, 0.1, 0.02)
@@ -163,3 +163,14 @@ def test_the_most_nodes_are_foretold_from_the_others() -> None:
         held_out([2, 2], [1.0, 1.0])
     with pytest.raises(ValueError, match="longer"):
         held_out(nodes, [*off, 1.0])
+
+
+@pytest.mark.parametrize(("off", "wider"), [(0.5, 1), (1.2, 1.2), (1.9, 1.9), (3.0, 3.0)])
+def test_errors_are_made_as_large_as_the_runs_lie_off(off: float, wider: float) -> None:
+    """By Birge's ratio: with as many runs more than parameters, all of them that many errors away."""
+    fitted, errors = np.full(6, 100.0), np.full(6, 0.01)
+    freedom = 3
+    apart = off * 0.01 * np.sqrt(freedom / 6)  # so that the ratio is `off`
+    drawn = _errors(fitted * (1 + apart), fitted, errors, np.random.default_rng(1))
+    factor = 1.0 if wider == 1 else wider * _student(freedom)
+    assert drawn.std() == pytest.approx(0.01 * factor, rel=0.03)

@@ -82,6 +82,20 @@ JUST_WITHIN = {
             }
         },
     ),
+    "one boot, whose clock is one though it was compared": (
+        "clocks_differ",
+        {"evidence": replace(SOUND, boot_ids=[BOOT]), "clock": ClockAccount("exchange", Span(-5, 5))},
+        {"clock": {"boot_id": BOOT, "exchanges": [{"unit": "load-2/clients", "moment": "before"}]}},
+    ),
+    "two boots of a run that was given up, so that nobody compared them after it": (
+        "clocks_differ",
+        {
+            "evidence": replace(SOUND, boot_ids=[BOOT, "other"]),
+            "clock": ClockAccount("exchange", Span(-5, 5)),
+            "partial": True,
+        },
+        {"clock": {"boot_id": BOOT, "exchanges": [{"unit": "load-2/clients", "moment": "before"}]}},
+    ),
 }
 
 
