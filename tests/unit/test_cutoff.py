@@ -235,6 +235,7 @@ def test_what_is_under_way_stands_above_what_is_just_over():
     over, slow = fault("redis-kill-pubsub", "redis", 0, FROM - 1), fault("latency", "node-1", S, TO)
     assert cut(row, faults=[over]).fault.tolist() == [0]
     assert cut(row, faults=[over, slow]).fault.tolist() == [1]
+    assert cut(row, faults=[slow, over]).fault.tolist() == [0]
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -308,6 +309,7 @@ def test_while_redis_is_not_there_nobody_is_kept_out_by_its_settings(requested, 
     pause = fault("redis-pause", "redis", requested, TO + S, healing=healing)
     begun = fault("redis-kill-pubsub", "redis", LOST, LOST)
     assert kept(door(S), pause, begun) == (0 if index == 0 else 2)
+    assert kept(pause, door(S), begun) == (1 if index == 0 else 2)
 
 
 def test_where_no_break_took_it_none_has_a_fault():

@@ -547,3 +547,8 @@ COUNTED = messages_at([SENT, SENT + S], [1, -1])
 def test_redis_sent_it_over_a_connection_on_which_something_later_came(more, found):
     given = {"messages": COUNTED, "handed": [(0, 1)], "redis": watched((0, NEVER), **LISTED)}
     assert hop(**(given | more)) == {found}
+
+
+def test_a_loss_that_no_link_took_goes_back_to_no_fault_of_one():
+    over = fault("pause", "redis", 0, S)
+    assert facts(faults=[over, over, over]).link_fault.tolist() == [-1]
