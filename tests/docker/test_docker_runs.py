@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from fanlab.ledger.stripe import StripeReader
+from fanlab.load import bulk
 from fanlab.topology.labels import OWNER, RUN, UNIT, Owner
 from support.answers import PATIENT, hit_by_the_crash_alone
 from support.docker_runs import Labelled, command, eventually, fanlab, run_id_of, summary_of
@@ -58,6 +60,8 @@ def test_a_killed_node_costs_its_own_clients_alone(
     assert manifest["unplanned_exits"] == []
     assert sorted(manifest["journaling_nodes"]) == ["node-1", "node-2", "node-3"]
     assert labelled.everything(manifest["backend_facts"]["run_id"]) == []
+    start, *_ = StripeReader(out / "journal" / "clients-1.stripe")
+    assert json.loads(start.payload)["receive"] == bulk.find()[1], "in the container as here"
     sampled = {line.split(",")[2] for line in (out / "samples.csv").read_text().splitlines() if ",cpu," in line}
     assert {"node-1", "node-2", "node-3", "redis", "load-1/clients", "load-1/publishers", "witness"} <= sampled
 

@@ -1,11 +1,13 @@
 """What an engine process sets up for itself."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fanlab.ledger.stripe import Kind, StripeReader
+from fanlab.load import bulk
 from fanlab.load.config import LoadConfig
 from fanlab.load.engine import open_stripe
 
@@ -26,7 +28,11 @@ def test_a_stripe_begins_with_who_writes_it(tmp_path: Path) -> None:
     with open_stripe(replace(CONFIG, journal=str(tmp_path)), "clients", 2):
         (start,) = StripeReader(tmp_path / "clients-2.stripe")
     assert start.kind is Kind.START
-    assert b'"worker": 2' in start.payload
+    header = json.loads(start.payload)
+    assert (header["role"], header["worker"], header["receive"]) == ("clients", 2, bulk.find()[1])
+    with open_stripe(replace(CONFIG, journal=str(tmp_path)), "publishers", 2):
+        (start,) = StripeReader(tmp_path / "publishers-2.stripe")
+    assert "receive" not in json.loads(start.payload)
 
 
 def test_without_a_journal_nothing_is_written_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

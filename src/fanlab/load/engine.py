@@ -15,6 +15,7 @@ from typing import Any
 
 from fanlab.clock import NS_PER_S, boot_id, follow, now_ns
 from fanlab.ledger.stripe import Kind, StripeWriter
+from fanlab.load import bulk
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import LoadConfig, read_config
 from fanlab.load.health import TICK_NS, Health
@@ -74,6 +75,8 @@ def open_stripe(config: LoadConfig, role: str, worker: int, clock_ahead_ns: int 
     if not config.journal:
         return NoStripe()
     header = {"role": role, "worker": worker, "pid": os.getpid(), "boot_id": boot_id(), "started_ns": now_ns()}
+    if role == "clients":
+        header["receive"] = bulk.find()[1]  # "compiled", or why not
     if clock_ahead_ns:
         header["clock_ahead_ns"] = clock_ahead_ns  # taken off every time in it
     return StripeWriter(Path(config.journal) / f"{role}-{worker}.stripe", header)
