@@ -25,7 +25,7 @@ def reached_back(pairs: Pairs, messages: Messages, chunks: Chunks) -> Pairs:
     A window then begins with the earliest of those publishes. Deliveries are read only where a client asked after
     publishing had begun, and a second time only where one got what was published before.
     """
-    if not len(pairs) or not len(messages.status) or not _joined_late(pairs, messages):
+    if not _joined_late(pairs, messages):
         return pairs
     pair, message, node = _early(pairs, messages, chunks)
     if not len(pair):
