@@ -4,6 +4,7 @@ It is plain C, called through ctypes, so one library serves every Python: the wh
 and py3-none-any without.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -24,9 +25,10 @@ class Compiled(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's
         """Put libbulk.so beside its source, and into the wheel."""
         library = Path(self.root) / FOLDER / "libbulk.so"
-        library.unlink(missing_ok=True)
         if why := compiled(library):
             self.app.display_warning(f"fanlab receives with Python alone: {why}")
+            with contextlib.suppress(OSError):
+                library.unlink()
             return
         build_data["artifacts"].append((FOLDER / "libbulk.so").as_posix())
         build_data["pure_python"] = False
@@ -42,9 +44,16 @@ def compiled(library: Path) -> str | None:
         return "there is no C compiler"
     source = library.with_name("bulk.c")
     crc = zlib.crc32(source.read_bytes())
-    argv = [*command.split(), "-O2", "-shared", "-fPIC", f"-DSOURCE_CRC={crc}u", "-o", str(library), str(source)]
+    made = library.with_name(f".libbulk-{os.getpid()}.so")  # replaced at once: an engine may be starting
+    argv = [*command.split(), "-O2", "-shared", "-fPIC", f"-DSOURCE_CRC={crc}u", "-o", str(made), str(source)]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            return f"{command} failed: {done.stderr.strip()[:500]}"
+        made.replace(library)
     except OSError as error:
-        return f"{command}: {error.strerror}"
-    return None if done.returncode == 0 else f"{command} failed: {done.stderr.strip()[:500]}"
+        return f"{error.filename or command}: {error.strerror}"
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink()
+    return None

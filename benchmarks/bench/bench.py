@@ -113,7 +113,7 @@ def measure(name: str, shape: Shape, tools: Path, folder: Path) -> Figures:
         beside.wait(30)
     end_ns = start_ns + round(shape.seconds * 1e9)
     late_ms = sorted(ns / 1e6 for at, ns in json.loads(samples.read_text())["samples"] if start_ns <= at < end_ns)
-    if len(late_ms) < shape.rate * shape.seconds:
+    if len(late_ms) < 0.9 * INDEPENDENT_CLIENTS * shape.rate * shape.seconds:  # some share a stamp with the next one
         raise SystemExit(f"the independent client has {len(late_ms)} samples only")
     return Figures(
         deliveries=told.deliveries,

@@ -1,8 +1,9 @@
 """The stream that every peer gets: `stream.py REDIS_PORT RATE SECONDS [socketio]`. Publishes on schedule, then an end.
 
 A message is 128 bytes of JSON: fanlab's token, with the intended time on the monotonic clock, for those who can read
-it, and the same time as ms of the epoch (`at`), for those whose language has no other clock. Prints, as JSON, when the
-first message was due and how many there were. For Socket.IO it is wrapped as its own emitter does.
+it, and the same time as whole ms of the epoch (`at`), as Date.now() tells it, for those whose language has no other
+clock: cut off at both ends, a difference is right on average. Prints, as JSON, when the first message was due and how
+many there were. For Socket.IO it is wrapped as its own emitter does.
 """
 
 import json
@@ -32,7 +33,7 @@ def main() -> None:
             if wait_ns > 0:
                 time.sleep(wait_ns / 1e9)
             token = encode_token(Token(RUN_TAG, 0, number + 1, due_ns, 0)).decode()
-            publish(redis, padded({"token": token, "at": (due_ns + epoch_less_ns) / 1e6}))
+            publish(redis, padded({"token": token, "at": (due_ns + epoch_less_ns) // 1_000_000}))
         time.sleep(1.0)
         print(json.dumps({"start_ns": start_ns, "count": count}), flush=True)
         sys.stdin.readline()

@@ -26,6 +26,11 @@ def follow(ahead_ns: int) -> None:
     _ahead_ns = ahead_ns
 
 
+def ahead_ns() -> int:
+    """By how much this boot's monotonic clock is ahead of the one that is followed; 0: none is."""
+    return _ahead_ns
+
+
 def wall_offset_ns() -> int:
     """The wall clock less the monotonic one, at this moment: it brings other programs' log stamps onto our clock."""
     before = now_ns()

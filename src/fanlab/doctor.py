@@ -41,7 +41,7 @@ def _python() -> Finding:
 def _receiving() -> Finding:
     library, found = bulk.find()
     if library is None:
-        hint = "that takes more CPU per delivery and nothing else; to save it, install a C compiler, then fanlab again"
+        hint = "that takes more CPU per delivery; to save it, have a C compiler and install fanlab again"
         return Finding("note", f"clients receive with Python alone: {found}", hint)
     return Finding("ok", "clients receive with compiled code")
 

@@ -26,6 +26,7 @@ TINY = {
     "scaling.py": [
         *("--measured", "1", "3", "--truths", "4", "--set", "phases.measure=1s", "--precision", "1", "--repeats", "1"),
     ],
+    "start.py": ["--rounds", "1"],
     "simulated_against_real.py": ["--rounds", "1"],
     "simulator.py": ["--messages", "2000", "--nodes", "10", "--clients", "1k", "--seconds", "2"],
 }

@@ -176,6 +176,8 @@ def test_losses_over_two_clocks_are_explained(party: Party, system: RunningSyste
     assert summary["loss"]["unexplained"] == 0
     ledger = summary["ledger"]
     assert ledger["owed"] == ledger["delivered"] + ledger["lost"] + ledger["indeterminate"]
+    assert 0 < (summary["latency_ms"]["p50"] or 1) <= (summary["latency_ms"]["max"] or 1) < 30_000
+    assert summary["evidence"]["early"] < summary["latency_ms"]["n"] / 2, "its clock is behind, and put right"
 
 
 @needs_clock

@@ -12,7 +12,7 @@ import pytest
 from fanlab.ledger.records import DELIVERY_DTYPE, TOKEN_LENGTH, Token, encode_token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter, json_lines
 from fanlab.load import bulk
-from fanlab.load.clients import ClientsEngine
+from fanlab.load.clients import ClientsEngine, Link
 from fanlab.load.payload import filler
 from fanlab.load.stamped import StampedLoop
 from support.raw_server import CONFIRMATION, PAYLOAD_BYTES, RUN_TAG, accepted, config_for, frame, until
@@ -38,10 +38,20 @@ def receiver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return str(request.param)
 
 
-@pytest.mark.usefixtures("receiver")
-def test_the_journal_is_the_same_however_the_bytes_come(tmp_path: Path) -> None:
+def test_the_journal_is_the_same_however_the_bytes_come(
+    tmp_path: Path, receiver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Alone, several in a read, cut anywhere, in fragments with a ping between, damaged, in an envelope: seeded."""
-    taken = 0
+    taken = by_python = 0
+    whole = Link._whole
+
+    def counted(link: Link, read: bytes, recv_ns: int) -> bool:
+        nonlocal by_python
+        done = whole(link, read, recv_ns)
+        by_python += done
+        return done
+
+    monkeypatch.setattr(Link, "_whole", counted)
     expected: list[list[int]] = [[] for _ in range(CLIENTS)]
     damaged: list[list[int]] = [[] for _ in range(CLIENTS)]
 
@@ -90,6 +100,7 @@ def test_the_journal_is_the_same_however_the_bytes_come(tmp_path: Path) -> None:
     ]
     assert told == damaged
     assert taken > 100, "what another client had got alone before"
+    assert by_python == (taken if receiver == "python" else 0)
 
 
 @pytest.mark.usefixtures("receiver")
@@ -117,6 +128,50 @@ def test_a_known_one_among_the_fragments_of_another_is_what_the_parser_makes_of_
         runner.run(asyncio.wait_for(main(), 60))
     events = [event for f in StripeReader(tmp_path / "s") if f.kind is Kind.EVENTS for event in json_lines(f)]
     assert [one for one in events if one["ev"] == "damaged"]
+
+
+@pytest.mark.usefixtures("receiver")
+@pytest.mark.parametrize("behind", range(-2, 3))
+def test_a_read_whose_beginning_the_parser_took_alone_may_end_within_a_frame(tmp_path: Path, behind: int) -> None:
+    """A frame that ended with the room that it has said that all did; the rest is another one's head."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener, StripeWriter(tmp_path / "s", {}) as stripe:
+            loop = asyncio.get_running_loop()
+            engine = ClientsEngine(config_for(listener.getsockname()[1], tmp_path, probes=0), stripe, loop)
+            engine.command({"op": "connect", "client": 0})
+            sock = await asyncio.to_thread(accepted, listener)
+            sock.sendall(frame(CONFIRMATION))
+            await until(lambda: engine.counts()["connected"] == 1)
+            sock.sendall(frame(message(1)))
+            await until(lambda: engine.buffer.used == RECORD_BYTES)
+            (link,) = engine._links.values()
+            assert link._stamped is not None
+            room = len(link._stamped.get_protocol().get_buffer(-1))  # type: ignore[attr-defined]
+            envelope = frame(b"{" + frame(message(1)))
+            size = len(frame(message(1)))
+            last = 1 + (room - size) // size
+            read = b"".join(frame(message(seq)) for seq in range(2, last + 1))
+            read += frame(b"x" * (room + behind - len(read) - 4))
+            assert len(read) == room + behind
+            sock.sendall(read + envelope[: -len(frame(message(1)))])
+            await until(lambda: engine.buffer.used == last * RECORD_BYTES)
+            await asyncio.sleep(0.05)  # nothing else is left to wait for
+            sock.sendall(frame(message(1)))  # the rest of the envelope, which holds one message
+            await until(lambda: engine.buffer.used == (last + 1) * RECORD_BYTES)
+            sock.sendall(frame(b"are you there", PING) + frame(message(last + 1)))
+            await until(lambda: engine.buffer.used >= (last + 2) * RECORD_BYTES)
+            sock.close()
+            await engine.finish()
+
+    with asyncio.Runner(loop_factory=StampedLoop) as runner:
+        runner.run(asyncio.wait_for(main(), 60))
+    frames = list(StripeReader(tmp_path / "s"))
+    records = np.concatenate([np.frombuffer(f.payload, DELIVERY_DTYPE) for f in frames if f.kind is Kind.DELIVERIES])
+    seqs = records["seq"].tolist()
+    assert seqs == [*range(1, len(seqs) - 1), 1, len(seqs) - 1]
+    events = [event for f in frames if f.kind is Kind.EVENTS for event in json_lines(f)]
+    assert not [event for event in events if event["ev"] == "damaged"], "each byte was read where it belongs"
 
 
 def shapes(random: Random, seq: int, expected: list[int], damaged: list[int]) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """The compiled half of receiving, by itself: what it takes, what it leaves, and when it is not to be had."""
 
 import errno
+import fcntl
 import importlib.util
 import os
 import select
@@ -8,7 +9,6 @@ import shutil
 import socket
 import struct
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fanlab import doctor
-from fanlab.clock import NS_PER_S, now_ns
+from fanlab import clock, doctor
+from fanlab.clock import NS_PER_MS, NS_PER_S, now_ns
 from fanlab.ledger.records import DELIVERY, DELIVERY_DTYPE, Token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
 from fanlab.load import bulk
@@ -71,6 +71,11 @@ class Lines:
             yield left
             left = self.bulk.go_on()
 
+    def all_came(self) -> None:
+        """What was sent to each of them can be read."""
+        for ours in self.ours:
+            assert select.select([ours], [], [], 10)[0]
+
     def records(self) -> Any:
         return np.frombuffer(bytes(self.buffer.memory[: self.buffer.used]), DELIVERY_DTYPE)
 
@@ -93,6 +98,7 @@ def test_a_read_that_is_known_is_taken_and_any_other_is_left(made: Callable[[int
     before_ns = now_ns()
     for theirs, data in zip(lines.theirs, (b"known", b"known!", b"know"), strict=True):
         theirs.sendall(data)
+    lines.all_came()
     left = {one.fd: one for one in lines.look()}
     assert set(left) == {lines.ours[1].fileno(), lines.ours[2].fileno()}
     assert left[lines.ours[1].fileno()].size == 6
@@ -109,7 +115,7 @@ def test_what_is_left_stands_where_it_was_to_be_read_to(made: Callable[[int], Li
     lines = made(2)
     for theirs, data in zip(lines.theirs, (b"one", b"other"), strict=True):
         theirs.sendall(data)
-    select.select(lines.ours, [], [], 10)
+    lines.all_came()
     assert {bytes(lines.memory[: one.size]) for one in lines.look()} == {b"one", b"other"}
 
 
@@ -155,20 +161,36 @@ def test_an_end_is_left_and_so_is_an_error(made: Callable[[int], Lines]) -> None
 @needs_it
 def test_while_messages_stream_in_it_waits_a_little_before_it_looks(made: Callable[[int], Lines]) -> None:
     lines = made(1)
+    lines.bulk._bulk.streaming_ns = 20 * NS_PER_S  # else a busy machine decides
     for _ in range(20):
         lines.theirs[0].sendall(b"new")
         assert len(list(lines.look())) == 1
     assert lines.bulk.pauses == 0, "nothing was taken"
     lines.bulk.learn(b"known", token(9))
-    give_up_ns = now_ns() + 20 * NS_PER_S
-    while not lines.bulk.pauses and now_ns() < give_up_ns:  # a busy machine may take longer between two looks
+    for _ in range(3):
+        lines.line(0).arrived_ns = 0
         lines.theirs[0].sendall(b"known")
         assert not list(lines.look())
-    assert lines.bulk.pauses
-    time.sleep(0.01)
-    before = lines.bulk.pauses
+    assert lines.bulk.pauses == 2, "not before the first one"
+    lines.bulk._bulk.streaming_ns = 0
     assert lines.bulk.look(1) is None
-    assert lines.bulk.pauses == before
+    assert lines.bulk.pauses == 2, "nothing came for a while"
+
+
+@needs_it
+@pytest.mark.parametrize(("sent", "apart"), [(b"known", False), (b"knownknown", True)])
+def test_where_one_clients_messages_come_closely_together_it_waits_once_and_then_not(
+    made: Callable[[int], Lines], sent: bytes, apart: bool
+) -> None:
+    """The kernel would tell the last one's time only. Two in a read after a wait may have come of that."""
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    lines.bulk._bulk.streaming_ns = lines.bulk._bulk.hurry_ns = 20 * NS_PER_S  # else a busy machine decides
+    for _ in range(20):
+        lines.line(0).arrived_ns = 0 if apart else now_ns() + NS_PER_S
+        lines.theirs[0].sendall(sent)
+        assert not list(lines.look())
+    assert lines.bulk.pauses == apart
 
 
 @needs_it
@@ -191,7 +213,7 @@ def test_a_stamp_from_the_future_is_now(made: Callable[[int], Lines]) -> None:
     lines.theirs[0].sendall(b"known")
     assert not list(lines.look())
     assert lines.records()["recv_ns"][0] <= now_ns()
-    lines.bulk.ahead(realtime_ns() - now_ns() + 10**9)
+    lines.bulk.ahead(realtime_ns() - now_ns() + 10**12)
     lines.theirs[0].sendall(b"known")
     lines.line(0).arrived_ns = 0
     assert not list(lines.look())
@@ -227,8 +249,7 @@ def test_a_full_buffer_is_written_and_it_goes_on(made: Callable[[int], Lines], t
     lines.buffer.used = len(lines.buffer.memory) - room * DELIVERY.size
     for theirs in lines.theirs:
         theirs.sendall(b"known" * 2)
-    for ours in lines.ours:
-        select.select([ours], [], [], 10)
+    lines.all_came()
     assert list(lines.look()) == []
     assert lines.buffer.count == len(lines.buffer.memory) // DELIVERY.size - room + 4
     assert len(lines.records()) == 2
@@ -397,3 +418,76 @@ def test_the_doctor_tells_who_receives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.what == "clients receive with Python alone: switched off: FANLAB_RECEIVE=python"
     assert finding.hint is not None
     assert "C compiler" in finding.hint
+
+
+@needs_it
+@pytest.mark.parametrize("ahead_ns", [-5 * 3600 * NS_PER_S, 0, 5000 * NS_PER_S])
+def test_times_are_of_the_clock_that_is_followed(
+    made: Callable[[int], Lines], monkeypatch: pytest.MonkeyPatch, ahead_ns: int
+) -> None:
+    monkeypatch.setattr(clock, "_ahead_ns", ahead_ns)
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    for _ in range(2):
+        before_ns = now_ns()
+        lines.theirs[0].sendall(b"known")
+        assert not list(lines.look())
+        at_ns = int(lines.records()["recv_ns"][-1])
+        assert before_ns - NS_PER_MS <= at_ns <= now_ns(), "the clocks' offset is known to some microseconds"
+
+
+@needs_it
+def test_a_wall_clock_that_was_set_spoils_what_comes_meanwhile_and_nothing_else(made: Callable[[int], Lines]) -> None:
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    right_ns = realtime_ns() - now_ns()
+    for ahead_ns in (right_ns + 10**17, right_ns):  # set back by years
+        lines.bulk.ahead(ahead_ns)
+        lines.theirs[0].sendall(b"known")
+        assert not list(lines.look())
+    wrong_ns, at_ns = (int(at) for at in lines.records()["recv_ns"])
+    assert wrong_ns < at_ns <= now_ns()
+    assert at_ns > now_ns() - 60 * NS_PER_S
+
+
+@needs_it
+def test_a_descriptor_beyond_its_lines_is_left_alone(
+    made: Callable[[int], Lines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "_MOST_LINES", 1000)
+    lines = made(1)
+    raise_open_files()
+    beyond = fcntl.fcntl(lines.ours[0], fcntl.F_DUPFD, 5000)  # what is there is no line, if it is anything at all
+    try:
+        lines.epoll.unregister(lines.ours[0])
+        lines.epoll.register(beyond, select.EPOLLIN)
+        lines.theirs[0].sendall(b"known")
+        assert list(lines.look()) == [Left(beyond, select.EPOLLIN)]
+    finally:
+        lines.epoll.unregister(beyond)
+        os.close(beyond)
+
+
+@needs_it
+def test_what_somebody_else_has_read_meanwhile_is_no_end(made: Callable[[int], Lines]) -> None:
+    lines = made(2)
+    for theirs in lines.theirs:
+        theirs.sendall(b"new")
+    lines.all_came()
+    left = lines.look()
+    first = next(left)
+    other = next(ours for ours in lines.ours if ours.fileno() != first.fd)
+    assert other.recv(99) == b"new"
+    assert list(left) == []
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: install one, such as gcc")
+@pytest.mark.skipif("sys.platform != 'linux'", reason="epoll is Linux's")
+def test_an_installer_that_may_not_write_says_so(
+    hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    (tmp_path / "bulk.c").write_bytes(bulk.SOURCE.read_bytes())
+    (tmp_path / "libbulk.so").mkdir()  # nobody can put a file there, root included
+    assert hook.compiled(tmp_path / "libbulk.so").endswith("Is a directory")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bulk.c", "libbulk.so"]

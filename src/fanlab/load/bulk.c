@@ -20,7 +20,6 @@
 #endif
 
 enum { AT_ONCE = 1024, KNOWN = 64, KNOWN_BYTES = 4096, FRAMES = 64 /* in a read */ };
-enum { STREAMING_NS = 1000000, PAUSE_NS = 500000 };
 
 /* What the caller has to see to; bulk.py has the same. */
 enum { DONE, EVENTS, READ, FULL };
@@ -34,7 +33,7 @@ struct record {
 };
 _Static_assert(sizeof(struct record) == 32, "as in ledger/records.py");
 
-/* One socket, at the place of its descriptor. */
+/* One socket, at the place of its descriptor. Times are of the run's clock, as in fanlab/clock.py. */
 struct line {
     uint64_t arrived_ns; /* no later message has this time or an earlier one */
     uint64_t taken;      /* messages that were taken here */
@@ -55,7 +54,11 @@ struct bulk {
     /* The caller's, all the time. */
     struct line *lines;
     unsigned char *into, *records;
-    int64_t realtime_ahead_ns; /* CLOCK_REALTIME − CLOCK_MONOTONIC */
+    int64_t realtime_ahead_ns;  /* CLOCK_REALTIME − the run's clock */
+    int64_t monotonic_ahead_ns; /* CLOCK_MONOTONIC − the run's clock: of another boot's run */
+    int64_t streaming_ns; /* messages stream in while less has passed since the last one */
+    int64_t pause_ns;     /* how long a look waits then */
+    int64_t hurry_ns;     /* for how long it does not, once a client had two within that */
     uint32_t line_count, into_bytes, records_used, records_end; /* records in bytes */
     int32_t epoll;
     /* What the caller has to see to. */
@@ -64,9 +67,9 @@ struct bulk {
     uint64_t at_ns;
     uint64_t pauses; /* how often it has waited */
     /* Ours. */
-    int32_t found, next, rounds;
+    int32_t found, next, rounds, paused; /* in this look */
     uint32_t newest;
-    uint64_t here_ns, last_taken_ns;
+    int64_t here_ns, last_taken_ns, patient_ns; /* … when it is allowed to pause again */
     struct known known[KNOWN];
     struct epoll_event ready[AT_ONCE];
 };
@@ -103,24 +106,29 @@ static const struct known *lookup(const struct bulk *bulk, const unsigned char *
     return NULL;
 }
 
-/* When the kernel had received what was read, on CLOCK_MONOTONIC; now, where it does not say or says the future. */
-static uint64_t arrived_ns(struct bulk *bulk, struct msghdr *message) {
-    struct timespec now, stamp;
+static int64_t now_ns(const struct bulk *bulk) {
+    struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t here_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    bulk->here_ns = (uint64_t)here_ns;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - bulk->monotonic_ahead_ns;
+}
+
+/* When the kernel had received what was read, on the run's clock; now, where it does not say or says the future. */
+static uint64_t arrived_ns(struct bulk *bulk, struct msghdr *message) {
+    struct timespec stamp;
+    int64_t here_ns = bulk->here_ns = now_ns(bulk);
     for (struct cmsghdr *each = CMSG_FIRSTHDR(message); each; each = CMSG_NXTHDR(message, each)) {
         if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_TIMESTAMPNS) continue;
         memcpy(&stamp, CMSG_DATA(each), sizeof stamp);
         int64_t at_ns = (int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec - bulk->realtime_ahead_ns;
-        return (uint64_t)(at_ns < here_ns ? at_ns : here_ns);
+        if (at_ns > here_ns) at_ns = here_ns;
+        return at_ns < 0 ? 0 : (uint64_t)at_ns; /* before the clock's zero, where somebody has set the other clock */
     }
-    return (uint64_t)here_ns;
+    return here_ns < 0 ? 0 : (uint64_t)here_ns;
 }
 
 /* One read of a socket. DONE: nothing is left to do for it. */
 static int take(struct bulk *bulk, struct line *line) {
-    char ancillary[CMSG_SPACE(sizeof(struct timespec))];
+    _Alignas(struct cmsghdr) char ancillary[CMSG_SPACE(sizeof(struct timespec))];
     struct iovec part = {bulk->into, bulk->into_bytes};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof ancillary};
@@ -137,6 +145,8 @@ static int take(struct bulk *bulk, struct line *line) {
         frames[count] = lookup(bulk, bulk->into + at, (size_t)size - at);
         if (!frames[count]) return READ;
     }
+    if ((count > 1 && bulk->paused) || bulk->at_ns < line->arrived_ns + (uint64_t)bulk->pause_ns)
+        bulk->patient_ns = bulk->here_ns + bulk->hurry_ns;
     uint64_t at_ns = bulk->at_ns > line->arrived_ns ? bulk->at_ns : line->arrived_ns;
     for (int index = 0; index < count; index++) {
         const struct known *one = frames[index];
@@ -174,18 +184,15 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
     }
 }
 
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most. While messages stream in
  * it waits a little first, as network drivers do: whoever is woken for each would spend more on waking than on reading.
- * Nothing is late for it, for a message's time is the kernel's. */
+ * A message's time is the kernel's, so that this makes none late; but of two that one client gets meanwhile, the kernel
+ * would tell the later one's time only. So there is no waiting where a client's messages come closely together. */
 int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
-    if (now_ns() - bulk->last_taken_ns < STREAMING_NS) {
-        const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    int64_t here_ns = now_ns(bulk);
+    bulk->paused = here_ns - bulk->last_taken_ns < bulk->streaming_ns && here_ns >= bulk->patient_ns;
+    if (bulk->paused) {
+        const struct timespec pause = {.tv_nsec = bulk->pause_ns};
         nanosleep(&pause, NULL);
         bulk->pauses++;
     }

@@ -1,10 +1,11 @@
 """The compiled half of receiving: bulk.c, called through ctypes, where it was made when fanlab was installed.
 
 It does what `StampedTransport` and `Link` do for reads that are known whole, and nothing else; they do it themselves
-where there is no C compiler. What is journaled is the same either way (see docs/adr/0025).
+where there is no C compiler. The same deliveries are journaled either way (see docs/adr/0025).
 """
 
 import ctypes
+import mmap
 import os
 import resource
 import zlib
@@ -12,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from fanlab.clock import NS_PER_MS, NS_PER_S, ahead_ns
 from fanlab.ledger.records import Token
 from fanlab.load.receiving import DeliveryBuffer
 
 LIBRARY: Final = Path(__file__).with_name("libbulk.so")
 SOURCE: Final = Path(__file__).with_name("bulk.c")
 VARIABLE: Final = "FANLAB_RECEIVE"  # `python`: do without
+STREAMING_NS: Final = NS_PER_MS
+PAUSE_NS: Final = NS_PER_MS // 2
+HURRY_NS: Final = NS_PER_S
 _MOST_LINES: Final = 1 << 20  # descriptors from here on are served by Python
 _DONE, _EVENTS, _READ, _FULL = 0, 1, 2, 3
 
@@ -55,6 +60,10 @@ class _Bulk(ctypes.Structure):
         ("into", ctypes.c_void_p),
         ("records", ctypes.c_void_p),
         ("realtime_ahead_ns", ctypes.c_int64),
+        ("monotonic_ahead_ns", ctypes.c_int64),
+        ("streaming_ns", ctypes.c_int64),
+        ("pause_ns", ctypes.c_int64),
+        ("hurry_ns", ctypes.c_int64),
         ("line_count", ctypes.c_uint32),
         ("into_bytes", ctypes.c_uint32),
         ("records_used", ctypes.c_uint32),
@@ -80,7 +89,7 @@ class Left(NamedTuple):
 
 
 class Bulk:
-    """Takes whole reads. `realtime_ahead_ns` is to be kept right: stamps are of CLOCK_REALTIME."""
+    """Takes whole reads. Call `ahead` often: stamps are of CLOCK_REALTIME, which is adjusted."""
 
     def __init__(self, library: ctypes.CDLL, into: bytearray) -> None:
         """`into` is where sockets are read to."""
@@ -92,7 +101,10 @@ class Bulk:
         self._bulk = _Bulk.from_buffer(self._memory)
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         count = _MOST_LINES if most == resource.RLIM_INFINITY else min(most, _MOST_LINES)
-        self._lines = (Line * count)()  # memory that nobody touches is none
+        memory = mmap.mmap(-1, count * ctypes.sizeof(Line))  # what nobody touches takes no memory
+        self._lines = (Line * count).from_buffer(memory)
+        self._bulk.monotonic_ahead_ns = ahead_ns()
+        self._bulk.streaming_ns, self._bulk.pause_ns, self._bulk.hurry_ns = STREAMING_NS, PAUSE_NS, HURRY_NS
         self._into = (ctypes.c_ubyte * len(into)).from_buffer(into)
         self._bulk.lines, self._bulk.line_count = ctypes.addressof(self._lines), count
         self._bulk.into, self._bulk.into_bytes = ctypes.addressof(self._into), len(into)
@@ -113,7 +125,7 @@ class Bulk:
         self._bulk.epoll = epoll
 
     def ahead(self, realtime_ahead_ns: int) -> None:
-        """What to take off a stamp."""
+        """What to take off a stamp, to have a time of the run's clock."""
         self._bulk.realtime_ahead_ns = realtime_ahead_ns
 
     @property
@@ -178,7 +190,7 @@ def find() -> tuple[ctypes.CDLL | None, str]:
     if os.environ.get(VARIABLE) == "python":
         return None, f"switched off: {VARIABLE}=python"
     if not LIBRARY.exists():
-        return None, "not compiled: there was no C compiler when fanlab was installed, or this is no Linux"
+        return None, "not compiled when fanlab was installed: no C compiler, or it failed (`pip install -v` tells)"
     try:
         library = ctypes.CDLL(str(LIBRARY))
         made_of = library.fanlab_bulk_source

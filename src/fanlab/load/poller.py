@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 
 from fanlab.load.bulk import Bulk, Left
 
-READ: Final = select.EPOLLIN
-WRITE: Final = select.EPOLLOUT
+READ: Final = getattr(select, "EPOLLIN", 0x1)  # where there is no epoll, nobody is stamped, and nothing is polled
+WRITE: Final = getattr(select, "EPOLLOUT", 0x4)
 _AT_ONCE: Final = 1024  # events of one question, as libuv asks
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ other hosts come with connections of their own, see `load.remotes`.
 
 import asyncio
 import functools
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from fanlab.clock import NS_PER_S, now_ns
 from fanlab.errors import EnvironmentFailure, FanlabError, HarnessError, MeasurementError, NodeFailure
 from fanlab.ledger.clocks import Moment
+from fanlab.load import bulk
 from fanlab.load.clocksync import ClockExchanges, ExchangeLine
 from fanlab.load.config import make_config
 from fanlab.load.limits import connections_allowed
@@ -269,7 +271,8 @@ class LoadSession:
 
     async def _start_helper(self, unit: str, module: str, arguments: Sequence[str]) -> None:
         argv = [self._backend.python, "-m", module, *arguments]
-        await self._backend.start_helper(unit, argv, {}, self._rundir.logs / f"{unit}.log")
+        told = {name: os.environ[name] for name in (bulk.VARIABLE,) if name in os.environ}  # containers have no other
+        await self._backend.start_helper(unit, argv, told, self._rundir.logs / f"{unit}.log")
 
     def _tell_worker(self, worker: int, message: Message) -> None:
         if (writer := self._writers.get(f"load-{worker}")) is not None:

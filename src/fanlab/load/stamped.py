@@ -66,7 +66,7 @@ class StampedTransport(asyncio.Transport):
 
     @property
     def taken(self) -> int:
-        """How many reads were taken whole."""
+        """How many messages were taken whole."""
         return self._line.taken
 
     def take_whole(self, whole: Callable[[bytes, int], bool], client: int, node: int) -> None:
@@ -129,13 +129,14 @@ class StampedTransport(asyncio.Transport):
 
     def _hand_over(self, data: memoryview, read: bytes | None) -> None:
         """A read goes to the protocol, by as much as it has room for."""
-        self._line.between, self.read = 0, read
+        self.read = read
         try:
             while data and not self._closing:
                 room = memoryview(self._protocol.get_buffer(-1))
                 taken = min(len(room), len(data))
                 room[:taken] = data[:taken]
                 data = data[taken:]
+                self._line.between = 0  # unless the last part of all ends with a frame
                 self._protocol.buffer_updated(taken)
         finally:
             self.read = None
