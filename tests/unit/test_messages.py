@@ -136,3 +136,25 @@ def test_numbers_with_a_few_holes_are_taken(monkeypatch, last, refused):
             collect(*rows)
     else:
         assert len(collect(*rows).status) == last, "as many as there are records, and 10 more"
+
+
+def test_number_0_is_no_message_and_takes_nobodys_place():
+    intents = [(10, 1, 0), (99, 0, 0), (99, 0, 1), (20, 1, 1)]
+    outcomes = [(11, 12, 1, 0, Status.OK, 3), (98, 99, 0, 1, Status.FAILED, 7), (98, 99, 0, 0, Status.FAILED, 7)]
+    made = collect(intents, outcomes, streams=2)
+    assert made.base.tolist() == [0, 1, 2]
+    assert made.intended_ns.tolist() == [10, 20]
+    assert made.sent_ns.tolist() == [11, 20]
+    assert made.done_ns.tolist() == [12, NEVER]
+    assert made.status.tolist() == [Status.OK, NO_OUTCOME]
+    assert made.receivers.tolist() == [3, -1]
+    told_by_its_end_alone = collect([(99, 0, 0)], outcomes[:1])
+    assert (told_by_its_end_alone.intended_ns.tolist(), told_by_its_end_alone.sent_ns.tolist()) == ([11], [11])
+
+
+def test_seen_from_another_clock_a_publish_took_longer_both_ways():
+    made = collect([(10, 1, 0), (20, 2, 0)], [(11, 12, 1, 0, Status.OK, 3)])
+    far = made.blurred(5)
+    assert (far.sent_ns.tolist(), far.done_ns.tolist()) == ([6, 15], [17, NEVER])
+    assert far.intended_ns.tolist() == made.intended_ns.tolist()
+    assert made.blurred(0) is made

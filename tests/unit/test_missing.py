@@ -145,6 +145,7 @@ class Expected:
     warm_up: list[int] = field(default_factory=lambda: [0, 0, 0])
     grid: list[list[int]] = field(default_factory=lambda: [[0] * GRID.bins, [0] * GRID.bins])
     by_client: list[list[int]] = field(default_factory=lambda: [[0] * 4, [0] * 4])
+    by_stream: list[int] = field(default_factory=lambda: [0] * 3)
     losses: list[tuple[int, int, int]] = field(default_factory=list)
     undecided: list[tuple[int, int]] = field(default_factory=list)
 
@@ -174,6 +175,7 @@ def by_looking(pairs: Pairs, messages: Messages, received: set[Key], cut: Cut, z
             for at, yes in enumerate((True, lost, open_)):
                 phase[at] += bool(yes)
             if measured:
+                result.by_stream[stream] += 1
                 for at, yes in enumerate((True, lost)):
                     result.grid[at][GRID.bin_of(messages.intended_ns[message])] += bool(yes)
                     result.by_client[at][client] += bool(yes)
@@ -208,6 +210,7 @@ def test_every_cell_by_itself_in_blocks_of_any_size(monkeypatch, seed):
         assert [phase.owed, phase.lost, phase.indeterminate] == counts
     assert [found.grid_owed.tolist(), found.grid_lost.tolist()] == expected.grid
     assert [found.owed_by_client.tolist(), found.lost_by_client.tolist()] == expected.by_client
+    assert found.owed_by_stream.tolist() == expected.by_stream
     columns = (found.pair.tolist(), found.message.tolist(), found.next_message.tolist())
     assert list(zip(*columns, strict=True)) == expected.losses
     undecided = [part.tolist() for part in found.undecided]
