@@ -29,7 +29,7 @@ faults: $(READY)  ## each kind of fault, ten times: does it bite and heal, and w
 kills: $(READY)  ## end fanlab in every way, at random instants: nothing is left; ARGS="--backends process docker"
 	$(BIN)/python tests/kills/kills.py $(ARGS)
 
-mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; two hours or so
+mutants: $(READY)  ## change the ledger and the analysis in thousands of ways, and see a test notice each; an hour and a half or so
 	$(BIN)/python tests/mutation/mutants.py $(ARGS)
 
 fuzz: $(READY)  ## hostile inputs by the thousand: scenario files, WebSocket peers, secrets, names; a quarter of an hour
