@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -91,6 +91,12 @@ class Shape:
     clients: int
     rate: float  # messages a second, each to every client
     seconds: float
+
+    @classmethod
+    def of(cls, clients: int, per_s: float, seconds: float) -> Self:
+        """As many deliveries a second, for about so long: a whole number of messages."""
+        rate = per_s / clients
+        return cls(clients, rate, max(1, round(rate * seconds)) / rate)
 
     @property
     def per_s(self) -> float:
@@ -206,7 +212,7 @@ def main() -> None:
     arguments = parser.parse_args()
     names = [FANLAB, *peers.install(arguments.peers, arguments.tools)]
     shapes = [
-        Shape(clients, per_second / clients, arguments.seconds)
+        Shape.of(clients, per_second, arguments.seconds)
         for clients in arguments.clients
         for per_second in sorted(
             {*arguments.per_second, *(arguments.bias_at if clients == min(arguments.clients) else ())}
@@ -241,7 +247,7 @@ def climbed(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, in
     with tempfile.TemporaryDirectory(prefix="fanlab-") as temporary:
         for name in names:
             for per_s in sorted(arguments.ladder):
-                shape = Shape(clients, per_s / clients, arguments.seconds)
+                shape = Shape.of(clients, per_s, arguments.seconds)
                 place = Path(temporary) / f"ladder-{per_s}-{name}"
                 tries = (measure(name, shape, arguments.tools, place.with_name(f"{place.name}-{n}")) for n in range(2))
                 if not any(one.truthful for one in tries):  # a stall of the machine's is not the generator's
