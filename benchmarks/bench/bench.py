@@ -172,9 +172,8 @@ def measure_fanlab(case: Case) -> Measured:
     """A whole run of fanlab against the system, with its own publishers, whose CPU does not count."""
     shape, system = case.shape, case.system
     path, run = case.folder / "bench.yaml", case.folder / case.name
-    fields = {"clients": shape.clients, "rate": shape.rate, "seconds": shape.seconds, "probes": PROBES}
-    fields["spawn"] = shape.clients / peers.CONNECT_S
-    path.write_text(SCENARIO.format(**fields), encoding="utf-8")
+    spawn, size = shape.clients / peers.CONNECT_S, {"clients": shape.clients, "probes": PROBES}
+    path.write_text(SCENARIO.format(spawn=spawn, rate=shape.rate, seconds=shape.seconds, **size), encoding="utf-8")
     argv = [sys.executable, "-m", "fanlab", "run", str(path), "--backend", "external", "--node", f"node-1={system.ws}"]
     argv += ["--redis-url", system.redis_url, "--out", str(run), "--no-progress"]
     running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

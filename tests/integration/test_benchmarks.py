@@ -156,6 +156,13 @@ def test_what_a_report_costs_is_judged() -> None:
     assert account.too_dear(1.0, 501.0)
 
 
+def test_what_users_wait_for_is_judged() -> None:
+    start = benchmark("start")
+    assert not list(start.too_late({"help": 0.25, "first message": 3.0}))
+    assert list(start.too_late({"help": 0.26, "first message": 3.0})) == ["help"]
+    assert list(start.too_late({"help": 0.1, "first message": float("nan")})) == ["first message"]
+
+
 def benchmark(name: str) -> Any:
     """The module of a benchmark."""
     name_there = f"benchmark_{name}"

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,13 @@ RECORD_BYTES = DELIVERY_DTYPE.itemsize
 
 def message(seq: int) -> bytes:
     return encode_token(Token(RUN_TAG, 0, seq, 1_000_000 + seq, 5)) + filler(PAYLOAD_BYTES - TOKEN_LENGTH)
+
+
+def journaled(path: Path) -> tuple[Any, list[dict[str, Any]]]:
+    """Deliveries, as one array, and events."""
+    frames = list(StripeReader(path))
+    records = np.concatenate([np.frombuffer(f.payload, DELIVERY_DTYPE) for f in frames if f.kind is Kind.DELIVERIES])
+    return records, [event for f in frames if f.kind is Kind.EVENTS for event in json_lines(f)]
 
 
 @pytest.fixture(params=["compiled", "python"])
@@ -86,14 +94,12 @@ def test_the_journal_is_the_same_however_the_bytes_come(
 
     with asyncio.Runner(loop_factory=StampedLoop) as runner:
         runner.run(asyncio.wait_for(main(), 60))
-    frames = list(StripeReader(tmp_path / "s"))
-    records = np.concatenate([np.frombuffer(f.payload, DELIVERY_DTYPE) for f in frames if f.kind is Kind.DELIVERIES])
+    records, events = journaled(tmp_path / "s")
     for client in range(CLIENTS):
         own = records[records["client"] == client]
         assert own["seq"].tolist() == expected[client]
         assert (own["intended_ns"] == 1_000_000 + own["seq"].astype(np.uint64)).all()
         assert (np.diff(own["recv_ns"].astype(np.int64)) > 0).all(), "each later than the one before"
-    events = [event for f in frames if f.kind is Kind.EVENTS for event in json_lines(f)]
     told = [
         [one["seq"] for one in events if one["ev"] == "damaged" and one["client"] == client]
         for client in range(CLIENTS)
@@ -126,7 +132,7 @@ def test_a_known_one_among_the_fragments_of_another_is_what_the_parser_makes_of_
 
     with asyncio.Runner(loop_factory=StampedLoop) as runner:
         runner.run(asyncio.wait_for(main(), 60))
-    events = [event for f in StripeReader(tmp_path / "s") if f.kind is Kind.EVENTS for event in json_lines(f)]
+    _, events = journaled(tmp_path / "s")
     assert [one for one in events if one["ev"] == "damaged"]
 
 
@@ -166,11 +172,9 @@ def test_a_read_whose_beginning_the_parser_took_alone_may_end_within_a_frame(tmp
 
     with asyncio.Runner(loop_factory=StampedLoop) as runner:
         runner.run(asyncio.wait_for(main(), 60))
-    frames = list(StripeReader(tmp_path / "s"))
-    records = np.concatenate([np.frombuffer(f.payload, DELIVERY_DTYPE) for f in frames if f.kind is Kind.DELIVERIES])
+    records, events = journaled(tmp_path / "s")
     seqs = records["seq"].tolist()
     assert seqs == [*range(1, len(seqs) - 1), 1, len(seqs) - 1]
-    events = [event for f in frames if f.kind is Kind.EVENTS for event in json_lines(f)]
     assert not [event for event in events if event["ev"] == "damaged"], "each byte was read where it belongs"
 
 

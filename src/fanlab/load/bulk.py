@@ -9,7 +9,6 @@ import mmap
 import os
 import resource
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -28,28 +27,16 @@ _DONE, _EVENTS, _READ, _FULL = 0, 1, 2, 3
 
 
 class Line(ctypes.Structure):
-    """What is known of a socket, where bulk.c sees it too."""
+    """What is known of a socket: bulk.c's `struct line`, which Python uses alone where that is not there."""
 
     _fields_ = (
-        ("arrived_ns", ctypes.c_uint64),
-        ("taken", ctypes.c_uint64),
+        ("arrived_ns", ctypes.c_uint64),  # no later message has this time or an earlier one
+        ("taken", ctypes.c_uint64),  # messages that were taken whole
         ("client", ctypes.c_uint32),
         ("node", ctypes.c_uint16),
-        ("watched", ctypes.c_uint8),
-        ("between", ctypes.c_uint8),
+        ("watched", ctypes.c_uint8),  # 1: whole reads may be taken
+        ("between", ctypes.c_uint8),  # 1: all that came were whole frames
     )
-
-
-@dataclass(slots=True)
-class PlainLine:
-    """The same for Python alone."""
-
-    arrived_ns: int = 0  # no later message has this time or an earlier one
-    taken: int = 0  # messages that were taken whole
-    client: int = 0
-    node: int = 0
-    watched: int = 0  # 1: whole reads may be taken
-    between: int = 0  # 1: all that came were whole frames
 
 
 class _Bulk(ctypes.Structure):
@@ -112,10 +99,10 @@ class Bulk:
         self._records: Any = None
         self._end = 0
 
-    def line(self, fd: int) -> "Line | PlainLine":
-        """That of a new socket."""
+    def line(self, fd: int) -> Line:
+        """That of a new socket; beyond those that bulk.c sees, one of its own."""
         if fd >= len(self._lines):
-            return PlainLine()
+            return Line()
         line = self._lines[fd]
         ctypes.memset(ctypes.addressof(line), 0, ctypes.sizeof(line))
         return line

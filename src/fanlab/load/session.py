@@ -271,8 +271,9 @@ class LoadSession:
 
     async def _start_helper(self, unit: str, module: str, arguments: Sequence[str]) -> None:
         argv = [self._backend.python, "-m", module, *arguments]
-        told = {name: os.environ[name] for name in (bulk.VARIABLE,) if name in os.environ}  # containers have no other
-        await self._backend.start_helper(unit, argv, told, self._rundir.logs / f"{unit}.log")
+        receive = os.environ.get(bulk.VARIABLE)
+        env = {bulk.VARIABLE: receive} if receive is not None else {}  # a container has nothing of our own else
+        await self._backend.start_helper(unit, argv, env, self._rundir.logs / f"{unit}.log")
 
     def _tell_worker(self, worker: int, message: Message) -> None:
         if (writer := self._writers.get(f"load-{worker}")) is not None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import uvloop
 
 from fanlab.clock import now_ns
-from fanlab.load.bulk import Left, PlainLine, load
+from fanlab.load.bulk import Left, Line, load
 from fanlab.load.poller import READ, WRITE, Poller
 from fanlab.load.stamps import ROOM, StampClock, ask_for_stamps
 
@@ -47,7 +47,7 @@ class StampedTransport(asyncio.Transport):
         self._closing = False
         self._over = False
         self._backlog = bytearray()
-        self._line = loop.bulk.line(self._fd) if loop.bulk is not None else PlainLine()
+        self._line = loop.bulk.line(self._fd) if loop.bulk is not None else Line()
         self._line.arrived_ns = now_ns()
         self._receive = sock.recvmsg_into
         self._into = loop.into
@@ -67,7 +67,7 @@ class StampedTransport(asyncio.Transport):
     @property
     def taken(self) -> int:
         """How many messages were taken whole."""
-        return self._line.taken
+        return int(self._line.taken)
 
     def take_whole(self, whole: Callable[[bytes, int], bool], client: int, node: int) -> None:
         """Reads that are known whole need not be handed over: they are that client's messages, from that node.
@@ -82,10 +82,8 @@ class StampedTransport(asyncio.Transport):
 
         Of several frames in one read it is the time of the last: never too early, and before the loop's own.
         """
-        at_ns = self._line.arrived_ns
-        self._line.arrived_ns = (
-            at_ns + 1
-        )  # no two messages of a client have the same time, so that times tell their order
+        at_ns = int(self._line.arrived_ns)
+        self._line.arrived_ns = at_ns + 1  # no two of a client have the same time, so that times tell their order
         return at_ns
 
     def _ready(self, events: int) -> None:

@@ -37,7 +37,7 @@ DOCKERFILE: Final = ".fanlab.Dockerfile"  # in the context, where a node's own m
 MAX_CONTEXT_BYTES: Final = 256 * 1024 * 1024
 LABEL: Final = "fanlab.image"
 _TAG_CHARS: Final = 16
-HELPERS_NEED: Final = (".py", ".c", ".so")  # fanlab's code, with the compiled half of receiving where it was made
+_HELPERS_NEED: Final = (".py", ".c", ".so")  # fanlab's code, with the compiled half of receiving where it was made
 _TAIL_LINES: Final = 20
 _NEVER: Final = ("**/__pycache__", "**/*.pyc", "**/.git")
 DOCKERFILES: Final = Path(__file__).resolve().parent / "dockerfiles"
@@ -72,7 +72,7 @@ def helpers_recipe(environ: Mapping[str, str] = os.environ) -> Recipe:
     files = {
         f"fanlab/{path.relative_to(package).as_posix()}": path
         for path in package.rglob("*")
-        if path.suffix in HELPERS_NEED and "_bundled" not in path.parts
+        if path.suffix in _HELPERS_NEED and "_bundled" not in path.parts
     }
     files["runtime.lock"] = folder("requirements") / "runtime.lock"
     return Recipe("fanlab-helpers", pack(files, DOCKERFILES / "helpers.Dockerfile"), _base(environ))
