@@ -7,9 +7,9 @@ from itertools import accumulate
 from operator import attrgetter
 
 from fanlab.clock import NS_PER_S
-from fanlab.load.pacer import AnyRate, expected_count, offsets_ns
+from fanlab.load.pacer import expected_count, offsets_ns
 from fanlab.scenario.check import planned_messages
-from fanlab.scenario.model import ClientGroup, Scenario, StepRate
+from fanlab.scenario.model import AnyRate, ClientGroup, Scenario, StepRate
 from fanlab.scenario.plan import Plan
 from fanlab.seed import rng
 

@@ -121,10 +121,11 @@ async def run(request: Request, notify: Listener) -> None:
                 warn=lambda text: this.notify(Warned(text)),
             ),
             Links(this.backend, request.rundir, wanted(this.timeline), seed=this.scenario.seed) as links,
+            _launched(this) as load,
             _system(this, redis, links) as nodes,
             _watching(this, redis) as watch,
             _gathering(this, redis) as witness,
-            _load(this, redis, nodes) as load,
+            _loading(this, load, redis, nodes),
         ):
             if witness is not None:
                 await witness.subscribed()
@@ -393,26 +394,39 @@ async def _all_or_nothing(starts: Sequence[Any]) -> list[NodeEndpoint]:
 
 
 @asynccontextmanager
-async def _load(this: _Run, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint]) -> AsyncIterator[LoadSession]:
-    """Locust and its engines, for as long as the block lasts."""
+async def _launched(this: _Run) -> AsyncIterator[LoadSession]:
+    """Locust's processes, which load what they need while the system starts."""
     load = LoadSession(
         this.backend,
         this.scenario,
         this.plan,
         this.request.rundir,
-        nodes=nodes,
-        redis_url=redis.inside_url,
         run_tag=this.run_tag,
         workers=this.request.workers,
-        secrets=sorted(this.secrets.values),
-        secrets_abroad=sorted(_known_to_nodes(this, redis)),
         remotes=this.remotes,
     )
     try:
-        await load.start()
+        await load.launch()
+        yield load
+    finally:
+        await load.close()
+
+
+@asynccontextmanager
+async def _loading(
+    this: _Run, load: LoadSession, redis: RedisEndpoint, nodes: Sequence[NodeEndpoint]
+) -> AsyncIterator[None]:
+    """Locust and its engines, ready for clients. They end before what bears witness of them does."""
+    try:
+        await load.start(
+            nodes,
+            redis.inside_url,
+            secrets=sorted(this.secrets.values),
+            secrets_abroad=sorted(_known_to_nodes(this, redis)),
+        )
         if this.remotes is not None:
             this.manifest["remote_workers"] = this.remotes.facts()
-        yield load
+        yield
     finally:
         await load.close()
 

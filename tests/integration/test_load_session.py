@@ -2,12 +2,14 @@
 
 import asyncio
 import csv
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from conftest import free_port
@@ -19,6 +21,7 @@ from fanlab.load.session import LoadSession
 from fanlab.rundir import RunDir
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import make_plan
+from fanlab.topology.backend import UnitState
 from support.load_system import Processes
 
 pytestmark = pytest.mark.system
@@ -57,12 +60,14 @@ class System:
             what,
             make_plan(what),
             self.rundir,
-            nodes=self.nodes,
-            redis_url=self.redis_url,
             run_tag=77,
             workers=workers,
             **more,
         )
+
+    async def start(self, load: LoadSession) -> None:
+        await load.launch()
+        await load.start(self.nodes, self.redis_url)
 
     def stripes(self, role: str) -> list[StripeReader]:
         return [StripeReader(path) for path in sorted(self.rundir.journal.glob(f"{role}-*.stripe"))]
@@ -117,7 +122,7 @@ async def ended(stripe: StripeReader) -> None:
 async def test_every_message_is_accounted_for(system: System, workers: int) -> None:
     load = system.session(scenario(), workers)
     try:
-        await load.start()
+        await system.start(load)
         # Every engine is up before the first order: else orders queue up and no spawn rate is kept.
         assert len(system.stripes("clients")) == len(system.stripes("publishers")) == workers
         snapshot = await load.connect(30)
@@ -173,7 +178,7 @@ async def test_clients_of_a_dead_node_come_back_elsewhere(system: System) -> Non
     )
     load = system.session(what)
     try:
-        await load.start()
+        await system.start(load)
         await load.connect(30)
         await begin(load)
         await asyncio.sleep(0.8)
@@ -201,7 +206,7 @@ async def test_a_dead_engine_or_worker_spoils_the_run(system: System) -> None:
     told: list[Exception] = []
     load = system.session(scenario(), on_failure=told.append)
     try:
-        await load.start()
+        await system.start(load)
         await load.connect(30)
         await begin(load)
         await system.processes.kill("load-1")
@@ -225,10 +230,31 @@ async def test_a_process_that_cannot_start_is_told_with_its_last_words(
     load = system.session(scenario())
     try:
         with pytest.raises(NodeFailure, match="load-master ended") as failure:
-            await load.start()
+            await system.start(load)
         assert "encodings" in str(failure.value)  # what an interpreter without its library says
     finally:
         await load.close()
+
+
+async def test_what_waits_to_be_configured_ends_with_the_session(system: System) -> None:
+    """The system may never come up; Locust's processes have loaded meanwhile, or are still at it."""
+    load = system.session(scenario(), workers=2)
+    await load.launch()
+    units = ("load-master", "load-1", "load-2")
+    async with asyncio.timeout(30):
+        while not all(waits(system, unit) for unit in units):
+            await asyncio.sleep(0.02)
+    await load.close()
+    async with asyncio.timeout(10):
+        while any(system.processes.state(unit) is not UnitState.GONE for unit in units):
+            await asyncio.sleep(0.02)
+    assert [(system.rundir.logs / f"{unit}.log").read_text("utf-8") for unit in units] == ["", "", ""]
+
+
+def waits(system: System, unit: str) -> bool:
+    """Whether it is connected to its parent."""
+    process = psutil.Process(system.processes.by_name[unit].pid)
+    return any(connection.type == socket.SOCK_STREAM for connection in process.net_connections("unix"))
 
 
 async def test_a_full_disk_is_the_machines_fault(system: System) -> None:
@@ -236,28 +262,32 @@ async def test_a_full_disk_is_the_machines_fault(system: System) -> None:
     load = system.session(scenario())
     try:
         with pytest.raises(EnvironmentFailure, match=r"cannot go on: File exists"):
-            await start_and_connect(load)
+            await start_and_connect(system, load)
     finally:
         await load.close()
 
 
-async def start_and_connect(load: LoadSession) -> None:
-    await load.start()
+async def start_and_connect(system: System, load: LoadSession) -> None:
+    await system.start(load)
     await load.connect(30)
 
 
 @pytest.mark.parametrize("url", ["rediss://127.0.0.1:1/0", "http://127.0.0.1", "redis://no-such-host.invalid"])
 async def test_an_address_that_publishers_cannot_use_is_refused_at_once(system: System, url: str) -> None:
     system.redis_url = url
-    with pytest.raises(EnvironmentFailure, match="Redis"):
-        await system.session(scenario()).start()
+    load = system.session(scenario())
+    try:
+        with pytest.raises(EnvironmentFailure, match="Redis"):
+            await system.start(load)
+    finally:
+        await load.close()
 
 
 async def test_no_redis_is_said_at_once(system: System) -> None:
     system.redis_url = f"redis://127.0.0.1:{free_port()}/0"
     load = system.session(scenario())
     try:
-        await load.start()
+        await system.start(load)
         with pytest.raises(EnvironmentFailure, match="cannot connect to Redis"):
             await load.connect(3)
     finally:

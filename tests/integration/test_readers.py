@@ -56,8 +56,6 @@ class System:
             what,
             make_plan(what),
             self.rundir,
-            nodes=self.nodes,
-            redis_url=self.redis_url,
             run_tag=4711,
         )
 
@@ -92,8 +90,9 @@ async def _subscribed(redis_url: str, nodes: int) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def _run(load: LoadSession, between: Any = None) -> None:
-    await load.start()
+async def _run(system: System, load: LoadSession, between: Any = None) -> None:
+    await load.launch()
+    await load.start(system.nodes, system.redis_url)
     await load.connect(20)
     start_ns = now_ns() + 300 * NS_PER_MS
     await load.begin(start_ns, start_ns, start_ns + SPAN_NS)
@@ -107,7 +106,7 @@ async def _run(load: LoadSession, between: Any = None) -> None:
 async def test_every_read_is_made_in_time_and_the_sweep_sees_the_last_version_everywhere(system: System) -> None:
     load = system.session(scenario())
     try:
-        await _run(load)
+        await _run(system, load)
     finally:
         await load.close()
     reads = system.reads()
@@ -135,7 +134,7 @@ async def test_a_dead_or_frozen_node_fails_its_reads_and_holds_up_no_others(
         system.processes.by_name["node-2"].send_signal(signum)
 
     try:
-        await _run(load, hit)
+        await _run(system, load, hit)
     finally:
         await load.close()
     sweep = system.reads()
@@ -147,7 +146,7 @@ async def test_readers_that_die_spoil_the_measurement(system: System) -> None:
     load = system.session(scenario())
     try:
         with pytest.raises(MeasurementError, match="load-readers has died"):
-            await _run(load, lambda: system.processes.kill("load-readers"))
+            await _run(system, load, lambda: system.processes.kill("load-readers"))
     finally:
         await load.close()
 
@@ -155,7 +154,7 @@ async def test_readers_that_die_spoil_the_measurement(system: System) -> None:
 async def test_without_readers_there_is_no_process_and_nothing_to_sweep(system: System) -> None:
     load = system.session(scenario(readers=[]))
     try:
-        await _run(load)
+        await _run(system, load)
     finally:
         await load.close()
     assert "load-readers" not in system.processes.by_name

@@ -16,10 +16,10 @@ from typing import Any
 from fanlab.capacity.search import Axis
 from fanlab.clock import NS_PER_S
 from fanlab.errors import Problem, ScenarioError
-from fanlab.load.pacer import AnyRate, expected_count
+from fanlab.load.pacer import expected_count
 from fanlab.scenario.gates import at_the_end_only
 from fanlab.scenario.loader import Loaded, load
-from fanlab.scenario.model import BurstRate, RampRate, Scenario, StepRate
+from fanlab.scenario.model import AnyRate, BurstRate, RampRate, Scenario, StepRate
 from fanlab.scenario.shape import all_called
 
 

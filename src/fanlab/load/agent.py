@@ -25,7 +25,7 @@ from fanlab.load.config import config_from_json
 from fanlab.load.joining import GREET_S, Incoming, Kind, Refused, join, keep_alive, splice
 from fanlab.load.limits import net_namespace, raise_open_files
 from fanlab.load.transfer import NotStored, send_file
-from fanlab.load.wire import LineReader, Message, encode
+from fanlab.load.wire import CONFIGURED, LineReader, Message, encode
 from fanlab.topology.labels import OWNER_FILE, Marks, Owner
 from fanlab.topology.private import own_private_folder
 from fanlab.topology.wardenclient import describe_status
@@ -201,7 +201,7 @@ class Agent:
     async def _hear_worker(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The worker's lines to the run, until the worker hangs up."""
         self._worker = writer
-        for message in self._early:
+        for message in (CONFIGURED, *self._early):
             writer.write(encode(message))
         lines = LineReader()
         with contextlib.suppress(OSError):

@@ -20,6 +20,8 @@ class Lifeline:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._lock = RLock()
+        self._lines = LineReader()
+        self._early: list[Message] = []
 
     def tell(self, message: dict[str, Any]) -> None:
         """Send a line; one that cannot be sent is dropped: the other end is gone, which `listen` tells."""
@@ -29,14 +31,24 @@ class Lifeline:
             except OSError:
                 return
 
+    def wait_for(self, op: str) -> bool:
+        """Wait for the first order, if it is this one; False for another, and where the parent is gone."""
+        try:
+            while not self._early and (data := self._socket.recv(_READ_BYTES)):
+                self._early += self._lines.feed(data)
+        except OSError:
+            return False
+        return bool(self._early) and self._early.pop(0)["op"] == op
+
     def listen(self, on_message: Callable[[Message], None], on_end: Callable[[], None]) -> None:
         """Call back for each line, then for the end, from a greenlet of its own."""
 
         def run() -> None:
-            lines = LineReader()
             try:
+                for message in self._early:  # came with what was waited for
+                    on_message(message)
                 while data := self._socket.recv(_READ_BYTES):
-                    for message in lines.feed(data):
+                    for message in self._lines.feed(data):
                         on_message(message)
             except OSError:
                 pass  # an abrupt end is an end, and so is our own hanging up, which gevent tells readers by an EBADF

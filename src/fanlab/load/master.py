@@ -124,6 +124,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("locust.stats_logger").setLevel(logging.INFO)
     parent = dial(arguments.control)
+    if not parent.wait_for("configured"):
+        return 0
     master = Master(read_config(arguments.config), parent, arguments.host)
     parent.listen(master.obey, master.over.set)
     parent.tell({"ev": "hello", "role": "master", "port": master.port, "pid": os.getpid()})

@@ -20,9 +20,9 @@ from fanlab.clock import NS_PER_S, now_ns
 from fanlab.load.config import Backoff, ClientsConfig, LoadConfig, NodeTarget, PublishersConfig
 from fanlab.load.engines import Engines
 from fanlab.load.locust_stats import log_message
-from fanlab.load.pacer import AnyRate
 from fanlab.load.users import ORDINALS, Ordinals, client_classes, equip, hand_out_ordinals, stream_classes
 from fanlab.load.wire import Message
+from fanlab.scenario.model import AnyRate
 from fanlab.topology.labels import Marks, Owner
 from fanlab.topology.private import own_private_folder
 

@@ -18,14 +18,14 @@ from fanlab.errors import EnvironmentFailure, FanlabError, HarnessError, Measure
 from fanlab.ledger.clocks import Moment
 from fanlab.load import bulk
 from fanlab.load.clocksync import ClockExchanges, ExchangeLine
-from fanlab.load.config import make_config
+from fanlab.load.config import LoadConfig, make_config
 from fanlab.load.limits import connections_allowed
 from fanlab.load.protocols import protocol
 from fanlab.load.reading import everything
 from fanlab.load.redis_link import parse_redis_url
 from fanlab.load.remotes import Remote, Remotes
 from fanlab.load.totals import LoadSnapshot, Totals
-from fanlab.load.wire import LineReader, Message, encode
+from fanlab.load.wire import CONFIGURED, LineReader, Message, encode
 from fanlab.rundir import RunDir
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan
@@ -36,6 +36,7 @@ __all__ = ["LoadSession", "LoadSnapshot"]
 
 START_S = 30.0
 LEAVE_S = 15.0
+CONFIG, CONTROL = "load.json", "control"  # in the load's private folder
 _READ_BYTES = 1 << 16
 _LOG_LINES = 20
 _LONGEST_SOCKET = 100  # Linux takes 107 bytes, other systems fewer
@@ -48,11 +49,10 @@ _SWEEP_PER_ENTRY_S = 0.02  # for each entry of the node that has most to be read
 
 
 class LoadSession:
-    """One run's load. Call start, connect, begin, published, leave, close, in this order; close at any time.
+    """One run's load. Call launch, start, connect, begin, published, leave, close, in this order; close at any time.
 
     A load process that dies unasked makes every later call raise MeasurementError (EnvironmentFailure during start and
     connect, or when its disk is full); `on_failure` is called at once.
-    `secrets` are what no journal may hold; `secrets_abroad` those of them that workers on other hosts are told.
     """
 
     def __init__(
@@ -62,12 +62,8 @@ class LoadSession:
         plan: Plan,
         rundir: RunDir,
         *,
-        nodes: Sequence[NodeEndpoint],
-        redis_url: str,
         run_tag: int,
         workers: int = 1,
-        secrets: Sequence[str] = (),
-        secrets_abroad: Sequence[str] = (),
         remotes: Remotes | None = None,
         on_failure: Callable[[FanlabError], None] | None = None,
     ) -> None:
@@ -75,20 +71,19 @@ class LoadSession:
         self._rundir = rundir
         self._local_workers = workers
         self._remotes = remotes
-        self._secrets_abroad = tuple(secrets_abroad)
         self._workers = workers + (len(remotes.joined) if remotes else 0)
         self._on_failure = on_failure
-        self._config = make_config(
+        self._make_config = functools.partial(
+            make_config,
             scenario,
             plan,
-            nodes=nodes,
-            redis_url=redis_url,
             run_tag=run_tag,
             journal=rundir.journal.resolve(),
             stats=rundir.locust.resolve() / "locust",
-            secrets=secrets,
         )
+        self._made: LoadConfig | None = None
         self._folder: Path | None = None
+        self._waiting: set[asyncio.StreamWriter] = set()  # of processes that wait for the configuration
         self._server: asyncio.Server | None = None
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._hellos: dict[str, Message] = {}
@@ -115,28 +110,44 @@ class LoadSession:
         """Totals as of a fraction of a second ago."""
         return self._totals.snapshot()
 
-    async def start(self) -> None:
-        """Start Locust's master and workers and wait until they are connected. Raises EnvironmentFailure."""
-        self._check_means()
+    async def launch(self) -> None:
+        """Start Locust's master and workers, which take a while to load; they wait to be configured by `start`."""
         self._folder = await private_folder(self._backend)
-        config, control = self._folder / "load.json", self._folder / "control"
+        control = self._folder / CONTROL
         if len(str(control)) > _LONGEST_SOCKET:
             raise EnvironmentFailure(
                 f"{control} is too long a name for a Unix socket", hint="set TMPDIR to a folder with a short path"
             )
-        self._config.write(config)
         self._server = await asyncio.start_unix_server(self._serve, control)
-        common = ["--config", str(config), "--control", str(control)]
-        await self._start_helper(_MASTER, "fanlab.load.master", [*common, "--host", self._backend.bind_host])
-        if self._config.readers:
-            await self._start_helper(_READERS, "fanlab.load.readers", common)
-            self._engines.add((0, "readers"))
-        units = [f"load-{index + 1}" for index in range(self._local_workers)]
-        for index, unit in enumerate(units):
-            arguments = [*common, "--index", str(index + 1), "--workers", str(self._workers)]
+        await self._start_helper(_MASTER, "fanlab.load.master", ["--host", self._backend.bind_host])
+        for unit, index in self._local_units():
+            arguments = ["--index", str(index), "--workers", str(self._workers)]
             await self._start_helper(unit, "fanlab.load.worker", arguments)
+
+    async def start(
+        self,
+        nodes: Sequence[NodeEndpoint],
+        redis_url: str,
+        *,
+        secrets: Sequence[str] = (),
+        secrets_abroad: Sequence[str] = (),
+    ) -> None:
+        """Tell the load what there is, and wait until it is ready for clients. Raises EnvironmentFailure.
+
+        `secrets` are what no journal may hold; `secrets_abroad` those of them that workers on other hosts are told.
+        """
+        self._made = self._make_config(nodes=nodes, redis_url=redis_url, secrets=secrets)
+        self._check_means()
+        self._made.write(self._folder_of_its_own / CONFIG)
+        for writer in self._waiting:
+            writer.write(encode(CONFIGURED))
+        self._waiting.clear()
+        if self._config.readers:
+            await self._start_helper(_READERS, "fanlab.load.readers", [])
+            self._engines.add((0, "readers"))
+        units = [unit for unit, _ in self._local_units()]
         if self._remotes is not None:
-            units += await self._set_up(self._remotes)
+            units += await self._set_up(self._remotes, secrets_abroad)
         await self._wait(lambda: _MASTER in self._hellos, START_S, "Locust's master to start", _MASTER)
         master = {"op": "master", "host": self._backend.host_of(_MASTER), "port": self._hellos[_MASTER]["port"]}
         if self._remotes is not None:
@@ -221,7 +232,11 @@ class LoadSession:
 
     async def close(self) -> None:
         """End everything. Safe at any time, and twice."""
+        if self._folder is None:
+            return
         self._over = True
+        for writer in self._waiting:
+            writer.close()  # whoever waits there takes it for the end
         self._tell_readers({"op": "quit"})
         # The master ends the workers, so that their last statistics come in; without one each is told by itself.
         for writer in [self._writers[_MASTER]] if _MASTER in self._writers else list(self._writers.values()):
@@ -236,9 +251,24 @@ class LoadSession:
             for writer in self._writers.values():
                 writer.close()
             self._server = None
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder = None
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    @property
+    def _config(self) -> LoadConfig:
+        if self._made is None:
+            raise HarnessError("the load has not been told what there is")
+        return self._made
+
+    @property
+    def _folder_of_its_own(self) -> Path:
+        if self._folder is None:
+            raise HarnessError("the load has not been launched, or is over")
+        return self._folder
+
+    def _local_units(self) -> list[tuple[str, int]]:
+        """Their names, and the numbers of their workers."""
+        return [(f"load-{index}", index) for index in range(1, self._local_workers + 1)]
 
     @property
     def _sure_engines(self) -> int:
@@ -260,17 +290,19 @@ class LoadSession:
         for node in self._config.nodes:
             protocol(node.protocol)
 
-    async def _set_up(self, remotes: Remotes) -> list[str]:
+    async def _set_up(self, remotes: Remotes, secrets: Sequence[str]) -> list[str]:
         """Give workers on other hosts what local ones have in files, and listen to them; returns their names."""
         for remote in remotes.joined:
             remote.hear = functools.partial(self._heard, unit=remote.unit, writer=remote.writer)
             remote.hung_up = functools.partial(self._hung_up, remote.unit)
-        config = replace(self._config, secrets=self._secrets_abroad).to_json()
+        config = replace(self._config, secrets=tuple(secrets)).to_json()
         await asyncio.gather(*(remotes.configure(remote, config, self._workers) for remote in remotes.joined))
         return [remote.unit for remote in remotes.joined]
 
     async def _start_helper(self, unit: str, module: str, arguments: Sequence[str]) -> None:
-        argv = [self._backend.python, "-m", module, *arguments]
+        folder = self._folder_of_its_own
+        told = ["--config", str(folder / CONFIG), "--control", str(folder / CONTROL), *arguments]
+        argv = [self._backend.python, "-m", module, *told]
         receive = os.environ.get(bulk.VARIABLE)
         env = {bulk.VARIABLE: receive} if receive is not None else {}  # a container has nothing of our own else
         await self._backend.start_helper(unit, argv, env, self._rundir.logs / f"{unit}.log")
@@ -292,6 +324,10 @@ class LoadSession:
         """One process's line, until it ends."""
         lines = LineReader()
         unit: str | None = None
+        if self._made is None:
+            self._waiting.add(writer)
+        else:
+            writer.write(encode(CONFIGURED))
         try:
             while data := await reader.read(_READ_BYTES):
                 for message in lines.feed(data):
@@ -303,6 +339,7 @@ class LoadSession:
         finally:
             if unit is not None:
                 self._hung_up(unit)
+            self._waiting.discard(writer)
             writer.close()
 
     def _heard(self, message: Message, *, unit: str, writer: asyncio.StreamWriter) -> None:

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 Message = dict[str, Any]
+CONFIGURED: Final[Message] = {"op": "configured"}  # to a process that loads: its configuration is written, it may begin
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

@@ -104,6 +104,8 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     parent = dial(arguments.control)
+    if not parent.wait_for("configured"):
+        return 0
     config = read_config(arguments.config)
     worker = Worker(config, arguments.config, parent, arguments.index, arguments.clock_ahead)
 

@@ -4,9 +4,10 @@ The numbers (node, stream and group indexes) are what journals carry; the manife
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fanlab.scenario.model import Scenario
+if TYPE_CHECKING:  # load processes import this module, and start sooner without pydantic
+    from fanlab.scenario.model import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Plan:
     channels: tuple[str, ...]
 
 
-def make_plan(scenario: Scenario) -> Plan:
+def make_plan(scenario: "Scenario") -> Plan:
     """Number and name everything that `scenario` starts."""
     nodes: list[NodeSpec] = []
     for group in scenario.topology.nodes:
@@ -72,7 +73,7 @@ def make_plan(scenario: Scenario) -> Plan:
     return Plan(tuple(nodes), make_streams(scenario), tuple(groups), tuple(scenario.channels))
 
 
-def make_streams(scenario: Scenario) -> tuple[StreamSpec, ...]:
+def make_streams(scenario: "Scenario") -> tuple[StreamSpec, ...]:
     """Number and name every publisher's messages on its channel."""
     streams: list[StreamSpec] = []
     for config, publisher in enumerate(scenario.publishers):
