@@ -1,4 +1,4 @@
-"""What a load process imports: each of them loads on its own before a run can begin, and most machines have few cores."""
+"""What a load process imports: each loads on its own before a run can begin, and most machines have few cores."""
 
 import subprocess
 import sys

@@ -20,12 +20,13 @@ from fanlab.load import bulk
 from fanlab.load.clocksync import ClockExchanges, ExchangeLine
 from fanlab.load.config import LoadConfig, make_config
 from fanlab.load.limits import connections_allowed
+from fanlab.load.lines import MASTER, READERS, Lines
 from fanlab.load.protocols import protocol
 from fanlab.load.reading import everything
 from fanlab.load.redis_link import parse_redis_url
 from fanlab.load.remotes import Remote, Remotes
 from fanlab.load.totals import LoadSnapshot, Totals
-from fanlab.load.wire import CONFIGURED, LineReader, Message, encode
+from fanlab.load.wire import Message
 from fanlab.rundir import RunDir
 from fanlab.scenario.model import Scenario
 from fanlab.scenario.plan import Plan
@@ -37,13 +38,9 @@ __all__ = ["LoadSession", "LoadSnapshot"]
 START_S = 30.0
 LEAVE_S = 15.0
 CONFIG, CONTROL = "load.json", "control"  # in the load's private folder
-_READ_BYTES = 1 << 16
 _LOG_LINES = 20
 _LONGEST_SOCKET = 100  # Linux takes 107 bytes, other systems fewer
 _LOOK_S = 0.5
-_MASTER = "load-master"
-_READERS = "load-readers"
-_UNITS = {"master": _MASTER, "readers": _READERS}  # by role; workers have a number
 _SWEEP_S = 15.0  # for the sweep of the caches, and
 _SWEEP_PER_ENTRY_S = 0.02  # for each entry of the node that has most to be read
 
@@ -83,10 +80,7 @@ class LoadSession:
         )
         self._made: LoadConfig | None = None
         self._folder: Path | None = None
-        self._waiting: set[asyncio.StreamWriter] = set()  # of processes that wait for the configuration
-        self._server: asyncio.Server | None = None
-        self._writers: dict[str, asyncio.StreamWriter] = {}
-        self._hellos: dict[str, Message] = {}
+        self._lines = Lines(self._told, self._hung_up)
         self._totals = Totals()
         self._clocks = ClockExchanges(self._tell_worker)
         self._connected_workers: set[str] = set()
@@ -118,8 +112,8 @@ class LoadSession:
             raise EnvironmentFailure(
                 f"{control} is too long a name for a Unix socket", hint="set TMPDIR to a folder with a short path"
             )
-        self._server = await asyncio.start_unix_server(self._serve, control)
-        await self._start_helper(_MASTER, "fanlab.load.master", ["--host", self._backend.bind_host])
+        await self._lines.listen(control)
+        await self._start_helper(MASTER, "fanlab.load.master", ["--host", self._backend.bind_host])
         for unit, index in self._local_units():
             arguments = ["--index", str(index), "--workers", str(self._workers)]
             await self._start_helper(unit, "fanlab.load.worker", arguments)
@@ -139,27 +133,27 @@ class LoadSession:
         self._made = self._make_config(nodes=nodes, redis_url=redis_url, secrets=secrets)
         self._check_means()
         self._made.write(self._folder_of_its_own / CONFIG)
-        for writer in self._waiting:
-            writer.write(encode(CONFIGURED))
-        self._waiting.clear()
+        self._lines.configured()
         if self._config.readers:
-            await self._start_helper(_READERS, "fanlab.load.readers", [])
+            await self._start_helper(READERS, "fanlab.load.readers", [])
             self._engines.add((0, "readers"))
         units = [unit for unit, _ in self._local_units()]
         if self._remotes is not None:
             units += await self._set_up(self._remotes, secrets_abroad)
-        await self._wait(lambda: _MASTER in self._hellos, START_S, "Locust's master to start", _MASTER)
-        master = {"op": "master", "host": self._backend.host_of(_MASTER), "port": self._hellos[_MASTER]["port"]}
+        await self._wait(lambda: MASTER in self._lines.hellos, START_S, "Locust's master to start", MASTER)
+        master = {"op": "master", "host": self._backend.host_of(MASTER), "port": self._lines.hellos[MASTER]["port"]}
         if self._remotes is not None:
             self._remotes.lead_to((master["host"], master["port"]))
         for unit in units:
-            await self._wait(functools.partial(self._hellos.__contains__, unit), START_S, f"{unit} to start", unit)
-            self._writers[unit].write(encode(master))
+            await self._wait(
+                functools.partial(self._lines.hellos.__contains__, unit), START_S, f"{unit} to start", unit
+            )
+            self._lines.tell(unit, master)
         await self._wait(
             lambda: len(self._connected_workers) >= self._workers, START_S, "the workers to find Locust's master"
         )
         if self._config.readers:
-            await self._wait(lambda: _READERS in self._hellos, START_S, "the readers to start", _READERS)
+            await self._wait(lambda: READERS in self._lines.hellos, START_S, "the readers to start", READERS)
         # Orders to an engine that is still starting would queue up, and its clients all begin at once.
         sure = self._sure_engines + bool(self._config.readers)
         await self._wait(lambda: len(self._engines) >= sure, START_S, "the load engines to start")
@@ -235,22 +229,17 @@ class LoadSession:
         if self._folder is None:
             return
         self._over = True
-        for writer in self._waiting:
-            writer.close()  # whoever waits there takes it for the end
+        self._lines.refuse()
         self._tell_readers({"op": "quit"})
         # The master ends the workers, so that their last statistics come in; without one each is told by itself.
-        for writer in [self._writers[_MASTER]] if _MASTER in self._writers else list(self._writers.values()):
-            writer.write(encode({"op": "quit"}))
+        for unit in [MASTER] if MASTER in self._lines.open else self._lines.open:
+            self._lines.tell(unit, {"op": "quit"})
         try:
             if self._remotes is not None:
                 await self._remotes.bring_home()
-            if self._server is not None:
-                self._server.close()
-                await self._until_hung_up(LEAVE_S)
+            await self._until_hung_up(LEAVE_S)
         finally:
-            for writer in self._writers.values():
-                writer.close()
-            self._server = None
+            self._lines.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
@@ -293,8 +282,8 @@ class LoadSession:
     async def _set_up(self, remotes: Remotes, secrets: Sequence[str]) -> list[str]:
         """Give workers on other hosts what local ones have in files, and listen to them; returns their names."""
         for remote in remotes.joined:
-            remote.hear = functools.partial(self._heard, unit=remote.unit, writer=remote.writer)
-            remote.hung_up = functools.partial(self._hung_up, remote.unit)
+            remote.hear = functools.partial(self._lines.heard, unit=remote.unit, writer=remote.writer)
+            remote.hung_up = functools.partial(self._lines.hung_up, remote.unit)
         config = replace(self._config, secrets=tuple(secrets)).to_json()
         await asyncio.gather(*(remotes.configure(remote, config, self._workers) for remote in remotes.joined))
         return [remote.unit for remote in remotes.joined]
@@ -308,50 +297,16 @@ class LoadSession:
         await self._backend.start_helper(unit, argv, env, self._rundir.logs / f"{unit}.log")
 
     def _tell_worker(self, worker: int, message: Message) -> None:
-        if (writer := self._writers.get(f"load-{worker}")) is not None:
-            writer.write(encode(message))
+        self._lines.tell(f"load-{worker}", message)
 
     def _order(self, message: Message) -> None:
-        if _MASTER not in self._writers:
+        if not self._lines.tell(MASTER, message):
             raise HarnessError("the load has no Locust master (any more)")
-        self._writers[_MASTER].write(encode(message))
 
     def _tell_readers(self, message: Message) -> None:
-        if _READERS in self._writers:
-            self._writers[_READERS].write(encode(message))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One process's line, until it ends."""
-        lines = LineReader()
-        unit: str | None = None
-        if self._made is None:
-            self._waiting.add(writer)
-        else:
-            writer.write(encode(CONFIGURED))
-        try:
-            while data := await reader.read(_READ_BYTES):
-                for message in lines.feed(data):
-                    if message["ev"] == "hello":
-                        unit = _UNITS.get(message["role"]) or f"load-{message['index']}"
-                    self._heard(message, unit=unit or "", writer=writer)
-        except ConnectionError:
-            pass  # an abrupt end is an end
-        finally:
-            if unit is not None:
-                self._hung_up(unit)
-            self._waiting.discard(writer)
-            writer.close()
-
-    def _heard(self, message: Message, *, unit: str, writer: asyncio.StreamWriter) -> None:
-        if message["ev"] == "hello":
-            self._writers[unit] = writer
-            self._hellos[unit] = message
-        else:
-            self._told(message)
-        self._changed.set()
+        self._lines.tell(READERS, message)
 
     def _hung_up(self, unit: str) -> None:
-        self._writers.pop(unit, None)
         if not self._over:
             remote = self._remote(unit)
             lost = "" if remote is None else f", or the connection to {remote.facts.get('host')} is lost"
@@ -385,6 +340,7 @@ class LoadSession:
                 unit = f"load-{message['worker']}"
                 whose = f"the {message['role']} engine of {unit}" if "role" in message else unit
                 self._fail(f"{whose} has died ({message['code']})", unit=unit)
+        self._changed.set()
 
     def _fail(self, what: str, *, unit: str, environment: bool = False) -> None:
         if self._failure is not None:
@@ -423,7 +379,7 @@ class LoadSession:
             except TimeoutError:
                 continue
 
-    async def _wait(self, condition: Callable[[], bool], deadline_s: float, what: str, unit: str = _MASTER) -> None:
+    async def _wait(self, condition: Callable[[], bool], deadline_s: float, what: str, unit: str = MASTER) -> None:
         deadline_ns = now_ns() + round(deadline_s * NS_PER_S)
         while not await self._until(condition, _LOOK_S):
             if self._remote(unit) is None and self._backend.state(unit) is UnitState.GONE:
@@ -437,7 +393,7 @@ class LoadSession:
     async def _until_hung_up(self, deadline_s: float) -> None:
         """Wait until every process has ended its line."""
         deadline_ns = now_ns() + round(deadline_s * NS_PER_S)
-        while self._writers and now_ns() < deadline_ns:
+        while self._lines.open and now_ns() < deadline_ns:
             self._changed.clear()
             try:
                 async with asyncio.timeout((deadline_ns - now_ns()) / NS_PER_S):
