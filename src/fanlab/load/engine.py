@@ -5,7 +5,6 @@ itself in order, so that a dead worker costs no evidence.
 """
 
 import argparse
-import asyncio
 import os
 import socket
 import sys
@@ -13,21 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fanlab.clock import NS_PER_S, boot_id, follow, now_ns
+from fanlab.clock import boot_id, follow, now_ns
 from fanlab.ledger.stripe import Kind, StripeWriter
-from fanlab.load import bulk
-from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import LoadConfig, read_config
-from fanlab.load.health import TICK_NS, Health
 from fanlab.load.limits import raise_open_files
-from fanlab.load.publisher import PublishersEngine
-from fanlab.load.stamped import StampedLoop
-from fanlab.load.wire import LineReader, Message, encode
-
-FLUSH_EVERY = 5  # ticks of 10 ms
-COUNTS_EVERY = 15
-HEALTH_EVERY = 100
-_READ_BYTES = 1 << 16
+from fanlab.load.wire import encode
 
 
 def main() -> int:
@@ -47,10 +36,14 @@ def main() -> int:
     with socket.socket(fileno=arguments.fd) as control:
         try:
             with open_stripe(config, arguments.role, arguments.worker, arguments.clock_ahead) as stripe:
+                # Each role loads only what it needs: a run begins when the last of its processes has loaded.
                 if arguments.role == "clients":
-                    with asyncio.Runner(loop_factory=StampedLoop) as runner:
-                        runner.run(_run_clients(config, stripe, control, allowed))
+                    from fanlab.load.clientsloop import run_clients
+
+                    run_clients(config, stripe, control, allowed)
                 else:
+                    from fanlab.load.publisher import PublishersEngine
+
                     PublishersEngine(config, stripe, control).run()
         except OSError as error:
             return _fail(control, error)
@@ -76,77 +69,12 @@ def open_stripe(config: LoadConfig, role: str, worker: int, clock_ahead_ns: int 
         return NoStripe()
     header = {"role": role, "worker": worker, "pid": os.getpid(), "boot_id": boot_id(), "started_ns": now_ns()}
     if role == "clients":
+        from fanlab.load import bulk
+
         header["receive"] = bulk.find()[1]  # "compiled", or why not
     if clock_ahead_ns:
         header["clock_ahead_ns"] = clock_ahead_ns  # taken off every time in it
     return StripeWriter(Path(config.journal) / f"{role}-{worker}.stripe", header)
-
-
-async def _run_clients(config: LoadConfig, stripe: StripeWriter, control: socket.socket, allowed: int) -> None:
-    engine = ClientsEngine(config, stripe, asyncio.get_running_loop(), allowed)
-    reader, writer = await asyncio.open_connection(sock=control)
-    writer.write(encode({"ev": "ready", "pid": os.getpid()}))
-    ticker = asyncio.create_task(_tick(engine, writer))
-    orders = asyncio.create_task(_obey(engine, reader, writer))
-    try:
-        await asyncio.wait((ticker, orders), return_when=asyncio.FIRST_COMPLETED)
-        if ticker.done():
-            ticker.result()  # raises what ended it: a full disk
-        footer = await engine.finish()
-    finally:
-        ticker.cancel()
-        orders.cancel()
-    reason = "finished" if orders.result() else "orphaned"
-    stripe.close({"reason": reason, **footer})
-    writer.write(encode(engine.counts()))
-    writer.write(encode(engine.batches()))
-    writer.write(encode({"ev": "ended", "reason": reason, **footer}))
-    if reason == "finished":
-        await writer.drain()
-    writer.close()
-
-
-async def _obey(engine: ClientsEngine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Pass orders on until `finish` (True) or until the worker is gone (False)."""
-    lines = LineReader()
-    while data := await reader.read(_READ_BYTES):
-        t_ns = now_ns()
-        for message in lines.feed(data):
-            if message["op"] == "finish":
-                return True
-            if message["op"] == "clock":
-                writer.write(encode({"ev": "clock", "id": message["id"], "t1": t_ns, "t2": now_ns()}))
-            else:
-                engine.command(message)
-    return False
-
-
-async def _tick(engine: ClientsEngine, writer: asyncio.StreamWriter) -> None:
-    """The engine's clock: flush, tell totals, and measure how late this very clock comes."""
-    health = Health()
-    health.pauses.watch()
-    due_ns = now_ns()
-    ticks = 0
-    while True:
-        due_ns += TICK_NS
-        await asyncio.sleep(max(0, due_ns - now_ns()) / NS_PER_S)
-        t_ns = now_ns()
-        health.tick(due_ns, t_ns)
-        engine.tick()
-        due_ns = max(due_ns, t_ns - TICK_NS)  # after a stall, do not run after every tick that was missed
-        ticks += 1
-        told: list[Message] = []
-        if ticks % HEALTH_EVERY == 0:
-            engine.record(health.event(t_ns, engine.missed))
-            if (measured := engine.probes.event(t_ns)) is not None:
-                engine.record(measured)
-            told.append(engine.batches())
-        if ticks % FLUSH_EVERY == 0:
-            engine.flush()
-        if ticks % COUNTS_EVERY == 0:
-            told.append(engine.counts())
-        for message in told:
-            writer.write(encode(message))
 
 
 def _fail(control: socket.socket, error: OSError) -> int:
