@@ -152,10 +152,40 @@ def test_an_end_is_left_and_so_is_an_error(made: Callable[[int], Lines]) -> None
         os.close(write)
 
 
+def streams(lines: Lines) -> None:
+    """Whatever has come before is a stream that has lasted: else a busy machine decides."""
+    lines.bulk._bulk.streaming_ns, lines.bulk._bulk.steady_ns = 20 * NS_PER_S, 0
+
+
+@needs_it
+def test_a_burst_out_of_the_blue_is_no_stream(made: Callable[[int], Lines]) -> None:
+    """Its messages may come closely together, and nobody has seen yet whether they do."""
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    settings = lines.bulk._bulk
+    settings.streaming_ns, settings.hurry_ns = 20 * NS_PER_S, 0
+
+    def pauses(calm_ns: int, steady_ns: int) -> int:
+        before, (settings.calm_ns, settings.steady_ns) = lines.bulk.pauses, (calm_ns, steady_ns)
+        for _ in range(3):
+            lines.line(0).arrived_ns = 0
+            lines.theirs[0].sendall(b"known")
+            assert not list(lines.look())
+        return lines.bulk.pauses - before
+
+    assert pauses(20 * NS_PER_S, 0) == 2, "it may wait from the second one on"
+    assert pauses(0, 20 * NS_PER_S) == 0, "each begins a stream, and none is old enough"
+    began_ns = now_ns()
+    assert pauses(20 * NS_PER_S, 20 * NS_PER_S) == 0, "one stream, which began with the last of those"
+    while now_ns() - began_ns < NS_PER_MS:
+        pass
+    assert pauses(20 * NS_PER_S, NS_PER_MS) == 3, "it is old enough by now"
+
+
 @needs_it
 def test_while_messages_stream_in_it_waits_a_little_before_it_looks(made: Callable[[int], Lines]) -> None:
     lines = made(1)
-    lines.bulk._bulk.streaming_ns = 20 * NS_PER_S  # else a busy machine decides
+    streams(lines)
     for _ in range(20):
         lines.theirs[0].sendall(b"new")
         assert len(list(lines.look())) == 1
@@ -179,7 +209,8 @@ def test_where_one_clients_messages_come_closely_together_it_waits_once_and_then
     """The kernel would tell the last one's time only. Two in a read after a wait may have come of that."""
     lines = made(1)
     lines.bulk.learn(b"known", token(9))
-    lines.bulk._bulk.streaming_ns = lines.bulk._bulk.hurry_ns = 20 * NS_PER_S  # else a busy machine decides
+    streams(lines)
+    lines.bulk._bulk.hurry_ns = 20 * NS_PER_S
     for _ in range(20):
         lines.line(0).arrived_ns = 0 if apart else now_ns() + NS_PER_S
         lines.theirs[0].sendall(sent)

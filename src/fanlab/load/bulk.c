@@ -57,7 +57,9 @@ struct bulk {
     int64_t realtime_ahead_ns;  /* CLOCK_REALTIME − the run's clock */
     int64_t monotonic_ahead_ns; /* CLOCK_MONOTONIC − the run's clock: of another boot's run */
     int64_t streaming_ns; /* messages stream in while less has passed since the last one */
-    int64_t pause_ns;     /* how long a look waits then */
+    int64_t calm_ns;      /* … and a stream begins where as much had passed */
+    int64_t steady_ns;    /* a look may wait when the stream is as old */
+    int64_t pause_ns;     /* how long it waits then */
     int64_t hurry_ns;     /* for how long it does not, once a client had two within that */
     uint32_t line_count, into_bytes, records_used, records_end; /* records in bytes */
     int32_t epoll;
@@ -69,7 +71,8 @@ struct bulk {
     /* Ours. */
     int32_t found, next, rounds, paused; /* in this look */
     uint32_t newest;
-    int64_t here_ns, last_taken_ns, patient_ns; /* … when it is allowed to pause again */
+    int64_t here_ns, last_taken_ns, since_ns; /* … when the stream began */
+    int64_t patient_ns;                       /* when it is allowed to pause again */
     struct known known[KNOWN];
     struct epoll_event ready[AT_ONCE];
 };
@@ -157,6 +160,7 @@ static int take(struct bulk *bulk, struct line *line) {
     }
     line->arrived_ns = at_ns;
     line->taken += (uint64_t)count;
+    if (bulk->here_ns - bulk->last_taken_ns >= bulk->calm_ns) bulk->since_ns = bulk->here_ns;
     bulk->last_taken_ns = bulk->here_ns;
     return DONE;
 }
@@ -187,10 +191,12 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
 /* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most. While messages stream in
  * it waits a little first, as network drivers do: whoever is woken for each would spend more on waking than on reading.
  * A message's time is the kernel's, so that this makes none late; but of two that one client gets meanwhile, the kernel
- * would tell the later one's time only. So there is no waiting where a client's messages come closely together. */
+ * would tell the later one's time only. So there is no waiting where a client's messages come closely together, nor when
+ * a burst comes out of the blue. */
 int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
     int64_t here_ns = now_ns(bulk);
-    bulk->paused = here_ns - bulk->last_taken_ns < bulk->streaming_ns && here_ns >= bulk->patient_ns;
+    bulk->paused = here_ns - bulk->last_taken_ns < bulk->streaming_ns &&
+                   here_ns - bulk->since_ns >= bulk->steady_ns && here_ns >= bulk->patient_ns;
     if (bulk->paused) {
         const struct timespec pause = {.tv_nsec = bulk->pause_ns};
         nanosleep(&pause, NULL);

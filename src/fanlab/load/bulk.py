@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fanlab.clock import NS_PER_MS, NS_PER_S, ahead_ns
+from fanlab.clock import NS_PER_MS, ahead_ns
 from fanlab.ledger.records import Token
 from fanlab.load.receiving import DeliveryBuffer
 
@@ -20,8 +20,10 @@ LIBRARY: Final = Path(__file__).with_name("libbulk.so")
 SOURCE: Final = Path(__file__).with_name("bulk.c")
 VARIABLE: Final = "FANLAB_RECEIVE"  # `python`: do without
 STREAMING_NS: Final = NS_PER_MS
+CALM_NS: Final = 10 * NS_PER_MS
+STEADY_NS: Final = 20 * NS_PER_MS
 PAUSE_NS: Final = NS_PER_MS // 2
-HURRY_NS: Final = NS_PER_S
+HURRY_NS: Final = 100 * NS_PER_MS
 _MOST_LINES: Final = 1 << 20  # descriptors from here on are served by Python
 _DONE, _EVENTS, _READ, _FULL = 0, 1, 2, 3
 
@@ -49,6 +51,8 @@ class _Bulk(ctypes.Structure):
         ("realtime_ahead_ns", ctypes.c_int64),
         ("monotonic_ahead_ns", ctypes.c_int64),
         ("streaming_ns", ctypes.c_int64),
+        ("calm_ns", ctypes.c_int64),
+        ("steady_ns", ctypes.c_int64),
         ("pause_ns", ctypes.c_int64),
         ("hurry_ns", ctypes.c_int64),
         ("line_count", ctypes.c_uint32),
@@ -91,7 +95,8 @@ class Bulk:
         memory = mmap.mmap(-1, count * ctypes.sizeof(Line))  # what nobody touches takes no memory
         self._lines = (Line * count).from_buffer(memory)
         self._bulk.monotonic_ahead_ns = ahead_ns()
-        self._bulk.streaming_ns, self._bulk.pause_ns, self._bulk.hurry_ns = STREAMING_NS, PAUSE_NS, HURRY_NS
+        self._bulk.streaming_ns, self._bulk.calm_ns, self._bulk.steady_ns = STREAMING_NS, CALM_NS, STEADY_NS
+        self._bulk.pause_ns, self._bulk.hurry_ns = PAUSE_NS, HURRY_NS
         self._into = (ctypes.c_ubyte * len(into)).from_buffer(into)
         self._bulk.lines, self._bulk.line_count = ctypes.addressof(self._lines), count
         self._bulk.into, self._bulk.into_bytes = ctypes.addressof(self._into), len(into)
