@@ -61,7 +61,7 @@ def judge(arguments: argparse.Namespace, home: Path) -> int:
     """The whole of it; 0 where all that was promised holds."""
     enough, most, slower = arguments.runs >= ENOUGH, arguments.comparisons, arguments.slower
     same = run_alone(session(home / "same"), scenario(arguments.seconds), arguments.runs)
-    noise, trial = (same[:CALIBRATING], same[CALIBRATING:]) if enough else (same, same)
+    noise, trial = split(same)
     effects = effects_of(noise)
     neighbours = list(zip(trial[0::2], trial[1::2], strict=False))
     (linked,) = run_alone(session(home / "linked"), scenario(arguments.seconds, LINK_MS), 1)
@@ -85,17 +85,27 @@ def judge(arguments: argparse.Namespace, home: Path) -> int:
     if not enough:
         print(f"fewer than {ENOUGH} runs: nothing is promised of them")
         return 0
-    alarms, *planted = found.values()
-    kept = {
-        "at most 1 % false alarms": alarms["worse"] <= 0.01 * most,
-        "at least 95 % found": all(one["worse"] >= 0.95 * most for one in planted),
-        "never called good": not any(one["no worse"] for one in planted),
-        "a lost message always found": caught == arguments.losing > 0,
-        "and none where none was": not honest,
-    }
+    kept = promises(list(found.values()), most)
+    kept["a lost message always found"] = caught == arguments.losing > 0
+    kept["and none where none was"] = not honest
     for promise, held in kept.items():
         print(f"{'kept' if held else 'BROKEN'}: {promise}")
     return 0 if all(kept.values()) else 1
+
+
+def split(runs: list[Baseline]) -> tuple[list[Baseline], list[Baseline]]:
+    """Those that calibrate, and those that are judged: no run does both, where there are enough."""
+    return (runs[:CALIBRATING], runs[CALIBRATING:]) if len(runs) >= ENOUGH else (runs, runs)
+
+
+def promises(verdicts: list[Counter[str]], comparisons: int) -> dict[str, bool]:
+    """Of the system with itself, and then of those that were made slower: what is promised, and whether it holds."""
+    alarms, *planted = verdicts
+    return {
+        "at most 1 % false alarms": alarms["worse"] <= 0.01 * comparisons,
+        "at least 95 % found": all(one["worse"] >= 0.95 * comparisons for one in planted),
+        "never called good": not any(one["no worse"] for one in planted),
+    }
 
 
 def scenario(seconds: int, link_ms: float = 0, node: str = "{count: 1}") -> Loaded:

@@ -5,9 +5,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,6 +164,45 @@ def test_what_users_wait_for_is_judged() -> None:
     assert not list(start.too_late({"help": 0.25, "first message": 3.0}))
     assert list(start.too_late({"help": 0.26, "first message": 3.0})) == ["help"]
     assert list(start.too_late({"help": 0.1, "first message": float("nan")})) == ["first message"]
+
+
+@pytest.mark.parametrize(
+    ("same", "slower", "broken"),
+    [
+        ({"worse": 3, "no worse": 297}, {"worse": 285, "inconclusive": 15}, []),
+        ({"worse": 4, "no worse": 296}, {"worse": 300}, ["at most 1 % false alarms"]),
+        ({"inconclusive": 300}, {"worse": 284, "inconclusive": 16}, ["at least 95 % found"]),
+        ({"inconclusive": 300}, {"worse": 299, "no worse": 1}, ["never called good"]),
+    ],
+)
+def test_false_alarms_are_judged(same: dict[str, int], slower: dict[str, int], broken: list[str]) -> None:
+    kept = benchmark("compare_aa").promises([Counter(same), Counter(worse=300), Counter(slower)], 300)
+    assert [promise for promise, held in kept.items() if not held] == broken
+
+
+def test_no_run_calibrates_what_it_is_judged_by() -> None:
+    aa = benchmark("compare_aa")
+    calibrating, judged = aa.split(list(range(aa.ENOUGH)))
+    assert (len(calibrating), len(judged)) == (32, 60)
+    assert not set(calibrating) & set(judged)
+    few = list(range(aa.ENOUGH - 1))
+    assert aa.split(few) == (few, few)
+
+
+def test_a_system_that_became_slower_while_it_was_judged_raises_an_alarm() -> None:
+    """What calibrated is not what is judged: a change between the two is no noise."""
+    aa, random = benchmark("compare_aa"), np.random.default_rng(5)
+
+    def run(slower: float) -> Any:
+        p50 = slower * float(random.normal(1.0, 0.02))
+        return SimpleNamespace(latency_ms={"p50": p50, "p99": 3 * p50})
+
+    noise = aa.effects_of([run(1.0) for _ in range(32)])
+    same = [(run(1.0), run(1.0)) for _ in range(30)]
+    apart = [(run(1.0), run(1.3)) for _ in range(30)]
+    assert aa.resampled(same, noise, 100, swap=True)["worse"] <= 1
+    assert aa.resampled(apart, noise, 100)["worse"] >= 95
+    assert aa.resampled(same, noise, 100, swap=True, times=1.2)["worse"] >= 95
 
 
 def benchmark(name: str) -> Any:
