@@ -25,7 +25,10 @@ async def test_who_receives_is_decided_where_the_run_was_started(
     load = object.__new__(LoadSession)
     load._backend = SimpleNamespace(python="python", start_helper=start_helper)  # type: ignore[assignment]
     load._rundir = SimpleNamespace(logs=Path("logs"))  # type: ignore[assignment]
+    load._folder = Path("private")
     await load._start_helper("load-1", "fanlab.load.worker", ["--index", "1"])
-    assert started == [
-        ("load-1", ["python", "-m", "fanlab.load.worker", "--index", "1"], told, Path("logs/load-1.log"))
-    ]
+    ((unit, argv, env, log),) = started
+    assert (unit, env, log) == ("load-1", told, Path("logs/load-1.log"))
+    assert argv[:3] == ["python", "-m", "fanlab.load.worker"]
+    assert argv[-2:] == ["--index", "1"]
+    assert argv[3:-2] == ["--config", "private/load.json", "--control", "private/control"]
