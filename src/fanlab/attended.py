@@ -22,7 +22,6 @@ from fanlab.rundir import RunDir
 from fanlab.scenario.loader import Loaded
 from fanlab.terminal import console, echo_json, interruptible, nobody_reads, printable
 from fanlab.topology.choose import BackendName
-from fanlab.trace import trace as trace_run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,6 +113,8 @@ def _run_once(request: Request, view: View, run_it: Runner, *, trace: bool, quie
         click.echo("interrupted before anything was published: there is nothing to report", err=True)
         return _End(ended, None)
     if trace:
+        from fanlab.trace import trace as trace_run  # late, as all that a run needs only when it is over
+
         trace_run(request.rundir)
     summary = make_report(request.rundir.path, quiet=quiet)
     return _End(ended or VERDICT_EXITS[summary["verdict"]], summary)

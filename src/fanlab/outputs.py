@@ -4,12 +4,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fanlab.errors import EnvironmentFailure
-from fanlab.report import github, junit, overtime
-from fanlab.report.junit import Result
+
+if TYPE_CHECKING:
+    from fanlab.report.junit import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +22,15 @@ class Outputs:
     gitlab_metrics: Path | None = None
     benchmark_json: Path | None = None
 
-    def tell(self, results: Sequence[Result]) -> None:
+    def tell(self, results: "Sequence[Result]") -> None:
         """Write the files; in a GitHub workflow also say what failed, and add to the step's summary.
 
         Raises EnvironmentFailure where a file cannot be written.
         """
         if not results:
             return
+        from fanlab.report import github, junit, overtime  # late: a run begins without them
+
         for path, render in (
             (self.junit, junit.render),
             (self.gitlab_metrics, overtime.openmetrics),

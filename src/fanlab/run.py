@@ -52,7 +52,7 @@ from fanlab.witnessing import Witnessing
 
 TICK_S = 0.25
 CONNECT_DEADLINE_S = 30.0
-LEAD_NS = 300 * clock.NS_PER_MS  # between telling everyone the epoch and the first message
+LEAD_NS = 200 * clock.NS_PER_MS  # between telling everyone the epoch and the first message
 _RUN_TAGS = 1 << 16
 _STATES = ("starting", "running", "complete", "stopped", "aborted", "failed", "quiet", "deadline")
 
