@@ -6,6 +6,7 @@
 The first 32 runs of the system as it is calibrate; of the 60 others A/A comparisons are resampled. Two ways of being
 slower: the same runs with B's latencies times 1.2, and real runs of a system whose link to clients has 8 ms, against
 one whose link has as much more as is a fifth of the p50 that comes of it (the link's timers have whole milliseconds).
+A comparison has as many pairs as those 32 runs say that it takes to find a fifth more, as `fanlab calibrate` tells.
 Last, real runs in which one node's proxy loses one message, each time another one: `fanlab gate` must find every one of
 them, and nothing where the same proxy loses none. Exits with 1 where a promise is broken; fewer than 92 runs promise
 nothing.
@@ -22,11 +23,19 @@ from pathlib import Path
 import numpy as np
 
 from fanlab.analysis.baseline import Baseline
-from fanlab.analysis.compare import FIGURES, MIN_PAIRS, compare_latency, min_effect_of, noise_of
+from fanlab.analysis.compare import (
+    FIGURES,
+    MANY_PAIRS,
+    MIN_PAIRS,
+    compare_latency,
+    min_effect_of,
+    noise_of,
+    pairs_to_find,
+)
 from fanlab.pairing import Session, run_alone, run_pairs
 from fanlab.scenario.loader import Loaded, load_text
 
-PAIRS = 12
+LEAST_PAIRS = 12
 CALIBRATING = 32  # runs
 ENOUGH = CALIBRATING + 60
 LINK_MS = 8
@@ -62,21 +71,27 @@ def judge(arguments: argparse.Namespace, home: Path) -> int:
     enough, most, slower = arguments.runs >= ENOUGH, arguments.comparisons, arguments.slower
     same = run_alone(session(home / "same"), scenario(arguments.seconds), arguments.runs)
     noise, trial = split(same)
-    effects = effects_of(noise)
+    many = pairs_for(noise, slower)
+    effects = effects_of(noise, many)
     neighbours = list(zip(trial[0::2], trial[1::2], strict=False))
     (linked,) = run_alone(session(home / "linked"), scenario(arguments.seconds, LINK_MS), 1)
     more_ms = max(1, round((linked.latency_ms["p50"] or 0) * slower))
     slow = scenario(arguments.seconds, LINK_MS + more_ms)
     pairs = run_pairs(session(home / "slow"), scenario(arguments.seconds, LINK_MS), slow, arguments.slow_pairs, 1)
     found = {
-        "the system with itself": resampled(neighbours, effects, most, swap=True),
-        f"its p50 times {1 + slower:g}": resampled(neighbours, effects, most, swap=True, times=1 + slower),
-        f"{LINK_MS} ms of link, and {more_ms} more": resampled(pairs, effects_of([a for a, _ in pairs]), most),
+        "the system with itself": resampled(neighbours, effects, many, most, swap=True),
+        f"its p50 times {1 + slower:g}": resampled(neighbours, effects, many, most, swap=True, times=1 + slower),
+        f"{LINK_MS} ms of link, and {more_ms} more": resampled(
+            pairs, effects_of([a for a, _ in pairs], many), many, most
+        ),
     }
     honest = loses(home / "honest", arguments.seconds, 0, seed=1)
     caught = sum(loses(home / f"losing-{seed}", arguments.seconds, 1, seed=seed) for seed in range(arguments.losing))
     print(f"p50 {np.median(values(same, 'p50')):.3g} ms, with the link {linked.latency_ms['p50']:.3g} ms")
-    print("an effect counts from", ", ".join(f"{name} {effect:.1%}" for name, effect in effects.items()) or "?")
+    print(
+        f"comparisons of {many} pairs; an effect counts from",
+        ", ".join(f"{name} {effect:.1%}" for name, effect in effects.items()) or "?",
+    )
     print("| what | comparisons | worse | inconclusive | no worse |\n| --- | ---: | ---: | ---: | ---: |")
     for what, verdicts in found.items():
         told = " | ".join(str(verdicts[name]) for name in ("worse", "inconclusive", "no worse"))
@@ -115,10 +130,18 @@ def scenario(seconds: int, link_ms: float = 0, node: str = "{count: 1}") -> Load
     return load_text(text, "aa")[0]
 
 
-def effects_of(runs: list[Baseline]) -> dict[str, float]:
-    """What counts, from runs of one system in order of time; nothing of too few."""
+def pairs_for(runs: list[Baseline], slower: float) -> int:
+    """Of a comparison that is to find as much, a tenth left over for what the machine may do meanwhile."""
+    if len(runs) < 2 * MIN_PAIRS:
+        return LEAST_PAIRS
+    found = pairs_to_find(noise_of(values(runs, "p50")), 0.9 * slower, seed=1, least=LEAST_PAIRS)
+    return found or MANY_PAIRS[-1]
+
+
+def effects_of(runs: list[Baseline], many: int) -> dict[str, float]:
+    """What counts in so many pairs, from runs of one system in order of time; nothing of too few."""
     noise = {figure: noise_of(values(runs, figure)) for figure in FIGURES if len(runs) >= 2 * MIN_PAIRS}
-    return {figure: min_effect_of(of, PAIRS, seed=1) for figure, of in noise.items()}
+    return {figure: min_effect_of(of, many, seed=1) for figure, of in noise.items()}
 
 
 def session(home: Path) -> Session:
@@ -135,12 +158,13 @@ def values(runs: Iterable[Baseline], figure: str) -> list[float]:
 def resampled(
     pairs: list[tuple[Baseline, Baseline]],
     effects: dict[str, float],
+    many: int,
     comparisons: int,
     *,
     swap: bool = False,
     times: float = 1,
 ) -> Counter[str]:
-    """Verdicts of comparisons of PAIRS pairs, drawn from these.
+    """Verdicts of comparisons of `many` pairs, drawn from these.
 
     `swap`: which run of a pair is called A is drawn as well; `times`: B's latencies are as many times what they were.
     Where B is slower on purpose, the p50 is looked at: that is what was made slower.
@@ -148,7 +172,7 @@ def resampled(
     random, verdicts = np.random.default_rng(3), Counter[str]()
     planted = times > 1 or not swap
     for number in range(comparisons):
-        drawn = [pairs[at] for at in random.integers(0, len(pairs), PAIRS)]
+        drawn = [pairs[at] for at in random.integers(0, len(pairs), many)]
         drawn = [pair[::-1] if swap and random.random() < 0.5 else pair for pair in drawn]
         a_side, b_side = zip(*drawn, strict=True)
         a_ms = {figure: values(a_side, figure) for figure in FIGURES}

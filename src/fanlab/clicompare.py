@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _PAIRS = 12
+_TO_FIND = 0.2
 
 _session_options = (
     click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value, of both."),
@@ -118,9 +119,13 @@ def calibrate(file: str, runs: int, noise: Path | None, overrides: Sequence[str]
     known = Noise(loaded.scenario.name, conditions(found[0]), len(found), figures)
     place = noise or default_file()
     write_noise(place, provenance.host(), known)
+    enough = known.pairs_to_find(_TO_FIND)
     for figure, effect in known.min_effects(_PAIRS).items():
         hidden = ", noisy as it is here: less stays inconclusive" if effect > MOST_HIDDEN else ""
+        pairs = enough[figure]
+        takes = "it takes more pairs than can be foretold" if pairs is None else f"take {pairs} pairs"
         click.echo(f"{figure}: an effect counts from {effect:.1%} on, with {_PAIRS} pairs{hidden}")
+        click.echo(f"{figure}: to find {_TO_FIND:.0%} more in 19 of 20 comparisons, {takes}")
     click.echo(printable(f"{place}: noise of {loaded.scenario.name} on this machine, from {len(found)} runs"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fanlab.analysis.baseline import Baseline, identity
-from fanlab.analysis.compare import MIN_PAIRS, min_effect_of
+from fanlab.analysis.compare import MIN_PAIRS, min_effect_of, pairs_to_find
 from fanlab.errors import EnvironmentFailure
 from fanlab.rundir import write_json
 
@@ -31,6 +31,14 @@ class Noise:
         """By figure, the effect that comparisons of so many pairs need."""
         return {
             figure: min_effect_of(logs, pairs, seed=_SEED)
+            for figure, logs in self.figures.items()
+            if len(logs) >= MIN_PAIRS
+        }
+
+    def pairs_to_find(self, effect: float) -> dict[str, int | None]:
+        """By figure, how many pairs it takes to find that something is slower by `effect`; None: too many."""
+        return {
+            figure: pairs_to_find(logs, effect, seed=_SEED)
             for figure, logs in self.figures.items()
             if len(logs) >= MIN_PAIRS
         }

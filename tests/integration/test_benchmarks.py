@@ -197,12 +197,15 @@ def test_a_system_that_became_slower_while_it_was_judged_raises_an_alarm() -> No
         p50 = slower * float(random.normal(1.0, 0.02))
         return SimpleNamespace(latency_ms={"p50": p50, "p99": 3 * p50})
 
-    noise = aa.effects_of([run(1.0) for _ in range(32)])
+    calibrating = [run(1.0) for _ in range(32)]
+    many = aa.pairs_for(calibrating, 0.2)
+    assert many == 12
+    noise = aa.effects_of(calibrating, many)
     same = [(run(1.0), run(1.0)) for _ in range(30)]
     apart = [(run(1.0), run(1.3)) for _ in range(30)]
-    assert aa.resampled(same, noise, 100, swap=True)["worse"] <= 1
-    assert aa.resampled(apart, noise, 100)["worse"] >= 95
-    assert aa.resampled(same, noise, 100, swap=True, times=1.2)["worse"] >= 95
+    assert aa.resampled(same, noise, many, 100, swap=True)["worse"] <= 1
+    assert aa.resampled(apart, noise, many, 100)["worse"] >= 95
+    assert aa.resampled(same, noise, many, 100, swap=True, times=1.2)["worse"] >= 95
 
 
 def benchmark(name: str) -> Any:

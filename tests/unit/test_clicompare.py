@@ -152,6 +152,7 @@ def test_calibrate_finds_the_noise_that_compare_then_uses(tmp_path: Path) -> Non
     code, said = fanlab("calibrate", "a.yaml", "--runs", "24")
     assert code == 0, said
     assert "p50: an effect counts from 5.0% on, with 12 pairs" in said
+    assert "p50: to find 20% more in 19 of 20 comparisons, take 8 pairs" in said
     assert (tmp_path / "cache" / "fanlab" / "noise.json").exists()
     code, said = fanlab("compare", "a.yaml", "b.yaml", "--pairs", "12")
     assert code == 1

@@ -11,6 +11,7 @@ import pytest
 from fanlab.analysis import compare
 from fanlab.analysis.compare import (
     LEAST_EFFECT,
+    MANY_PAIRS,
     MIN_PAIRS,
     UNCALIBRATED_EFFECT,
     Ratio,
@@ -20,6 +21,7 @@ from fanlab.analysis.compare import (
     log_ratios,
     min_effect_of,
     noise_of,
+    pairs_to_find,
     ratio_of,
     t_quantile,
 )
@@ -220,6 +222,41 @@ def test_the_least_effect_is_what_runs_called_a_and_b_at_random_reach_once_in_tw
     assert expected > LEAST_EFFECT
     assert min_effect_of(noise, pairs, seed=9) == pytest.approx(expected, rel=1e-9)
     assert min_effect_of(noise[:MIN_PAIRS], pairs, seed=9) >= LEAST_EFFECT, "so few are enough"
+
+
+@pytest.mark.parametrize("noise_size", [0.05, 0.2, 0.3])
+def test_the_pairs_that_are_told_find_it_and_fewer_do_not(noise_size):
+    """Of comparisons that are drawn afresh, not those that the answer came of."""
+    noise = list(np.random.default_rng(1).normal(0, noise_size, 40))
+    needed = pairs_to_find(noise, 0.2, seed=1)
+    random = np.random.default_rng(2)
+
+    def found(pairs: int) -> float:
+        effect = min_effect_of(noise, pairs, seed=1)
+        return np.mean(
+            [
+                hodges_lehmann(random.choice(noise, pairs) * random.choice((-1, 1), pairs) + math.log(1.2))
+                > math.log(1 + effect)
+                for _ in range(400)
+            ]
+        )
+
+    at = MANY_PAIRS.index(needed)
+    assert found(needed) > 0.9
+    assert at == 0 or found(MANY_PAIRS[at - 1]) < 0.97
+    assert (noise_size, needed) in {(0.05, 8), (0.2, 16), (0.3, 48)}
+
+
+def test_pairs_to_find_something():
+    noise = list(np.random.default_rng(1).normal(0, 0.2, 40))
+    assert pairs_to_find([0.0] * 8, 0.06, seed=1) == 8
+    assert pairs_to_find([0.0] * 8, 0.06, seed=1, least=9) == 12
+    assert pairs_to_find([0.0] * 8, 0.06, seed=1, least=12) == 12
+    assert pairs_to_find([0.0] * 8, LEAST_EFFECT, seed=1) is None, "what just reaches it does not count"
+    assert pairs_to_find(noise, 0.06, seed=1) is None
+    assert pairs_to_find(noise, 0.2, seed=1) > pairs_to_find(noise, 0.4, seed=1)
+    with pytest.raises(ValueError, match="too little"):
+        pairs_to_find([0.1] * (MIN_PAIRS - 1), 0.2, seed=1)
 
 
 def test_what_just_reaches_a_limit_is_open():

@@ -39,6 +39,8 @@ UNCALIBRATED_CONFIDENCE: Final = 1 - FALSE_ALARMS
 LEAST_EFFECT: Final = 0.05  # less than this nobody acts upon, however quiet the machine is
 UNCALIBRATED_EFFECT: Final = 0.10
 MOST_HIDDEN: Final = 0.10  # what is called no worse may be slower by less than this
+FOUND: Final = 0.95  # of comparisons of a system with one that is slower by so much
+MANY_PAIRS: Final = (8, 12, 16, 24, 32, 48, 64)
 _RESAMPLES: Final = 2000
 
 
@@ -162,11 +164,35 @@ def min_effect_of(noise: Sequence[float], pairs: int, *, seed: int) -> float:
     They are drawn from the A/A pairs, each with its runs called A and B at random. Never below LEAST_EFFECT. Raises
     ValueError for fewer than MIN_PAIRS of those.
     """
+    return _reached(_by_noise(noise, pairs, seed=seed))
+
+
+def pairs_to_find(noise: Sequence[float], effect: float, *, seed: int, least: int = 0) -> int | None:
+    """The least of MANY_PAIRS, from `least` on, with which a system slower by `effect` is found as often as FOUND says.
+
+    None: it takes more than all of these. Raises ValueError as `min_effect_of` does.
+    """
+    for pairs in MANY_PAIRS:
+        if pairs < least:
+            continue
+        estimates = _by_noise(noise, pairs, seed=seed)
+        found = np.mean(estimates + math.log1p(effect) > math.log1p(_reached(estimates)))
+        if found >= FOUND:
+            return pairs
+    return None
+
+
+def _by_noise(noise: Sequence[float], pairs: int, *, seed: int) -> Floats:
+    """What comparisons of so many pairs without any difference come to: their estimates, resampled."""
     if len(noise) < MIN_PAIRS:
         raise ValueError(f"{len(noise)} A/A pairs say too little of the noise; {MIN_PAIRS} do")
     random = np.random.Generator(np.random.PCG64(seed))
     drawn = np.asarray(noise)[random.integers(0, len(noise), (_RESAMPLES, pairs))]
-    estimates = _estimates(drawn * random.choice((-1.0, 1.0), drawn.shape))
+    return _estimates(drawn * random.choice((-1.0, 1.0), drawn.shape))
+
+
+def _reached(estimates: Floats) -> float:
+    """The effect that half of FALSE_ALARMS of them reach; never below LEAST_EFFECT."""
     return max(LEAST_EFFECT, _exp(float(np.quantile(estimates, 1 - FALSE_ALARMS / len(FIGURES)))) - 1)
 
 
