@@ -1,5 +1,6 @@
 """A model is held against the runs that it was measured from: what it does not give back is named."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from fanlab.scenario.loader import load
 from fanlab.scenario.model import Scenario
-from fanlab.simulate.model import read_model
+from fanlab.simulate.model import Delay, read_model
 from fanlab.simulate.observed import Observed, observe
 from fanlab.simulate.replay import model_of, replayed, with_units
 from support.simulated import loaded_from, made_model, scenario_text, simulated
@@ -43,10 +44,16 @@ def test_a_hop_that_is_off_is_named(
 
 
 def test_waits_that_are_put_in_line_twice_are_told(tmp_path: Path) -> None:
-    """Measured waits have the line in them; a model that draws them and lets them wait in line again says so."""
+    """Measured waits have the line in them; a model that draws them and lets them wait in line again says so.
+
+    They are as those of a machine where others have the CPU.
+    """
+    usual = read_model()
+    slow = Delay(tuple(10 * quantile_ns for quantile_ns in usual.delays.redis.quantiles_ns))
+    model = replace(usual, delays=replace(usual.delays, redis=slow))
     text = scenario_text(rate="{kind: poisson, rate: 130/s}", measure="12s")
-    rundir = simulated(tmp_path, loaded_from(tmp_path, text), read_model())
-    notes = model_of([rundir], base=read_model(), even_simulated=True).notes
+    rundir = simulated(tmp_path, loaded_from(tmp_path, text), model)
+    notes = model_of([rundir], base=model, even_simulated=True).notes
     assert any(note.startswith("redis: simulated again") for note in notes), notes
 
 
