@@ -167,7 +167,7 @@ def min_effect_of(noise: Sequence[float], pairs: int, *, seed: int) -> float:
     return _reached(_by_noise(noise, pairs, seed=seed))
 
 
-def pairs_to_find(noise: Sequence[float], effect: float, *, seed: int, least: int = 0) -> int | None:
+def pairs_to_find(noise: Sequence[float], effect: float, *, seed: int, least: int = MANY_PAIRS[0]) -> int | None:
     """The least of MANY_PAIRS, from `least` on, with which a system slower by `effect` is found as often as FOUND says.
 
     None: it takes more than all of these. Raises ValueError as `min_effect_of` does.
