@@ -55,6 +55,7 @@ def main() -> None:
     """Run, resample, print a Markdown table, and say whether the promises hold."""
     parser = argparse.ArgumentParser(description="False alarms, and what is found, from real runs.")
     parser.add_argument("--runs", type=int, default=ENOUGH)
+    parser.add_argument("--pairs", type=int, help="of a comparison; by default as many as it takes here")
     parser.add_argument("--slow-pairs", type=int, default=24)
     parser.add_argument("--losing", type=int, default=12, help="runs that lose one message")
     parser.add_argument("--comparisons", type=int, default=300)
@@ -71,7 +72,7 @@ def judge(arguments: argparse.Namespace, home: Path) -> int:
     enough, most, slower = arguments.runs >= ENOUGH, arguments.comparisons, arguments.slower
     same = run_alone(session(home / "same"), scenario(arguments.seconds), arguments.runs)
     noise, trial = split(same)
-    many = pairs_for(noise, slower)
+    many = arguments.pairs or pairs_for(noise, slower)
     effects = effects_of(noise, many)
     neighbours = list(zip(trial[0::2], trial[1::2], strict=False))
     (linked,) = run_alone(session(home / "linked"), scenario(arguments.seconds, LINK_MS), 1)

@@ -4,17 +4,16 @@ import asyncio
 import os
 import socket
 
-from fanlab.clock import NS_PER_S, now_ns
+from fanlab.clock import now_ns
 from fanlab.ledger.stripe import StripeWriter
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import LoadConfig
-from fanlab.load.health import TICK_NS, Health
+from fanlab.load.health import Health
 from fanlab.load.stamped import StampedLoop
+from fanlab.load.ticking import FLUSH_EVERY, HEALTH_EVERY, ticks
 from fanlab.load.wire import LineReader, Message, encode
 
-FLUSH_EVERY = 5  # ticks of 10 ms
-COUNTS_EVERY = 15
-HEALTH_EVERY = 100
+COUNTS_EVERY = 15  # ticks
 _READ_BYTES = 1 << 16
 
 
@@ -67,25 +66,17 @@ async def _tick(engine: ClientsEngine, writer: asyncio.StreamWriter) -> None:
     """The engine's clock: flush, tell totals, and measure how late this very clock comes."""
     health = Health()
     health.pauses.watch()
-    due_ns = now_ns()
-    ticks = 0
-    while True:
-        due_ns += TICK_NS
-        await asyncio.sleep(max(0, due_ns - now_ns()) / NS_PER_S)
-        t_ns = now_ns()
-        health.tick(due_ns, t_ns)
+    async for number, t_ns in ticks(health):
         engine.tick()
-        due_ns = max(due_ns, t_ns - TICK_NS)  # after a stall, do not run after every tick that was missed
-        ticks += 1
         told: list[Message] = []
-        if ticks % HEALTH_EVERY == 0:
+        if number % HEALTH_EVERY == 0:
             engine.record(health.event(t_ns, engine.missed))
             if (measured := engine.probes.event(t_ns)) is not None:
                 engine.record(measured)
             told.append(engine.batches())
-        if ticks % FLUSH_EVERY == 0:
+        if number % FLUSH_EVERY == 0:
             engine.flush()
-        if ticks % COUNTS_EVERY == 0:
+        if number % COUNTS_EVERY == 0:
             told.append(engine.counts())
         for message in told:
             writer.write(encode(message))

@@ -31,7 +31,7 @@ from fanlab.load.users import (
     hand_out_ordinals,
     publisher_classes,
 )
-from fanlab.load.wire import Message
+from fanlab.load.wire import CONFIGURED, Message
 
 PUBLISHERS_PER_S = 1000.0
 HEARTBEATS = 60  # seconds without one, as many as a worker allows its master
@@ -124,7 +124,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("locust.stats_logger").setLevel(logging.INFO)
     parent = dial(arguments.control)
-    if not parent.wait_for("configured"):
+    if not parent.wait_for(str(CONFIGURED["op"])):
         return 0
     master = Master(read_config(arguments.config), parent, arguments.host)
     parent.listen(master.obey, master.over.set)

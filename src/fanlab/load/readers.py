@@ -19,15 +19,14 @@ from fanlab.clock import NS_PER_S, boot_id, now_ns
 from fanlab.ledger.records import ReadStatus
 from fanlab.ledger.stripe import Kind, StripeWriter
 from fanlab.load.config import LoadConfig, read_config
-from fanlab.load.health import TICK_NS, Health
+from fanlab.load.health import Health
 from fanlab.load.http_get import Getter, NoAnswer
 from fanlab.load.limits import raise_open_files
 from fanlab.load.reading import Due, Entry, Read, everything, schedule, verdict
+from fanlab.load.ticking import FLUSH_EVERY, HEALTH_EVERY, ticks
 from fanlab.load.wire import LineReader, Message, encode
 
 STRIPE = "readers.stripe"
-FLUSH_EVERY = 5  # ticks of 10 ms
-HEALTH_EVERY = 100
 SWEEP_AT_ONCE = 8  # reads of one node
 SWEEP_GIVE_UP = 16  # reads of one node that fail one after the other: it is gone, and so would be the rest's timeouts
 _READ_BYTES = 1 << 16
@@ -183,18 +182,10 @@ async def _obey(readers: Readers, reader: asyncio.StreamReader, writer: asyncio.
 async def _tick(readers: Readers, stripe: StripeWriter) -> None:
     """The process's clock: flush, and measure how late this very clock comes."""
     health = Health()
-    due_ns = now_ns()
-    ticks = 0
-    while True:
-        due_ns += TICK_NS
-        await asyncio.sleep(max(0, due_ns - now_ns()) / NS_PER_S)
-        t_ns = now_ns()
-        health.tick(due_ns, t_ns)
-        due_ns = max(due_ns, t_ns - TICK_NS)
-        ticks += 1
-        if ticks % HEALTH_EVERY == 0:
+    async for number, t_ns in ticks(health):
+        if number % HEALTH_EVERY == 0:
             stripe.events([health.event(t_ns, missed=0)])
-        if ticks % FLUSH_EVERY == 0:
+        if number % FLUSH_EVERY == 0:
             readers.flush()
 
 

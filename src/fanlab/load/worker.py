@@ -20,7 +20,7 @@ from fanlab.load.engines import Engines
 from fanlab.load.lifeline import Lifeline, dial
 from fanlab.load.locust_stats import log_message
 from fanlab.load.users import ORDER, ORDINALS, TOLD, Ordinals, client_classes, equip, publisher_classes
-from fanlab.load.wire import Message
+from fanlab.load.wire import CONFIGURED, Message
 
 REPORT_S = 1.0
 
@@ -104,7 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     parent = dial(arguments.control)
-    if not parent.wait_for("configured"):
+    if not parent.wait_for(str(CONFIGURED["op"])):
         return 0
     config = read_config(arguments.config)
     worker = Worker(config, arguments.config, parent, arguments.index, arguments.clock_ahead)
