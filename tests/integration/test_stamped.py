@@ -157,6 +157,39 @@ def test_nobody_listening_is_an_error_as_with_any_loop() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_host_may_have_a_name_or_an_address(host: str) -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            transport, _ = await loop_of_this_test().create_connection(asyncio.BufferedProtocol, host, port)
+            assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+            transport.abort()
+            await asyncio.sleep(0)
+
+    run(test)
+
+
+def test_a_connection_that_is_never_answered_can_be_given_up() -> None:
+    async def test() -> None:
+        loop = loop_of_this_test()
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            with socket.create_connection(("127.0.0.1", port)):  # the one that it has room for
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await loop.create_connection(asyncio.BufferedProtocol, "127.0.0.1", port)
+                assert not loop.poller._ready, "nobody waits for it any more"
+
+    run(test)
+
+
+def loop_of_this_test() -> StampedLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, StampedLoop)
+    return loop
+
+
 def test_a_clients_journal_has_the_kernels_time(tmp_path: Path) -> None:
     """The whole engine, stalled while a message comes: its latency is not the stall."""
 

@@ -20,7 +20,7 @@ from fanlab.clock import NS_PER_S, now_ns
 from fanlab.load.config import Backoff, ClientsConfig, LoadConfig, NodeTarget, PublishersConfig
 from fanlab.load.engines import Engines
 from fanlab.load.locust_stats import log_message
-from fanlab.load.users import ORDINALS, Ordinals, client_classes, equip, hand_out_ordinals, stream_classes
+from fanlab.load.users import ORDINALS, Given, Ordinals, client_classes, equip, hand_out_ordinals, stream_classes
 from fanlab.load.wire import Message
 from fanlab.scenario.model import AnyRate
 from fanlab.topology.labels import Marks, Owner
@@ -50,7 +50,7 @@ def user_classes(target: Target) -> list[type[locust.User]]:
     load = _PlainLoad(target)
     readers, publishers = client_classes(load.config), stream_classes(load.config)
     equip(readers, load.order, load.ordinal)
-    equip(publishers, load.order, lambda _: 0)  # the only one of its class
+    equip(publishers, load.order, lambda _, given: given(0))  # the only one of its class
     for cls in (*readers, *publishers):
         cls.host = ",".join(target.urls)  # which Locust asks for and shows
     events: Any = locust.events
@@ -71,9 +71,12 @@ class _PlainLoad:
         self._alone = count()
         self._starting = RLock()
 
-    def ordinal(self, class_name: str) -> int:
+    def ordinal(self, class_name: str, given: Given) -> None:
         """The next client's number, given once over all workers, so that clients are spread evenly over the nodes."""
-        return next(self._alone) if self._ordinals is None else self._ordinals.take(class_name)
+        if self._ordinals is None:
+            given(next(self._alone))
+        else:
+            self._ordinals.take(class_name, given)
 
     def order(self, role: str, message: dict[str, Any]) -> None:
         """Tell an engine something. A publisher begins when it comes, once its engine is there."""

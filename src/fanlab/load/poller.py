@@ -34,14 +34,14 @@ class Poller:
         self._ready: dict[int, Ready] = {}
         self._epoll: select.epoll | None = None  # made when first needed: most loops never connect
 
-    def add(self, fd: int, ready: Ready, took: Took | None = None) -> None:
-        """Call `ready` when the socket can be read, or is at its end, `took` for what was read. Raises OSError."""
+    def add(self, fd: int, ready: Ready, took: Took | None = None, events: int = READ) -> None:
+        """Call `ready` for these events and at the socket's end, `took` for what was read. Raises OSError."""
         if self._epoll is None:
             self._epoll = select.epoll()
             if self._bulk is not None:
                 self._bulk.watch(self._epoll.fileno())
             self._loop.add_reader(self._epoll.fileno(), self._look)
-        self._epoll.register(fd, READ)
+        self._epoll.register(fd, events)
         self._ready[fd] = ready
         if took is not None:
             self._took[fd] = took

@@ -2,6 +2,7 @@
 
 import ipaddress
 import sys
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,10 +16,14 @@ def source_of(url: str, client: int) -> str | None:
     loopback is 127.0.0.1 alone, as it is on anything but Linux.
     """
     number = client // CLIENTS_PER_SOURCE
-    if not number or sys.platform != "linux":
+    if not number or sys.platform != "linux" or not _is_loopback(url):
         return None
+    return str(ipaddress.IPv4Address("127.0.0.1") + number)
+
+
+@lru_cache  # a run's nodes are few, its clients many
+def _is_loopback(url: str) -> bool:
     try:
-        address = ipaddress.IPv4Address(urlsplit(url).hostname or "")
+        return ipaddress.IPv4Address(urlsplit(url).hostname or "").is_loopback
     except ValueError:
-        return None
-    return str(ipaddress.IPv4Address("127.0.0.1") + number) if address.is_loopback else None
+        return False

@@ -6,6 +6,7 @@ reported (see docs/adr/0011). With it, the time is the kernel's, and an engine t
 """
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -244,15 +245,15 @@ class StampedLoop(uvloop.Loop):
         if options.get("sock") is not None or options.get("ssl") or not StampClock.AVAILABLE:
             return await super().create_connection(protocol_factory, host, port, **options)
         error: OSError | None = None
-        for family, kind, proto, _, address in await self.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            made = socket.socket(family, kind, proto)
+        for family, address in literal(host, port) or await self._looked_up(host, port):
+            made = socket.socket(family, socket.SOCK_STREAM)
             try:
                 made.setblocking(False)  # noqa: FBT003 - socket's own
                 ask_for_stamps(made)
                 if (source := options.get("local_addr")) is not None:
                     made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
                     made.bind(source)
-                await self.sock_connect(made, address)
+                await self._connected(made, address)
                 protocol = protocol_factory()
                 return StampedTransport(self, made, protocol), protocol
             except OSError as refused:
@@ -262,3 +263,30 @@ class StampedLoop(uvloop.Loop):
                 made.close()
                 raise
         raise error or OSError(f"{host} has no address")
+
+    async def _connected(self, made: socket.socket, address: Any) -> None:
+        """As `sock_connect`, which in uvloop has a thread look the address up once more."""
+        error = made.connect_ex(address)
+        if error == errno.EINPROGRESS:
+            writable = asyncio.Event()
+            self.poller.add(made.fileno(), lambda _: writable.set(), events=WRITE)
+            try:
+                await writable.wait()
+            finally:
+                self.poller.remove(made.fileno())
+            error = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    async def _looked_up(self, host: str, port: int) -> list[tuple[int, Any]]:
+        found = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [(family, address) for family, _, _, _, address in found]
+
+
+def literal(host: str, port: int) -> list[tuple[int, Any]] | None:
+    """The family and the address of an IPv4 address that is written out, which needs no thread to be looked up."""
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, TypeError):
+        return None
+    return [(socket.AF_INET, (host, port))]

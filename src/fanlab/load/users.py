@@ -1,4 +1,4 @@
-"""Locust's users: each client and each publisher is one, but all that its greenlet does is give its engine an order.
+"""Locust's users: each client and each publisher is one, but all that it does is give its engine an order.
 
 Imported by the Locust master and worker only, as everything that imports Locust or gevent.
 """
@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
-from gevent.event import AsyncResult, Event
-from locust import User, task
+from gevent.event import Event
+from gevent.pool import Group
+from locust import User
 from locust.dispatch import UsersDispatcher
 from locust.env import Environment
 
@@ -19,8 +20,9 @@ ORDINALS = "fanlab-ordinals"  # worker asks the master for numbers, and gets the
 ORDER = "fanlab-order"  # master to workers: what the parent said
 TOLD = "fanlab-told"  # worker to master: what an engine said
 
-_IDLE_S = 3600
 _DISPATCHES_PER_S = 10
+
+Given = Callable[[int], None]  # is told a number
 
 
 class SmoothDispatcher(UsersDispatcher):
@@ -43,32 +45,30 @@ class Ordinals:
     def __init__(self, ask: Callable[[str, int], None]) -> None:
         """`ask(class_name, n)` sends the request; the answer comes to `answered`."""
         self._ask = ask
-        self._waiting: dict[str, list[AsyncResult]] = {}
-        self._asked: dict[str, deque[AsyncResult]] = {}
+        self._waiting: dict[str, list[Given]] = {}
+        self._asked: dict[str, deque[Given]] = {}
         self._wake = Event()
         gevent.spawn(self._run)
 
-    def take(self, class_name: str) -> int:
-        """The next number; blocks this greenlet until the master has answered."""
-        result = AsyncResult()
-        self._waiting.setdefault(class_name, []).append(result)
+    def take(self, class_name: str, given: Given) -> None:
+        """Call back with the next number when the master has answered."""
+        self._waiting.setdefault(class_name, []).append(given)
         self._wake.set()
-        return int(result.get())
 
     def answered(self, class_name: str, first: int, count: int) -> None:
         """The master gave `count` numbers from `first` on."""
         asked = self._asked[class_name]
         for number in range(first, first + count):
-            asked.popleft().set(number)
+            asked.popleft()(number)
 
     def _run(self) -> None:
         while True:
             self._wake.wait()
             self._wake.clear()
             waiting, self._waiting = self._waiting, {}
-            for class_name, results in waiting.items():
-                self._asked.setdefault(class_name, deque()).extend(results)
-                self._ask(class_name, len(results))
+            for class_name, users in waiting.items():
+                self._asked.setdefault(class_name, deque()).extend(users)
+                self._ask(class_name, len(users))
 
 
 def hand_out_ordinals(master: Any) -> None:
@@ -84,6 +84,31 @@ def hand_out_ordinals(master: Any) -> None:
     master.register_message(ORDINALS, asked)
 
 
+class Place:
+    """What stands in Locust's group of users for one that needs no greenlet: it would only sleep, and weighs 10 kB.
+
+    It has what Locust's runner and gevent's groups ask a greenlet for.
+    """
+
+    __slots__ = ("_links", "args")
+    name = "user"
+    dead = False
+
+    def __init__(self, user: User) -> None:
+        self.args = (user,)  # where the runner finds a greenlet's user
+        self._links: tuple[Callable[[Any], None], ...] = ()
+
+    def rawlink(self, callback: Callable[[Any], None]) -> None:
+        """Call back when the user has stopped."""
+        self._links += (callback,)
+
+    def leave(self) -> None:
+        """The user has stopped: no group has it any more."""
+        links, self._links = self._links, ()
+        for callback in links:
+            callback(self)
+
+
 class EngineUser(User):
     """A client or a publisher. Subclasses say how many there are and what to tell which engine."""
 
@@ -94,27 +119,38 @@ class EngineUser(User):
     end_op = ""
     key = ""
     order: Callable[[str, dict[str, Any]], None] | None = None  # role, message: set in workers
-    ordinal: Callable[[str], int] | None = None  # class name: the next number of that class
+    ordinal: Callable[[str, Given], None] | None = None  # class name, whom to tell the next number of that class
     number: int | None = None
+    place: Place | None = None
+    stopped = False
 
-    def on_start(self) -> None:
-        """Begin: connect, or take part in publishing."""
+    def start(self, group: Group) -> Place:
+        """Begin: connect, or take part in publishing, as soon as it has its number."""
         cls = type(self)
         if cls.ordinal is None or cls.order is None:
             raise RuntimeError("this user runs in a fanlab worker only")
-        self.number = cls.first + cls.ordinal(cls.__name__)
-        cls.order(cls.role, {"op": cls.begin_op, cls.key: self.number})
+        self._group = group
+        self._greenlet = self.place = Place(self)
+        group.add(self.place)
+        cls.ordinal(cls.__name__, self._begin)
+        return self.place
 
-    def on_stop(self) -> None:
-        """End of its own will."""
+    def _begin(self, ordinal: int) -> None:
         cls = type(self)
-        if self.number is not None and cls.order is not None:
-            cls.order(cls.role, {"op": cls.end_op, cls.key: self.number})
+        if not self.stopped and cls.order is not None:
+            self.number = cls.first + ordinal
+            cls.order(cls.role, {"op": cls.begin_op, cls.key: self.number})
 
-    @task
-    def idle(self) -> None:
-        """The engine does the work."""
-        gevent.sleep(_IDLE_S)
+    def stop(self, force: bool = False) -> bool:  # noqa: ARG002, FBT001, FBT002 - Locust's own: no task is under way
+        """End of its own will."""
+        if not self.stopped:
+            self.stopped = True
+            cls = type(self)
+            if self.number is not None and cls.order is not None:
+                cls.order(cls.role, {"op": cls.end_op, cls.key: self.number})
+            if self.place is not None:
+                self.place.leave()
+        return True
 
 
 def client_classes(config: LoadConfig) -> list[type[User]]:
@@ -147,7 +183,9 @@ def stream_classes(config: LoadConfig) -> list[type[User]]:
 
 
 def equip(
-    classes: Sequence[type[User]], order: Callable[[str, dict[str, Any]], None], ordinal: Callable[[str], int]
+    classes: Sequence[type[User]],
+    order: Callable[[str, dict[str, Any]], None],
+    ordinal: Callable[[str, Given], None],
 ) -> None:
     """Give a worker's classes their engines and their numbers."""
     for cls in classes:

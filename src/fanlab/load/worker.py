@@ -16,6 +16,7 @@ from gevent.event import Event
 from locust.env import Environment
 
 from fanlab.load.config import LoadConfig, read_config
+from fanlab.load.counting import CountingRunner
 from fanlab.load.engines import Engines
 from fanlab.load.lifeline import Lifeline, dial
 from fanlab.load.locust_stats import log_message
@@ -53,7 +54,7 @@ class Worker:
     def join_master(self, host: str, port: int) -> None:
         """Connect to Locust's master. What engines told before is not lost: it waits for the runner."""
         locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
-        self._runner = self._environment.create_worker_runner(host, port)
+        self._runner = CountingRunner(self._environment, host, port)
         self._runner.register_message(ORDINALS, self._on_ordinals)
         self._runner.register_message(ORDER, self._on_order)
         events: Any = self._environment.events
@@ -102,6 +103,7 @@ def main() -> int:
         "--clock-ahead", type=int, default=0, help="ns by which this boot's clock is ahead of the run's"
     )
     arguments = parser.parse_args()
+    gevent.config.track_greenlet_tree = False  # the stack that each was spawned from: Locust stops each user in one
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     parent = dial(arguments.control)
     if not parent.wait_for(str(CONFIGURED["op"])):

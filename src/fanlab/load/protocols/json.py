@@ -6,6 +6,7 @@ Published messages arrive as they are.
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 
@@ -14,7 +15,7 @@ class JsonProtocol:
 
     def subscribe(self, channels: Sequence[str]) -> Sequence[bytes]:
         """The text frames that ask for these channels."""
-        return [json.dumps({"type": "subscribe", "channels": list(channels)}).encode()]
+        return _subscribe(tuple(channels))
 
     def confirmed(self, frame: bytes) -> Iterable[str]:
         """The channels that this frame confirms; none if it says something else or cannot be read."""
@@ -25,6 +26,11 @@ class JsonProtocol:
     def answers(self, frame: bytes) -> bool:
         """Whether this frame is a JSON object with a `type`: all that a node says for itself is."""
         return isinstance(_answer(frame).get("type"), str)
+
+
+@lru_cache  # thousands of clients ask for the same ones
+def _subscribe(channels: tuple[str, ...]) -> tuple[bytes]:
+    return (json.dumps({"type": "subscribe", "channels": channels}).encode(),)
 
 
 def _answer(frame: bytes) -> dict[str, Any]:

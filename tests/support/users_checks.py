@@ -1,0 +1,123 @@
+"""Locust's users as Locust's own runners treat them: without a greenlet, and counted.
+
+A program of its own, which tests/unit/test_users.py runs: importing Locust patches the whole process by gevent.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gevent.pool import Group
+from locust.env import Environment
+
+from fanlab.load.config import Backoff, ClientsConfig, LoadConfig
+from fanlab.load.counting import CountedGroup
+from fanlab.load.users import Place, client_classes, equip
+
+
+def group(name: str, first_client: int) -> ClientsConfig:
+    return ClientsConfig(
+        name=name,
+        count=100,
+        first_client=first_client,
+        spawn_rate_per_s=100.0,
+        channels=("news",),
+        nodes=(0,),
+        failover="sticky",
+        backoff=Backoff(1, 1.0, 1, 0.0),
+        ping_interval_ns=1,
+        ping_timeout_ns=1,
+        join_ns=None,
+    )
+
+
+class Load:
+    """A local runner with two classes of users, their orders, and those who wait for a number."""
+
+    def __init__(self, stop_timeout: float | None = None) -> None:
+        config = LoadConfig(
+            seed=1,
+            run_tag=1,
+            redis_url="",
+            journal="",
+            stats="",
+            nodes=(),
+            channels=("news",),
+            clients=(group("a", 0), group("b", 100)),
+            publishers=(),
+        )
+        self.orders: list[dict[str, Any]] = []
+        self.waiting: list[Callable[[int], None]] = []
+        self.classes = client_classes(config)
+        equip(self.classes, lambda _, order: self.orders.append(order), lambda _, given: self.waiting.append(given))
+        self.a, self.b = (cls.__name__ for cls in self.classes)
+        self.environment = Environment(user_classes=self.classes, stop_timeout=stop_timeout)
+        self.runner = self.environment.create_local_runner()
+
+    def give(self) -> None:
+        for number, given in enumerate(self.waiting):
+            given(number)
+        self.waiting.clear()
+
+
+def a_user_begins_with_its_number_and_ends_when_it_is_stopped() -> None:
+    load = Load()
+    users = load.runner.spawn_users({load.b: 2})
+    assert not load.orders
+    load.give()
+    assert load.orders == [{"op": "connect", "client": 100}, {"op": "connect", "client": 101}]
+    assert load.runner.user_count == 2
+    assert load.runner.user_classes_count == {load.a: 0, load.b: 2}
+    load.orders.clear()
+    load.runner.stop_users({load.b: 2})
+    assert sorted(order["client"] for order in load.orders) == [100, 101]
+    assert {order["op"] for order in load.orders} == {"leave"}
+    assert load.runner.user_count == 0
+    assert users[0].stop() is True
+    assert len(load.orders) == 2, "it is not stopped twice"
+
+
+def one_that_is_stopped_before_it_has_its_number_never_begins() -> None:
+    load = Load()
+    load.runner.spawn_users({load.a: 1})
+    load.runner.stop_users({load.a: 1})
+    load.give()
+    assert not load.orders
+
+
+def a_stop_timeout_is_not_waited_for() -> None:
+    load = Load(stop_timeout=3600)  # the test's own time limit would tell
+    load.runner.spawn_users({load.a: 3})
+    load.give()
+    load.runner.stop_users({load.a: 2})
+    assert load.runner.user_classes_count == {load.a: 1, load.b: 0}
+
+
+def all_who_wait_for_the_users_are_told() -> None:
+    load = Load()
+    (user,) = load.runner.spawn_users({load.a: 1})
+    others = Group()
+    others.add(user.greenlet)
+    load.runner.stop_users({load.a: 1})
+    assert others.join(timeout=60)
+    assert load.runner.user_greenlets.join(timeout=60)
+
+
+def members_of_a_group_are_counted_by_class() -> None:
+    load = Load()
+    group = load.runner.user_greenlets = CountedGroup()
+    load.runner.spawn_users({load.a: 3, load.b: 1})
+    assert group.by_class == {load.a: 3, load.b: 1}
+    load.runner.stop_users({load.a: 2})
+    assert {name: count for name, count in group.by_class.items() if count} == {load.a: 1, load.b: 1}
+    (place, *_) = [place for place in group if isinstance(place, Place)]
+    for _ in range(2):
+        group.discard(place)
+    assert sum(group.by_class.values()) == len(group) == 1, "nobody goes twice"
+
+
+if __name__ == "__main__":
+    a_user_begins_with_its_number_and_ends_when_it_is_stopped()
+    one_that_is_stopped_before_it_has_its_number_never_begins()
+    a_stop_timeout_is_not_waited_for()
+    all_who_wait_for_the_users_are_told()
+    members_of_a_group_are_counted_by_class()

@@ -1,0 +1,12 @@
+"""Locust's users, checked in a process of their own: importing Locust here would patch pytest by gevent."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKS = Path(__file__).parents[1] / "support" / "users_checks.py"
+
+
+def test_users_need_no_greenlet_and_are_counted() -> None:
+    done = subprocess.run([sys.executable, str(CHECKS)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
