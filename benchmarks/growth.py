@@ -170,7 +170,9 @@ def generator(folder: Path, shape: Shape, seconds: float) -> tuple[float, int]:
     scenario = {
         "name": "growth",
         "question": "What does it cost?",
-        "topology": {"nodes": {"kind": "picows", "count": shape.nodes}},
+        "topology": {
+            "nodes": {"kind": "picows", "count": shape.nodes, "env": {"MAX_CHANNELS": str(max(100, shape.per_client))}}
+        },
         "channels": names,
         "clients": [
             {"group": f"g{number}", "count": shape.clients // groups, "spawn_rate": "500/s", "channels": own}

@@ -118,6 +118,31 @@ async def ended(stripe: StripeReader) -> None:
         await asyncio.sleep(0.05)
 
 
+async def test_what_a_node_refuses_is_told_in_its_own_words(system: System) -> None:
+    names = [f"c{number}" for number in range(101)]
+    ticker = {"name": "ticker", "channel": "c0", "rate": "1/s"}
+    readers = {"group": "readers", "count": 1, "channels": names}
+    load = system.session(scenario(channels=names, clients=[readers], publishers=[ticker]))
+    try:
+        await system.start(load)
+        with pytest.raises(EnvironmentFailure, match=r"refused .*: too many channels: 101; at most 100"):
+            await load.connect(3)
+    finally:
+        await load.close()
+
+
+async def test_a_publisher_of_its_own_for_each_of_many_channels_costs_no_time(system: System) -> None:
+    names = [f"c{number}" for number in range(1000)]
+    publishers = [{"name": f"p-{name}", "channel": name, "rate": "1/min"} for name in names]
+    readers = {"group": "readers", "count": 1, "channels": names[:1]}
+    load = system.session(scenario(channels=names, clients=[readers], publishers=publishers), workers=2)
+    try:
+        await system.start(load)
+        assert (await load.connect(60)).connected == 1, "with a class for each, Locust took minutes"
+    finally:
+        await load.close()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_every_message_is_accounted_for(system: System, workers: int) -> None:
     load = system.session(scenario(), workers)

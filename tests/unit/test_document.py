@@ -127,9 +127,9 @@ def test_bounds_are_exact() -> None:
 
 
 def test_aliases_count_each_time_they_are_used() -> None:
-    hundred = "a: &a [" + "x," * 99 + "]\n"
-    assert complaints(hundred + "b: [" + "*a," * 90 + "]") == ""
-    assert "more than" in complaints(hundred + "b: [" + "*a," * 100 + "]")
+    thousand = "a: &a [" + "x," * 999 + "]\n"
+    assert complaints(thousand + "b: [" + "*a," * 90 + "]") == ""
+    assert "more than" in complaints(thousand + "b: [" + "*a," * 100 + "]")
 
 
 def test_aliases_cannot_dig_deeper_than_the_bound() -> None:

@@ -216,7 +216,7 @@ class ClientsEngine:
         self._census = Census(self.probes.group)
         self._links: dict[int, Link] = {}
         self._opening: Counter[int] = Counter()  # connections by node, open or opening
-        self._error: str | None = None  # why a connection was refused the last time that one was
+        self._error: str | None = None  # why a connection or a subscription was refused the last time that one was
         self._refused: Counter[str] = Counter()  # how often and why, since the last batch
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()  # no connection is open or opening
@@ -283,8 +283,11 @@ class ClientsEngine:
         """A frame that does not hold exactly one intact message: the node's own, several messages, or damage."""
         found = self.frames.read(payload)
         if not found.messages:
-            self.apply(link, link.subscriber.frame(t_ns, payload))
-            if self._protocols[link.node].answers(payload):
+            outcome, spoken = link.subscriber.frame(t_ns, payload), self._protocols[link.node]
+            self.apply(link, outcome)
+            if not outcome.events and (refusal := spoken.refusal(payload)) is not None:
+                self._error = f"{self._name(link.node)} refused what was asked of it: {self._hide(refusal)[:200]}"
+            if spoken.answers(payload):
                 return  # what looks like a token in it is a channel's name
         self.foreign += found.foreign
         self.damaged += len(found.damaged)
@@ -397,9 +400,12 @@ class ClientsEngine:
             error = "given up: the run is over"
         if link.transport is None:
             self._forget(link)
-            self._error = f"{hide_urls(self.config.nodes[link.node].name)}: {error}"
+            self._error = f"{self._name(link.node)}: {error}"
             self._refused[self._error] += 1
             self.apply(link, subscriber.refused(now_ns(), error))
+
+    def _name(self, node: int) -> str:
+        return hide_urls(self.config.nodes[node].name)
 
     def _forget(self, link: Link) -> None:
         self._opening[link.node] -= 1

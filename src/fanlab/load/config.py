@@ -116,7 +116,8 @@ class LoadConfig:
 
     def stream_channels(self) -> tuple[int, ...]:
         """The channel's index of each stream."""
-        return tuple(self.channels.index(p.channel) for p in self.publishers for _ in range(p.count))
+        index = {channel: number for number, channel in enumerate(self.channels)}
+        return tuple(index[p.channel] for p in self.publishers for _ in range(p.count))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -87,9 +87,7 @@ class Master:
     def _spawn_first(self) -> None:
         """Groups in the order of the scenario, each at its own rate, then the publishers."""
         self._spawn([(cls, g.count, g.spawn_rate_per_s) for cls, g in self._groups() if g.join_ns is None])
-        self._spawn(
-            [(cls, p.count, PUBLISHERS_PER_S) for cls, p in zip(self._publishers, self._config.publishers, strict=True)]
-        )
+        self._spawn([(cls, self._config.stream_count, PUBLISHERS_PER_S) for cls in self._publishers])
         self._parent.tell({"ev": "spawned"})
 
     def _spawn_later(self, zero_ns: int) -> None:

@@ -162,11 +162,8 @@ def client_classes(config: LoadConfig) -> list[type[User]]:
 
 
 def publisher_classes(config: LoadConfig) -> list[type[User]]:
-    """One class per entry of publishers, in the order of the scenario."""
-    return [
-        _user_class(f"publishers-{index}-{publishers.name}", first=publishers.first_stream, role="publishers")
-        for index, publishers in enumerate(config.publishers)
-    ]
+    """One class for all streams, if there are any: with a thousand classes Locust takes minutes to start."""
+    return [_user_class("publishers", first=0, role="publishers")] if config.stream_count else []
 
 
 def stream_classes(config: LoadConfig) -> list[type[User]]:

@@ -17,7 +17,7 @@ from fanlab.scenario.syntax import explain
 
 MAX_DEPTH = 32
 MAX_REPORTS = 50  # problems that do not keep the rest from being read; past them nobody reads on
-MAX_NODES = 10_000  # values, with aliases counted as often as they are used
+MAX_NODES = 100_000  # values, with aliases counted as often as they are used
 
 Via = Literal["file", "matrix", "set", "seed"]
 

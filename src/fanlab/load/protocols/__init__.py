@@ -19,6 +19,9 @@ class ClientProtocol(Protocol):
     def confirmed(self, frame: bytes) -> Iterable[str]:
         """The channels that this frame confirms; none if it says something else or cannot be read."""
 
+    def refusal(self, frame: bytes) -> str | None:
+        """Why the server did not do what it was asked to, in its own words; None if the frame says something else."""
+
     def answers(self, frame: bytes) -> bool:
         """Whether this frame is the server's own, a confirmation or anything else, and no message."""
 

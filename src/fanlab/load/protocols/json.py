@@ -1,7 +1,7 @@
 """The reference node's client protocol: JSON text frames, see nodes/PROTOCOL.md.
 
 Client: {"type": "subscribe", "channels": ["news"]}. Node, once it holds: {"type": "subscribed", "channel": "news"}.
-Published messages arrive as they are.
+What it will not do it answers by {"type": "error", "reason": "too many"}. Published messages arrive as they are.
 """
 
 import json
@@ -22,6 +22,11 @@ class JsonProtocol:
         message = _answer(frame)
         channel = message.get("channel") if message.get("type") == "subscribed" else None
         return (channel,) if isinstance(channel, str) else ()
+
+    def refusal(self, frame: bytes) -> str | None:
+        """Why the server did not do what it was asked to, in its own words; None if the frame says something else."""
+        answer = _answer(frame)
+        return str(answer.get("reason", "no reason given")) if answer.get("type") == "error" else None
 
     def answers(self, frame: bytes) -> bool:
         """Whether this frame is a JSON object with a `type`: all that a node says for itself is."""
