@@ -43,8 +43,8 @@ class Started:
         self.others: list[int] = []
 
     def __call__(self, code: str, env: dict[str, str], *words: str) -> int:
-        """One that has said a line; its number."""
-        process = self.popen(code, env, *words)
+        """One that has said a line; its number. Its session is its own: pytest's is a run's, if pytest leads one."""
+        process = self.popen(code, env, *words, start_new_session=True)
         assert process.stdout is not None
         process.stdout.readline()
         return process.pid
