@@ -33,6 +33,7 @@ from fanlab.ledger.witness import NAME as WITNESS_NAME
 from fanlab.throttling import Throttled, throttled
 
 EVERY_S = 0.5
+LOOK_EVERY = 4  # samples: how often new children are looked for, which takes a walk over all of the machine's processes
 _ANSWER_WITHIN_S = 0.4
 
 Row = tuple[str, str, float]  # metric, unit, value
@@ -56,6 +57,8 @@ class Sampler:
         self._channels = channels
         self._pids = pids
         self._cpu_before: dict[int, tuple[float, int]] = {}
+        self._families: dict[int, list[psutil.Process]] = {}  # by main process: it, and its children as last looked for
+        self._looks = 0
         self._throttled_before: dict[int, Throttled] = {}
         self._machine_before: tuple[float, float, float] | None = None  # stolen seconds, idle ones, all
         self._redis = Redis.from_url(
@@ -99,18 +102,15 @@ class Sampler:
 
     def _process_rows(self) -> Iterator[Row]:
         pids = self._pids()
-        children = children_of(pids.values())
+        if self._looks % LOOK_EVERY == 0 or self._families.keys() != set(pids.values()):
+            self._families = families_of(pids.values())
+        self._looks += 1
         for unit, pid in pids.items():
-            try:
-                process = psutil.Process(pid)
-            except psutil.Error:
-                continue
-            yield from self._usage(unit, process)
-            yield from self._held_back(unit, pid)
-            for child in children[pid]:
-                name = _child_name(unit, child)
+            for process in self._families[pid]:
+                name = unit if process.pid == pid else _child_name(unit, process)
                 if name is not None:
-                    yield from self._usage(name, child)
+                    yield from self._usage(name, process)
+            yield from self._held_back(unit, pid)
 
     def _held_back(self, unit: str, pid: int) -> Iterator[Row]:
         told = throttled(pid)
@@ -165,13 +165,14 @@ class Sampler:
         ]
 
 
-def children_of(pids: Iterable[int]) -> dict[int, list[psutil.Process]]:
-    """The children of each of these processes, by one walk over the machine's: psutil's own would take one for each."""
+def families_of(pids: Iterable[int]) -> dict[int, list[psutil.Process]]:
+    """Each of these processes that is there, and its children, by one walk over the machine's."""
     found: dict[int, list[psutil.Process]] = {pid: [] for pid in pids}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # it has just ended
-            if (siblings := found.get(process.ppid())) is not None:
-                siblings.append(process)
+            for one in (process.pid, process.ppid()):
+                if one in found:
+                    found[one].append(process)
     return found
 
 

@@ -48,8 +48,9 @@ class Killed(NamedTuple):
     omem: int
 
 
-def parse_listed(client: Mapping[str, str]) -> Listed:
-    """One entry, as key=value pairs. Raises KeyError or ValueError for one that is none."""
+def parse_listed(line: str) -> Listed:
+    """One entry. Raises KeyError or ValueError for a line that is none."""
+    client = dict(part.partition("=")[::2] for part in line.split(" "))
     return Listed(int(client["id"]), client["addr"], client.get("name", ""), int(client["sub"]), int(client["psub"]))
 
 

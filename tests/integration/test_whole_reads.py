@@ -13,7 +13,8 @@ import pytest
 from fanlab.ledger.records import DELIVERY_DTYPE, TOKEN_LENGTH, Token, encode_token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter, json_lines
 from fanlab.load import bulk
-from fanlab.load.clients import ClientsEngine, Link
+from fanlab.load.clientlink import Link
+from fanlab.load.clients import ClientsEngine
 from fanlab.load.payload import filler
 from fanlab.load.stamped import StampedLoop
 from support.raw_server import CONFIRMATION, PAYLOAD_BYTES, RUN_TAG, accepted, config_for, frame, until
@@ -53,7 +54,7 @@ def test_the_journal_is_the_same_however_the_bytes_come(
     taken = by_python = 0
     whole = Link._whole
 
-    def counted(link: Link, read: bytes, recv_ns: int) -> bool:
+    def counted(link: Link, read: bytes, recv_ns: int) -> int:
         nonlocal by_python
         done = whole(link, read, recv_ns)
         by_python += done
@@ -106,7 +107,7 @@ def test_the_journal_is_the_same_however_the_bytes_come(
     ]
     assert told == damaged
     assert taken > 100, "what another client had got alone before"
-    assert by_python == (taken if receiver == "python" else 0)
+    assert by_python == taken if receiver == "python" else 0 < by_python < taken, "compiled code is taught each once"
 
 
 @pytest.mark.usefixtures("receiver")
@@ -126,7 +127,7 @@ def test_a_known_one_among_the_fragments_of_another_is_what_the_parser_makes_of_
                 sock.sendall(piece)
                 await until(lambda seq=seq: engine.damaged or engine.buffer.used // RECORD_BYTES == min(seq, 1))
                 await asyncio.sleep(0.02)
-            assert message(1) in [read[2:] if len(read) < 128 else read[4:] for read in engine.frames.reads]
+            assert frame(message(1)) in engine.frames.known
             sock.close()
             await engine.finish()
 

@@ -5,6 +5,8 @@ import os
 import select
 import socket
 import struct
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -202,20 +204,41 @@ def test_while_messages_stream_in_it_waits_a_little_before_it_looks(made: Callab
 
 
 @needs_it
-@pytest.mark.parametrize(("sent", "apart"), [(b"known", False), (b"knownknown", True)])
-def test_where_one_clients_messages_come_closely_together_it_waits_once_and_then_not(
-    made: Callable[[int], Lines], sent: bytes, apart: bool
+@pytest.mark.parametrize("close", [False, True])
+def test_where_one_clients_messages_come_closely_after_one_another_it_does_not_wait(
+    made: Callable[[int], Lines], *, close: bool
 ) -> None:
-    """The kernel would tell the last one's time only. Two in a read after a wait may have come of that."""
+    """The kernel would tell the last one's time only."""
     lines = made(1)
     lines.bulk.learn(b"known", token(9))
     streams(lines)
     lines.bulk._bulk.hurry_ns = 20 * NS_PER_S
     for _ in range(20):
-        lines.line(0).arrived_ns = 0 if apart else now_ns() + NS_PER_S
-        lines.theirs[0].sendall(sent)
+        lines.line(0).arrived_ns = now_ns() + NS_PER_S if close else 0
+        lines.theirs[0].sendall(b"known")
         assert not list(lines.look())
-    assert lines.bulk.pauses == apart
+    assert lines.bulk.pauses == (0 if close else 19)
+
+
+@needs_it
+@pytest.mark.parametrize("during", [False, True])
+def test_two_that_came_together_are_a_reason_to_wait_no_more_if_waiting_was_the_reason(
+    made: Callable[[int], Lines], *, during: bool
+) -> None:
+    """What had come before it looked was late for another reason: somebody stood still, and does so no more."""
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    streams(lines)
+    lines.bulk._bulk.hurry_ns, lines.bulk._bulk.pause_ns = 20 * NS_PER_S, NS_PER_S // 4
+    later = threading.Timer(0.05, lines.theirs[0].sendall, [b"known"])
+    for number in range(3):
+        lines.line(0).arrived_ns = 0
+        lines.theirs[0].sendall(b"known" if during or number != 1 else b"knownknown")
+        if during and number == 1:
+            later.start()
+        assert not list(lines.look())
+    assert len(lines.records()) == 4
+    assert lines.bulk.pauses == (1 if during else 2)
 
 
 @needs_it
@@ -413,10 +436,13 @@ def test_the_doctor_tells_who_receives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_it
-@pytest.mark.parametrize("ahead_ns", [-5 * 3600 * NS_PER_S, 0, 5000 * NS_PER_S])
+@pytest.mark.parametrize(
+    "ahead_ns", [-5 * 3600 * NS_PER_S, 0, time.monotonic_ns() // 2], ids=["earlier", "the same", "later"]
+)
 def test_times_are_of_the_clock_that_is_followed(
     made: Callable[[int], Lines], monkeypatch: pytest.MonkeyPatch, ahead_ns: int
 ) -> None:
+    """That of a host which booted earlier than this one, and of one that booted later: but it has booted."""
     monkeypatch.setattr(clock, "_ahead_ns", ahead_ns)
     lines = made(1)
     lines.bulk.learn(b"known", token(9))

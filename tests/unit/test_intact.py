@@ -3,7 +3,7 @@
 import pytest
 
 from fanlab.ledger.records import TOKEN_LENGTH, Token, encode_token
-from fanlab.load.intact import KEPT_BYTES, KEPT_READS, FrameReader
+from fanlab.load.intact import KEPT_BYTES, KEPT_FRAMES, FrameReader
 from fanlab.load.payload import Payload
 from fanlab.load.protocols import protocol
 from fanlab.load.receiving import TokenReader
@@ -50,16 +50,49 @@ def test_an_intact_message_in_any_envelope(stream, wrap):
     assert (found.messages, found.damaged, found.foreign) == ([(token(stream), True)], [], 0)
 
 
-def test_only_so_many_reads_are_kept_and_only_those_that_are_one_message():
+def server_frame(text: bytes) -> bytes:
+    return bytes((0x81, len(text))) + text if len(text) < 126 else b"\x81\x7e" + len(text).to_bytes(2, "big") + text
+
+
+def test_only_so_many_frames_are_kept():
     frames = reader()
-    for seq in range(1, 3 * KEPT_READS):
-        text = payload(SHORT, seq)
-        whole = bytes((0x81, len(text))) + text
-        frames.learn(whole + b"\x81", text, token(SHORT, seq))
-        assert whole + b"\x81" not in frames.reads
-        frames.learn(whole, text, token(SHORT, seq))
-        assert frames.reads[whole] == token(SHORT, seq)
-        assert len(frames.reads) <= KEPT_READS
+    for seq in range(1, 3 * KEPT_FRAMES):
+        whole = server_frame(payload(SHORT, seq))
+        assert frames.whole(whole) == [token(SHORT, seq)]
+        assert frames.known[whole] == token(SHORT, seq)
+        assert len(frames.known) <= KEPT_FRAMES
+
+
+def test_a_read_of_whole_messages_is_known_by_each_of_them_and_taught_once():
+    taught = []
+    frames = FrameReader(TokenReader(RUN, len(PAYLOADS)), PAYLOADS, teach=lambda *one: taught.append(one))
+    one, two, three = (server_frame(text) for text in (payload(PLAIN), payload(OBJECTS), escaped(payload(SHORT))))
+    tokens = [token(PLAIN), token(OBJECTS), token(PLAIN), token(SHORT)]
+    for _ in range(2):
+        assert frames.whole(one + two + one + three) == tokens
+    assert taught == [(one, token(PLAIN)), (two, token(OBJECTS)), (three, token(SHORT))]
+    assert frames.whole(two) == [token(OBJECTS)]
+    assert frames.whole(b"") == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        server_frame(b'{"type":"subscribed","channel":"news"}'),
+        server_frame(payload(PLAIN, run=RUN + 1)),
+        server_frame(payload(PLAIN)[:-1] + b"?"),
+        server_frame(payload(PLAIN) * 2),
+        server_frame(payload(PLAIN))[:-1],
+        b"\x89\x02hb",
+        b"\x81",
+    ],
+)
+def test_a_read_with_anything_else_in_it_is_not_whole(other):
+    frames = reader()
+    known = server_frame(payload(SHORT))
+    for read in (other, known + other, other + known):
+        assert frames.whole(read) == []
+    assert set(frames.known) <= {known}, "and only messages are kept"
 
 
 @pytest.mark.parametrize("stream", [PLAIN, OBJECTS, SHORT])

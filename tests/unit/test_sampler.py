@@ -88,12 +88,34 @@ async def test_it_stops_even_if_a_library_swallows_cancellations(
             await rows_of(tmp_path / "samples.csv", 1)
 
 
-def test_children_are_told_of_each_process_that_is_asked_for_and_of_no_other() -> None:
+def test_families_are_told_of_each_process_that_is_asked_for_and_of_no_other() -> None:
     ours = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        found = sampler.children_of([os.getpid(), ours.pid])
-        assert ours.pid in [one.pid for one in found[os.getpid()]]
-        assert found[ours.pid] == []
-        assert set(found) == {os.getpid(), ours.pid}
+        found = sampler.families_of([os.getpid(), ours.pid, 1 << 30])
+        assert {os.getpid(), ours.pid} <= {one.pid for one in found[os.getpid()]}
+        assert [one.pid for one in found[ours.pid]] == [ours.pid]
+        assert found[1 << 30] == [], "nobody is there"
+        assert set(found) == {os.getpid(), ours.pid, 1 << 30}
     finally:
         ours.communicate()
+
+
+def test_a_new_main_process_is_seen_at_once_and_a_new_child_after_some_samples(tmp_path: Path) -> None:
+    pids = {"me": os.getpid()}
+    watching = Sampler(
+        tmp_path / "samples.csv", zero_ns=0, redis_url=NOBODY, channels=["news"], pids=lambda: dict(pids)
+    )
+
+    def units() -> set[str]:
+        return {unit for _, unit, _ in watching._process_rows()}
+
+    assert units() == {"me"}
+    child = subprocess.Popen([sys.executable, "-c", "input()", "--role", "clients"], stdin=subprocess.PIPE)
+    try:
+        later = [units() for _ in range(sampler.LOOK_EVERY)]
+        assert later == [{"me"}] * (sampler.LOOK_EVERY - 1) + [{"me", "me/clients"}]
+        pids["it"] = child.pid
+        assert units() == {"me", "me/clients", "it"}
+    finally:
+        child.communicate(b"\n")
+    assert units() == {"me"}, "who has ended leaves a gap"

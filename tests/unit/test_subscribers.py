@@ -74,12 +74,12 @@ def test_our_clock_now_is_the_wall_clocks_now() -> None:
 
 
 def test_an_entry_of_the_list_of_any_version() -> None:
-    assert parse_listed(dict(part.split("=") for part in CLIENT.split())) == Listed(
-        4, "127.0.0.1:48906", "node-7", 1, 0
-    )
-    assert parse_listed(dict(part.split("=") for part in OLD_CLIENT.split())).name == ""
+    assert parse_listed(CLIENT) == Listed(4, "127.0.0.1:48906", "node-7", 1, 0)
+    assert parse_listed(OLD_CLIENT).name == ""
     with pytest.raises(KeyError):
-        parse_listed({"id": "4"})
+        parse_listed("id=4")
+    with pytest.raises(ValueError, match="four"):
+        parse_listed("id=four addr=127.0.0.1:1 sub=1 psub=0")
 
 
 def test_who_comes_changes_and_goes() -> None:

@@ -9,7 +9,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
-from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketError, Opcode, client_frame, is_message
+from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketError, Opcode, client_frame, message_at
 
 
 def server_frame(payload: bytes, opcode: ReferenceOpcode = ReferenceOpcode.TEXT, *, fin: bool = True) -> bytes:
@@ -117,18 +117,27 @@ def test_frames_that_no_server_sends_are_errors() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
-def test_a_frame_with_a_whole_message_and_nothing_else_is_known(size: int) -> None:
-    payload = b"x" * size
+@pytest.mark.parametrize("before", [b"", b"\x81\x7e"])
+def test_a_whole_message_in_a_frame_of_its_own_is_found_and_nothing_else(size: int, before: bytes) -> None:
+    payload, at = b"x" * size, len(before)
     for opcode in (ReferenceOpcode.TEXT, ReferenceOpcode.BINARY):
-        assert is_message(server_frame(payload, opcode), payload)
-    whole = server_frame(payload)
-    assert not is_message(whole, payload + b"x")
-    assert not is_message(whole + b"\x81", payload)
-    assert not is_message(whole[:-1], payload[:-1])
-    assert not is_message(server_frame(payload, fin=False), payload), "a fragment"
-    assert not is_message(server_frame(payload, ReferenceOpcode.CONT), payload), "the last fragment"
-    assert not is_message(bytes((whole[0] | 0x40,)) + whole[1:], payload), "an extension's"
+        whole = before + server_frame(payload, opcode)
+        for read in (whole, whole + b"\x81", whole + b"\x00" * 20):
+            place = message_at(read, at)
+            assert place is not None
+            assert (read[place[0] : place[1]], place[1]) == (payload, len(whole))
+    for cut in range(1, min(12, len(whole) - at + 1)):
+        assert message_at(whole[:-cut], at) is None, "not complete"
+        assert message_at(whole[: at + cut], at) is None or cut == len(whole) - at, "nor is its head"
+    for frame in (
+        server_frame(payload, fin=False),  # a fragment
+        server_frame(payload, ReferenceOpcode.CONT),  # the last one
+        bytes((whole[at] | 0x40,)) + whole[at + 1 :],  # an extension's
+        whole[at : at + 1] + bytes((whole[at + 1] | 0x80,)) + whole[at + 2 :] + b"0000",  # masked
+    ):
+        assert message_at(before + frame, at) is None
 
 
 def test_no_bytes_are_no_message() -> None:
-    assert not is_message(b"", b"")
+    assert message_at(b"", 0) is None
+    assert message_at(server_frame(b"x"), 3) is None

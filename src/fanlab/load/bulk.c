@@ -1,4 +1,4 @@
-/* The hot path of receiving, compiled: what load/stamped.py and load/clients.py do for a read that is known whole.
+/* The hot path of receiving, compiled: what load/stamped.py and load/clientlink.py do for a read that is known whole.
  *
  * Asks one epoll who is ready and reads each of them once. A read that began between two frames and is, byte for byte,
  * a whole frame that was taken apart before, or several such, becomes as many records of the journal here. Whatever
@@ -71,7 +71,7 @@ struct bulk {
     /* Ours. */
     int32_t found, next, rounds, paused; /* in this look */
     uint32_t newest;
-    int64_t here_ns, last_taken_ns, since_ns; /* … when the stream began */
+    int64_t look_ns, here_ns, last_taken_ns, since_ns; /* … when the stream began */
     int64_t patient_ns;                       /* when it is allowed to pause again */
     struct known known[KNOWN];
     struct epoll_event ready[AT_ONCE];
@@ -148,7 +148,9 @@ static int take(struct bulk *bulk, struct line *line) {
         frames[count] = lookup(bulk, bulk->into + at, (size_t)size - at);
         if (!frames[count]) return READ;
     }
-    if ((count > 1 && bulk->paused) || bulk->at_ns < line->arrived_ns + (uint64_t)bulk->pause_ns)
+    /* What had all come before the pause began was late for another reason, which goes by itself. */
+    int together = count > 1 && bulk->paused && (int64_t)bulk->at_ns >= bulk->look_ns;
+    if (together || bulk->at_ns < line->arrived_ns + (uint64_t)bulk->pause_ns)
         bulk->patient_ns = bulk->here_ns + bulk->hurry_ns;
     uint64_t at_ns = bulk->at_ns > line->arrived_ns ? bulk->at_ns : line->arrived_ns;
     for (int index = 0; index < count; index++) {
@@ -194,7 +196,7 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
  * would tell the later one's time only. So there is no waiting where a client's messages come closely together, nor when
  * a burst comes out of the blue. */
 int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
-    int64_t here_ns = now_ns(bulk);
+    int64_t here_ns = bulk->look_ns = now_ns(bulk);
     bulk->paused = here_ns - bulk->last_taken_ns < bulk->streaming_ns &&
                    here_ns - bulk->since_ns >= bulk->steady_ns && here_ns >= bulk->patient_ns;
     if (bulk->paused) {

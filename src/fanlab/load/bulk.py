@@ -23,7 +23,7 @@ STREAMING_NS: Final = NS_PER_MS
 CALM_NS: Final = 10 * NS_PER_MS
 STEADY_NS: Final = 20 * NS_PER_MS
 PAUSE_NS: Final = NS_PER_MS // 2
-HURRY_NS: Final = 100 * NS_PER_MS
+HURRY_NS: Final = 20 * NS_PER_MS
 _MOST_LINES: Final = 1 << 20  # descriptors from here on are served by Python
 _DONE, _EVENTS, _READ, _FULL = 0, 1, 2, 3
 

@@ -10,17 +10,17 @@ import errno
 import gc
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSError, WSMsgType, ws_connect
 
 from fanlab.clock import NS_PER_S, now_ns
-from fanlab.ledger.events import NO_ANSWER, ClientEvent
-from fanlab.ledger.records import Token
+from fanlab.ledger.events import ClientEvent
 from fanlab.ledger.stripe import StripeWriter
 from fanlab.load.census import Census
+from fanlab.load.clientlink import GOODBYE_S, Link
 from fanlab.load.config import LoadConfig, NodeTarget
 from fanlab.load.intact import FrameReader
 from fanlab.load.payload import payloads
@@ -28,7 +28,7 @@ from fanlab.load.probe import Probes
 from fanlab.load.protocols import protocol
 from fanlab.load.receiving import DeliveryBuffer, TokenReader
 from fanlab.load.sources import source_of
-from fanlab.load.stamped import StampedLoop, StampedTransport
+from fanlab.load.stamped import StampedLoop
 from fanlab.load.stamps import StampClock
 from fanlab.load.subscriber import Close, Connect, Outcome, Send, State, Subscriber, Wait
 from fanlab.load.wire import Message
@@ -36,139 +36,8 @@ from fanlab.redaction import Secrets, hide_urls
 
 HANDSHAKE_S = 5.0
 CONNECT_S = 10.0  # TCP and handshake together: picows ends its own handshake wait before this one
-GOODBYE_S = 2.0  # for the peer's close frame, after ours
-PING_GRACE_S = 0.25  # a generator that was stalled itself reads what has come before it judges
-ABNORMAL = 1006
 READ_BUFFER_BYTES = 2048  # picows' least; it doubles when a frame needs more, and its usual 16 kB outweighed all else
 FREEZE_EVERY = 200  # clients that come before publishing begins
-
-_TEXT, _CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE
-_DATA = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
-
-
-class Link(WSListener):
-    """One connection of one client."""
-
-    def __init__(self, engine: "ClientsEngine", subscriber: Subscriber) -> None:
-        self.engine = engine
-        self.subscriber = subscriber
-        self.client = subscriber.client
-        self.node = subscriber.node
-        self.transport: WSTransport | None = None
-        self._heard = True  # something came since the last ping
-        self._taken = 0  # whole reads when that was sent
-        self.verdict: str | None = None  # why the engine itself ended the connection
-        self._parts: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._arrived: Callable[[], int] = now_ns  # when what is being handed over came
-        self._stamped: StampedTransport | None = None
-        self._one = engine.frames.one
-        self._known = engine.frames.reads.get
-        self._add = engine.buffer.add
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        """The handshake is done."""
-        self.transport = transport
-        if isinstance(transport.underlying_transport, StampedTransport):
-            self._stamped = transport.underlying_transport
-            self._stamped.take_whole(self._whole, self.client, self.node)
-            self._arrived = self._stamped.arrived_ns
-        self._arm(self.subscriber.group.ping_interval_ns, self._ping)
-        self.engine.apply(self, self.subscriber.opened(now_ns()))
-
-    def _whole(self, read: bytes, recv_ns: int) -> bool:
-        """The hot path: the very bytes that were taken apart for another client before."""
-        token = self._known(read)
-        if token is None:
-            return False
-        self._add(recv_ns, token, self.client, self.node)
-        return True
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """What has not come just like this before."""
-        recv_ns = self._arrived()
-        self._heard = True
-        kind = frame.msg_type
-        if self._stamped is not None:
-            whole = frame.fin and (kind in _DATA or not self._parts)
-            self._stamped.between = bool(whole) and frame.tail_size == 0
-        if kind in _DATA:
-            payload = frame.get_payload_as_bytes()
-            if not frame.fin or self._parts:
-                self._parts.append(payload)
-                if not frame.fin:
-                    return
-                payload = b"".join(self._parts)
-                self._parts = []
-            token = self._one(payload)
-            if token is not None:
-                self._add(recv_ns, token, self.client, self.node)
-                if self._stamped is not None and self._stamped.read is not None:
-                    self.engine.learn(self._stamped.read, payload, token)
-            else:
-                self.engine.other(self, recv_ns, payload)
-        elif kind == _CLOSE:
-            transport.send_close(frame.get_close_code())
-            transport.disconnect()
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """The connection is gone, for whatever reason."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.transport is None:
-            return  # it never was open: the connecting task will say so
-        code, reason = ABNORMAL, self.verdict or ""
-        closing = transport.close_handshake
-        if closing is not None and closing.recv is not None:
-            code, reason = int(cast("int", closing.recv.code)), str(closing.recv.reason or "")
-        self.engine.gone(self, code, reason)
-
-    def pause_writing(self) -> None:
-        """Subscribe frames and pings are all that is written; nothing to hold back."""
-
-    def resume_writing(self) -> None:
-        """See pause_writing."""
-
-    def close(self) -> None:
-        """Say goodbye, and end the connection when the peer does not."""
-        if self.transport is not None:
-            self.transport.send_close(WSCloseCode.OK)
-            self.engine.loop.call_later(GOODBYE_S, self.transport.disconnect, False)  # noqa: FBT003 - picows: graceful
-
-    def abort(self, why: str) -> None:
-        """End the connection without asking the peer."""
-        self.verdict = why
-        if self.transport is not None:
-            self.transport.disconnect(False)  # noqa: FBT003 - picows: graceful
-
-    def _arm(self, delay_ns: int, then: Callable[[], None]) -> None:
-        self._timer = self.engine.loop.call_later(delay_ns / NS_PER_S, then)
-
-    @property
-    def heard(self) -> bool:
-        """Whether something came since the last ping."""
-        return self._heard or (self._stamped is not None and self._stamped.taken != self._taken)
-
-    def _ping(self) -> None:
-        self._heard = False
-        if self._stamped is not None:
-            self._taken = self._stamped.taken
-        if self.transport is not None:
-            self.transport.send_ping()
-            self._arm(self.subscriber.group.ping_timeout_ns, self._overdue)
-
-    def _overdue(self) -> None:
-        if self.heard:
-            self._arm(self.subscriber.group.ping_interval_ns, self._ping)
-        else:
-            self._arm(round(PING_GRACE_S * NS_PER_S), self._judge)
-
-    def _judge(self) -> None:
-        if self.heard:
-            self._arm(self.subscriber.group.ping_interval_ns, self._ping)
-        else:
-            timeout_s = self.subscriber.group.ping_timeout_ns / NS_PER_S
-            self.abort(f"{NO_ANSWER} within {timeout_s:g} s")
 
 
 class Server(NamedTuple):
@@ -197,14 +66,16 @@ class ClientsEngine:
         self.allowed = allowed
         self.loop = loop
         self.reader = TokenReader(config.run_tag, config.stream_count)
-        self.frames = FrameReader(self.reader, payloads(config))
         self.foreign = 0  # messages of another run
         self.damaged = 0  # messages whose token cannot be read
         self.buffer = DeliveryBuffer(stripe, config.stream_channels(), len(config.channels))
         self.clock = loop.clock if isinstance(loop, StampedLoop) else StampClock()
-        self._bulk = loop.bulk if isinstance(loop, StampedLoop) else None
-        if self._bulk is not None:
-            self._bulk.write_to(self.buffer)
+        bulk = loop.bulk if isinstance(loop, StampedLoop) else None
+        if bulk is None:
+            self.frames = FrameReader(self.reader, payloads(config))
+        else:
+            bulk.write_to(self.buffer)
+            self.frames = FrameReader(self.reader, payloads(config), teach=bulk.learn)
         self.probes = Probes(config, self.reader, loop, self.clock)
         self._stripe = stripe
         self._hide = Secrets(config.secrets).hide
@@ -221,7 +92,7 @@ class ClientsEngine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()  # no connection is open or opening
         self._idle.set()
-        self._coming = True  # until publishing begins: clients come, and hardly any goes
+        self.coming = True  # until publishing begins: clients come, and hardly any goes
 
     def command(self, message: Message) -> None:
         """An order of the Locust worker: a client comes or goes."""
@@ -232,7 +103,7 @@ class ClientsEngine:
                 self._leave(int(message["client"]))
             case "epoch":
                 gc.freeze()  # 10 k clients are here to stay: do not walk over them again and again
-                self._coming = False
+                self.coming = False
 
     def tick(self) -> None:
         """Some milliseconds have passed."""
@@ -240,11 +111,7 @@ class ClientsEngine:
             self.loop.tick()
         else:
             self.clock.tick()
-
-    def learn(self, read: bytes, payload: bytes, token: Token) -> None:
-        """The payload of one intact message was found in `read`: the next client's need not be taken apart."""
-        if self.frames.learn(read, payload, token) and self._bulk is not None:
-            self._bulk.learn(read, token)
+        self.probes.turn()
 
     def record(self, event: ClientEvent) -> None:
         """Journal an event with the next flush."""
@@ -273,7 +140,7 @@ class ClientsEngine:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 case Send(text) if link is not None and link.transport is not None:
-                    link.transport.send(_TEXT, text)
+                    link.transport.send(WSMsgType.TEXT, text)
                 case Wait(delay_ns) if who is not None:
                     self.loop.call_later(delay_ns / NS_PER_S, self._retry, who)
                 case Close() if link is not None:
@@ -360,7 +227,7 @@ class ClientsEngine:
         group = self.config.clients[bisect_right(self._starts, client) - 1]
         subscriber = Subscriber(client, group, self._protocols, self.config.seed, self._opening)
         self._subscribers[client] = subscriber
-        if self._coming and len(self._subscribers) % FREEZE_EVERY == 0:
+        if self.coming and len(self._subscribers) % FREEZE_EVERY == 0:
             gc.freeze()  # a collection for each quarter more of them was a sixth of what connecting costs
         self.probes.begun(client)
         self.apply(None, subscriber.start(now_ns()), subscriber)

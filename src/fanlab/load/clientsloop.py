@@ -13,7 +13,8 @@ from fanlab.load.stamped import StampedLoop
 from fanlab.load.ticking import FLUSH_EVERY, HEALTH_EVERY, ticks
 from fanlab.load.wire import LineReader, Message, encode
 
-COUNTS_EVERY = 15  # ticks
+COUNTS_EVERY = 25  # ticks: as often as somebody looks at them
+COMING_EVERY = 10  # while clients come: a run waits for the last one
 _READ_BYTES = 1 << 16
 
 
@@ -76,7 +77,7 @@ async def _tick(engine: ClientsEngine, writer: asyncio.StreamWriter) -> None:
             told.append(engine.batches())
         if number % FLUSH_EVERY == 0:
             engine.flush()
-        if number % COUNTS_EVERY == 0:
+        if number % (COMING_EVERY if engine.coming else COUNTS_EVERY) == 0:
             told.append(engine.counts())
         for message in told:
             writer.write(encode(message))

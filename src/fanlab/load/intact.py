@@ -5,7 +5,7 @@ in the frame as it was published. A server may put an envelope round it. It may 
 is shorter than the payload shows no more than its token, unless it is the payload itself, cut short.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,9 +14,9 @@ import numpy as np
 from fanlab.ledger.records import TOKEN_LENGTH, TOKEN_PREFIX, Token, decode_token
 from fanlab.load.payload import Payload, filler
 from fanlab.load.receiving import TokenReader
-from fanlab.load.wsframes import is_message
+from fanlab.load.wsframes import message_at
 
-KEPT_READS: Final = 64
+KEPT_FRAMES: Final = 64
 KEPT_BYTES: Final = 64  # of a damaged token and what follows: as many as the journal takes
 _DIGITS: Final = TOKEN_LENGTH - len(TOKEN_PREFIX)
 _ENOUGH_DIGITS: Final = 40  # in a row of _DIGITS: no sentence, and no shorter digest
@@ -39,16 +39,22 @@ class Reading:
 class FrameReader:
     """Reads frames. One message comes to many clients in a row, so the last frame with one is kept."""
 
-    __slots__ = ("_expected", "_tails", "_tokens", "frame", "reads", "token")
+    __slots__ = ("_expected", "_tails", "_teach", "_tokens", "frame", "known", "token")
 
-    def __init__(self, tokens: TokenReader, payloads: Sequence[Payload]) -> None:
-        """`payloads` are those of the streams, in their order."""
+    def __init__(
+        self,
+        tokens: TokenReader,
+        payloads: Sequence[Payload],
+        teach: Callable[[bytes, Token], None] = lambda *_: None,
+    ) -> None:
+        """`payloads` are those of the streams, in their order. `teach` is told what `whole` comes to know."""
         self._tokens = tokens
         self._expected = payloads
         self._tails = [payload.around(1)[1] if payload.objects is None else None for payload in payloads]
         self.frame: bytes | None = None  # the last frame that held one intact message and no more
         self.token: Token | None = None  # of that message
-        self.reads: dict[bytes, Token] = {}  # the last reads of a socket that were one such frame, as it is on the wire
+        self._teach = teach
+        self.known: dict[bytes, Token] = {}  # the last such frames of `whole`, as they are on the wire
 
     def one(self, frame: bytes) -> Token | None:
         """The token of a frame that holds one intact message; None for any other, which `read` takes apart."""
@@ -66,18 +72,35 @@ class FrameReader:
         self.frame, self.token = frame, token
         return token
 
-    def learn(self, read: bytes, payload: bytes, token: Token) -> bool:
-        """The payload of one intact message was found in `read`, which begins where a frame does.
+    def whole(self, read: bytes) -> list[Token]:
+        """The tokens of a read that is nothing but whole frames with one intact message each; none of any other.
 
-        It is kept if there is nothing else in it, so that the same bytes need not be taken apart for the next client.
-        Returns whether it is.
+        `read` begins where a frame does. Its frames are kept, so that they need not be taken apart for the next client:
+        after a stall, of this process or of the server, each of them has several messages to read at once.
         """
-        if not is_message(read, payload):
-            return False
-        if len(self.reads) >= KEPT_READS:
-            self.reads.clear()
-        self.reads[read] = token
-        return True
+        found: list[Token] = []
+        at = 0
+        while at < len(read):
+            place = message_at(read, at)
+            if place is None:
+                return []
+            start, end = place
+            frame = read[at:end]
+            token = self.known.get(frame) or self._learn(frame, read[start:end])
+            if token is None:
+                return []
+            found.append(token)
+            at = end
+        return found
+
+    def _learn(self, frame: bytes, payload: bytes) -> Token | None:
+        token = self.one(payload)
+        if token is not None:
+            if len(self.known) >= KEPT_FRAMES:
+                self.known.clear()
+            self.known[frame] = token
+            self._teach(frame, token)
+        return token
 
     def read(self, frame: bytes) -> Reading:
         """All that is in a frame."""

@@ -27,6 +27,7 @@ from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketErro
 
 SLICE_NS: Final = 100 * NS_PER_MS
 PER_SLICE: Final = 50  # messages that a probe stamps in a slice; the others are read in bulk and let go
+PLENTY: Final = 5  # stamped in a slice of its own: then the others' slices are left to them
 RETRY_S: Final = 1.0
 CONNECT_S: Final = 5.0
 _BULK_BYTES: Final = 1 << 16
@@ -47,6 +48,8 @@ class Probe:
         self._frames = FrameReader()
         self._slice = 0
         self._taken = 0
+        self._plenty = False  # of messages, in the last slice in which it stamped some
+        self._resting = False
         self._last_stamp_ns = 0
 
     @property
@@ -61,6 +64,22 @@ class Probe:
             self.close()
         elif self._socket is None and self._task is None and loop.time() >= self._not_before_s:
             self._task = loop.create_task(self._connect())
+
+    def turn(self, *, mine: bool) -> None:
+        """Some milliseconds have passed. Where there is plenty, probes take turns: each stamp wakes the loop.
+
+        One that rests reads in bulk meanwhile, so that the node has no slow client in it.
+        """
+        if self._socket is None:
+            return
+        if self._resting:
+            self._drain()
+        if self._socket is not None and self._resting != (rest := self._plenty and not mine):
+            self._resting = rest
+            if rest:
+                self._owner.loop.remove_reader(self._socket.fileno())
+            else:
+                self._owner.loop.add_reader(self._socket.fileno(), self._readable)
 
     def close(self) -> None:
         """Leave, with a close frame if there is a connection."""
@@ -87,6 +106,7 @@ class Probe:
                 for text in self._owner.protocol_of(self.node).subscribe(self._owner.channels):
                     await loop.sock_sendall(sock, client_frame(Opcode.TEXT, text))
             self._socket, sock = sock, None
+            self._resting = False
             loop.add_reader(self._socket.fileno(), self._readable)
         except (OSError, TimeoutError, NotWebSocketError, ValueError):
             self._not_before_s = loop.time() + RETRY_S  # nobody's loss: it is tried again while it is wanted
@@ -114,17 +134,24 @@ class Probe:
         heard: list[Heard] = []
         before_ns = self._last_stamp_ns
         try:
-            while self._read(heard):
+            while self._read(heard, sampling=self._taken < PER_SLICE or realtime_ns() // SLICE_NS != self._slice):
                 pass
         except (OSError, NotWebSocketError):
             self._give_up()
         self._owner.heard(heard, before_ns)
 
-    def _read(self, heard: list[Heard]) -> bool:
+    def _drain(self) -> None:
+        """Let all go that is there."""
+        try:
+            while self._read([], sampling=False):
+                pass
+        except (OSError, NotWebSocketError):
+            self._give_up()
+
+    def _read(self, heard: list[Heard], *, sampling: bool) -> bool:
         """One read; False when there is no more. Raises OSError, NotWebSocketError."""
         if self._socket is None:
             return False
-        sampling = self._taken < PER_SLICE or realtime_ns() // SLICE_NS != self._slice
         try:
             data, ancillary, _, _ = self._socket.recvmsg(self._frames.wanted if sampling else _BULK_BYTES, ROOM)
         except BlockingIOError:
@@ -151,6 +178,7 @@ class Probe:
         if t_ns // SLICE_NS != self._slice:
             self._slice, self._taken = t_ns // SLICE_NS, 0
         self._taken += 1
+        self._plenty = self._taken >= PLENTY
 
     def _control(self, frame: Frame) -> None:
         if frame.opcode == Opcode.PING:
@@ -201,6 +229,13 @@ class Probes:
     def open(self) -> int:
         """How many are connected."""
         return sum(probe.open for probe in self._all)
+
+    def turn(self) -> None:
+        """Call it every few milliseconds: whose slice is it?"""
+        if self._all:
+            whose = realtime_ns() // SLICE_NS % len(self._all)
+            for number, probe in enumerate(self._all):
+                probe.turn(mine=number == whose)
 
     def begun(self, client: int) -> None:
         """A client of this engine begins to connect."""

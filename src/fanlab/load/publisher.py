@@ -24,7 +24,8 @@ from fanlab.load.redis_link import RedisLink, parse_redis_url
 from fanlab.load.wire import LineReader, Message, encode
 
 FLUSH_NS = 50 * NS_PER_MS
-COUNTS_EVERY = 3  # flushes
+COUNTS_EVERY = 5  # flushes: as often as somebody looks at them
+COMING_EVERY = 2  # until the epoch: a run waits for the last stream
 HEALTH_EVERY = 20
 BATCH = 64  # slots that share one INTENTS frame and one write: a fifth of a millisecond's work
 _READ_BYTES = 1 << 16
@@ -187,7 +188,7 @@ class PublishersEngine:
             self._stripe.events([self._health.event(t_ns, missed=0)])
             self._tell(self._batches())
         self._flush()
-        if flushes % COUNTS_EVERY == 0:
+        if flushes % (COMING_EVERY if self._schedule is None else COUNTS_EVERY) == 0:
             self._tell(self._counts())
         if self._published and not self._told_published:
             self._told_published = True

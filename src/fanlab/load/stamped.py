@@ -37,9 +37,7 @@ class StampedTransport(asyncio.Transport):
     ) -> None:
         """`sock` is connected, does not block, and has been asked for stamps."""
         super().__init__({"socket": sock, "peername": sock.getpeername(), "sockname": sock.getsockname()})
-        self._whole: Callable[[bytes, int], bool] | None = None
-        self.read: bytes | None = None
-        """What is being handed over, if it began between two frames."""
+        self._whole: Callable[[bytes, int], int] | None = None
         self._loop = loop
         self._socket = sock
         self._fd = sock.fileno()
@@ -70,10 +68,11 @@ class StampedTransport(asyncio.Transport):
         """How many messages were taken whole."""
         return int(self._line.taken)
 
-    def take_whole(self, whole: Callable[[bytes, int], bool], client: int, node: int) -> None:
+    def take_whole(self, whole: Callable[[bytes, int], int], client: int, node: int) -> None:
         """Reads that are known whole need not be handed over: they are that client's messages, from that node.
 
-        `whole` is given a read that began between two frames, and when it came; it returns whether that was all of it.
+        `whole` is given a read that began between two frames, and when the first of its messages may have come, each
+        next one a nanosecond later. It returns how many it has taken: all that is in the read, or 0.
         """
         self._whole = whole
         self._line.client, self._line.node, self._line.watched = client, node, 1
@@ -118,27 +117,22 @@ class StampedTransport(asyncio.Transport):
         line = self._line
         at_ns = max(at_ns, line.arrived_ns)
         data = self._into[0][:size]
-        read = bytes(data) if line.between and self._whole is not None else None
-        if read is not None and self._whole is not None and self._whole(read, at_ns):
-            line.arrived_ns = at_ns + 1
-            line.taken += 1
+        if line.between and self._whole is not None and (count := self._whole(bytes(data), at_ns)):
+            line.arrived_ns = at_ns + count
+            line.taken += count
             return
         line.arrived_ns = at_ns
-        self._hand_over(data, read)
+        self._hand_over(data)
 
-    def _hand_over(self, data: memoryview, read: bytes | None) -> None:
+    def _hand_over(self, data: memoryview) -> None:
         """A read goes to the protocol, by as much as it has room for."""
-        self.read = read
-        try:
-            while data and not self._closing:
-                room = memoryview(self._protocol.get_buffer(-1))
-                taken = min(len(room), len(data))
-                room[:taken] = data[:taken]
-                data = data[taken:]
-                self._line.between = 0  # unless the last part of all ends with a frame
-                self._protocol.buffer_updated(taken)
-        finally:
-            self.read = None
+        while data and not self._closing:
+            room = memoryview(self._protocol.get_buffer(-1))
+            taken = min(len(room), len(data))
+            room[:taken] = data[:taken]
+            data = data[taken:]
+            self._line.between = 0  # unless the last part of all ends with a frame
+            self._protocol.buffer_updated(taken)
 
     def is_closing(self) -> bool:
         """Whether the end has begun."""

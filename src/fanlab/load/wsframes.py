@@ -85,11 +85,20 @@ def client_frame(opcode: Opcode, payload: bytes) -> bytes:
     return head + mask + masked
 
 
-def is_message(frame: bytes, payload: bytes) -> bool:
-    """Whether this is one whole data frame as a server sends it, with a whole message in it: this payload."""
-    if frame[:1] not in (b"\x81", b"\x82"):  # final, text or binary, no extension's bits
-        return False
-    return _frame_length(frame) == len(frame) and frame[_payload_at(frame) :] == payload
+def message_at(read: bytes, at: int) -> tuple[int, int] | None:
+    """Where a message's payload begins and ends, if a whole data frame with a whole message in it begins at `at`.
+
+    None for anything else: a part, a control frame, one with an extension's bits, one that is masked or not complete.
+    """
+    if len(read) - at < 2 or read[at] not in (0x81, 0x82):  # noqa: PLR2004 - the least head; final, text or binary
+        return None
+    length, start = read[at + 1], at + 2
+    if length >= _SHORT:
+        if length > _MEDIUM:
+            return None
+        start += 2 if length == _SHORT else 8
+        length = int.from_bytes(read[at + 2 : start], "big")
+    return (start, start + length) if start + length <= len(read) else None
 
 
 class FrameReader:
