@@ -186,6 +186,53 @@ async def test_a_flood_is_sampled(tmp_path: Path) -> None:
         assert PER_SLICE // 2 <= len(event["delays_us"]) <= PER_SLICE * slices
 
 
+async def test_where_there_is_plenty_probes_take_turns(tmp_path: Path) -> None:
+    async with running(tmp_path) as (server, engine):
+        await until(ready(engine))
+        await stamping(server, engine)
+        one, other = engine.probes._all
+
+        async def stamped(sent: int) -> int:
+            before = len(engine.probes._delays_ns)
+            await server.send(sent)
+            await asyncio.sleep(0.1)  # for those that should not stamp, too
+            return len(engine.probes._delays_ns) - before
+
+        assert await stamped(20) == 40
+        one.turn(mine=True)
+        other.turn(mine=False)
+        assert await stamped(20) == 20
+        one.turn(mine=False)
+        assert await stamped(5) == 0, "both rest"
+        other.turn(mine=True)
+        assert await stamped(20) == 20, "and what came meanwhile was let go"
+        one.turn(mine=True)
+        assert [await stamped(1) for _ in range(2)] == [2, 2], "in two slices"
+        one.turn(mine=False)
+        other.turn(mine=False)
+        assert await stamped(3) == 6, "where there is little, each stamps all"
+        delays = engine.probes.event(now_ns())["delays_us"]  # type: ignore[index]
+        assert all(0 <= delay < 20 * 10**6 for delay in delays)
+        assert engine.probes.open == 2
+
+
+async def test_the_engines_ticks_make_the_turns(tmp_path: Path) -> None:
+    async with running(tmp_path) as (server, engine):
+        await until(ready(engine))
+        await stamping(server, engine)
+        stamps = [0, 0]
+        until_ns = now_ns() + 6 * SLICE_NS
+        sent = 0
+        while now_ns() < until_ns or not all(stamps):
+            await server.send()
+            sent += 1
+            engine.tick()
+            await asyncio.sleep(0.005)
+            stamps = [max(count, probe._taken) for count, probe in zip(stamps, engine.probes._all, strict=True)]
+        assert 0 < len(engine.probes._delays_ns) < 2 * sent, "not all by both"
+        assert all(stamps)
+
+
 @pytest.mark.parametrize("fields", [{"join_ns": 5}, {"nodes": (0,), "probes": 0}])
 async def test_without_a_group_at_the_start_or_unasked_there_are_none(
     tmp_path: Path, fields: dict[str, object]

@@ -48,7 +48,7 @@ class Probe:
         self._frames = FrameReader()
         self._slice = 0
         self._taken = 0
-        self._plenty = False  # of messages, in the last slice in which it stamped some
+        self._plenty = False  # of messages, in the last two slices in which it stamped some
         self._resting = False
         self._last_stamp_ns = 0
 
@@ -176,9 +176,10 @@ class Probe:
 
     def _count(self, t_ns: int) -> None:
         if t_ns // SLICE_NS != self._slice:
+            self._plenty = self._taken >= PLENTY
             self._slice, self._taken = t_ns // SLICE_NS, 0
         self._taken += 1
-        self._plenty = self._taken >= PLENTY
+        self._plenty = self._plenty or self._taken >= PLENTY
 
     def _control(self, frame: Frame) -> None:
         if frame.opcode == Opcode.PING:
