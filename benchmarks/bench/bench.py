@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import chart
 import peers
-from system import System, until
+from system import System, end_in_order, until
 from usage import Usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +190,7 @@ def measure_fanlab(case: Case) -> Measured:
 
 def main() -> None:
     """Run all rounds, print the tables, write bench.json."""
+    end_in_order()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", nargs="*", default=["k6", "locust", "artillery", "floor"], choices=peers.NAMES)
     parser.add_argument("--rounds", type=int, default=5)

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import peers
-from system import System, until
+from system import System, end_in_order, until
 from usage import Usage
 
 from fanlab import resources
@@ -35,6 +35,7 @@ OURS = ("websockets", "picows", "ws-node")
 
 def main() -> None:
     """Run all rounds, print the table, add the figure to bench.json if there is one."""
+    end_in_order()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", nargs="*", default=[*OURS, SOCKETIO], choices=[*OURS, SOCKETIO])
     parser.add_argument("--rounds", type=int, default=5)

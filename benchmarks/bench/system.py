@@ -3,6 +3,7 @@
 import http.client
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from fanlab.topology.manifest import read_manifest
 from fanlab.topology.redis import find_server
 
 READY_S = 20.0
+
+
+def end_in_order() -> None:
+    """Have a SIGTERM end this process as Ctrl-C does: it ends what it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @dataclass(slots=True)
