@@ -33,7 +33,7 @@ from fanlab.ledger.witness import NAME as WITNESS_NAME
 from fanlab.throttling import Throttled, throttled
 
 EVERY_S = 0.5
-LOOK_EVERY = 4  # samples: how often new children are looked for, which takes a walk over all of the machine's processes
+LOOK_EVERY = 4  # samples: how often new children are looked for, by a walk over all of the machine's processes
 _ANSWER_WITHIN_S = 0.4
 
 Row = tuple[str, str, float]  # metric, unit, value

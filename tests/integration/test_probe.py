@@ -16,7 +16,7 @@ from fanlab.ledger.records import Token, encode_token
 from fanlab.ledger.stripe import StripeWriter
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import Backoff, ClientsConfig, LoadConfig, NodeTarget, PublishersConfig
-from fanlab.load.probe import PER_SLICE, SLICE_NS, spread
+from fanlab.load.probe import PER_SLICE, SLICE_NS, spread, turn_of
 from fanlab.scenario.model import ConstantRate
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'", reason="other kernels stamp otherwise")
@@ -214,6 +214,15 @@ async def test_where_there_is_plenty_probes_take_turns(tmp_path: Path) -> None:
         delays = engine.probes.event(now_ns())["delays_us"]  # type: ignore[index]
         assert all(0 <= delay < 20 * 10**6 for delay in delays)
         assert engine.probes.open == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("every", [1, 2, 4, 5, 10, 20, 40])
+def test_whatever_comes_regularly_comes_to_each_probe(count: int, every: int) -> None:
+    """A burst every 400 ms met the same of four probes each time while they took turns in order."""
+    turns = [turn_of(17_000_000_000 + number * every, count) for number in range(400)]
+    assert min(turns.count(probe) for probe in range(count)) > 400 / count * 0.6
+    assert set(turns) == set(range(count))
 
 
 async def test_the_engines_ticks_make_the_turns(tmp_path: Path) -> None:

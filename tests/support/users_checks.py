@@ -3,15 +3,18 @@
 A program of its own, which tests/unit/test_users.py runs: importing Locust patches the whole process by gevent.
 """
 
+import io
+import logging
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 from gevent.pool import Group
 from locust.env import Environment
 
 from fanlab.load.config import Backoff, ClientsConfig, LoadConfig
 from fanlab.load.counting import CountedGroup
-from fanlab.load.users import Place, client_classes, equip
+from fanlab.load.users import Ordinals, Place, client_classes, equip
 
 
 def group(name: str, first_client: int) -> ClientsConfig:
@@ -102,6 +105,28 @@ def all_who_wait_for_the_users_are_told() -> None:
     assert load.runner.user_greenlets.join(timeout=60)
 
 
+def one_whose_engine_fails_harms_no_other_and_is_not_waited_for() -> None:
+    load, numbers = Load(), []
+
+    def ask(name: str, count: int) -> None:
+        numbers.append((name, count))
+
+    def fails(_: str, order: dict[str, Any]) -> None:
+        if order["client"] == 0:
+            raise OSError("planted")
+        load.orders.append(order)
+
+    ordinals = Ordinals(ask)
+    equip(load.classes, fails, ordinals.take)
+    load.runner.spawn_users({load.a: 3})
+    gevent.sleep(0)
+    assert numbers == [(load.a, 3)]
+    ordinals.answered(load.a, 0, 3)
+    assert [order["client"] for order in load.orders] == [1, 2]
+    load.runner.stop_users({load.a: 3})
+    assert load.runner.user_count == 0
+
+
 def members_of_a_group_are_counted_by_class() -> None:
     load = Load()
     group = load.runner.user_greenlets = CountedGroup()
@@ -115,9 +140,19 @@ def members_of_a_group_are_counted_by_class() -> None:
     assert sum(group.by_class.values()) == len(group) == 1, "nobody goes twice"
 
 
+def locust_finds_no_fault_with_them() -> None:
+    load, said = Load(), io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger().addHandler(handler)
+    load.environment._filter_tasks_by_tags()
+    assert said.getvalue() == "", "as at each start of a test"
+
+
 if __name__ == "__main__":
     a_user_begins_with_its_number_and_ends_when_it_is_stopped()
     one_that_is_stopped_before_it_has_its_number_never_begins()
     a_stop_timeout_is_not_waited_for()
     all_who_wait_for_the_users_are_told()
+    one_whose_engine_fails_harms_no_other_and_is_not_waited_for()
     members_of_a_group_are_counted_by_class()
+    locust_finds_no_fault_with_them()

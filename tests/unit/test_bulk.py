@@ -21,6 +21,7 @@ from fanlab.ledger.records import DELIVERY, DELIVERY_DTYPE, Token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
 from fanlab.load import bulk
 from fanlab.load.bulk import Bulk, Left, Line
+from fanlab.load.intact import KEPT_FRAMES
 from fanlab.load.limits import raise_open_files
 from fanlab.load.receiving import DeliveryBuffer
 from fanlab.load.stamps import ask_for_stamps, realtime_ns
@@ -269,22 +270,22 @@ def test_a_stamp_from_the_future_is_now(made: Callable[[int], Lines]) -> None:
 
 
 @needs_it
-def test_the_last_64_are_known_and_none_that_is_long(made: Callable[[int], Lines]) -> None:
+def test_as_many_are_known_as_python_keeps_and_none_that_is_long(made: Callable[[int], Lines]) -> None:
     lines = made(1)
 
     def is_known(data: bytes) -> bool:
         lines.theirs[0].sendall(data)
         return list(lines.look()) == []
 
-    for seq in range(65):
+    for seq in range(KEPT_FRAMES + 1):
         lines.bulk.learn(b"%03d" % seq, token(seq))
     assert not is_known(b"000")
     assert is_known(b"001")
-    assert is_known(b"064")
-    assert lines.records()["seq"].tolist() == [1, 64]
-    lines.bulk.learn(b"x" * 4096, token(70))
+    assert is_known(b"%03d" % KEPT_FRAMES)
+    assert lines.records()["seq"].tolist() == [1, KEPT_FRAMES]
+    lines.bulk.learn(b"x" * 4096, token(7))
     assert is_known(b"x" * 4096)
-    lines.bulk.learn(b"x" * 4097, token(71))
+    lines.bulk.learn(b"x" * 4097, token(8))
     assert not is_known(b"x" * 4097)
     assert is_known(b"002"), "what was not kept took nobody's place"
 
@@ -293,7 +294,7 @@ def test_the_last_64_are_known_and_none_that_is_long(made: Callable[[int], Lines
 def test_a_full_buffer_is_written_and_it_goes_on(made: Callable[[int], Lines], tmp_path: Path) -> None:
     lines = made(3)
     lines.bulk.learn(b"known", token(9))
-    room = 66  # records; a read may be 64
+    room = KEPT_FRAMES + 2  # records; a read may be two less
     lines.buffer.used = len(lines.buffer.memory) - room * DELIVERY.size
     for theirs in lines.theirs:
         theirs.sendall(b"known" * 2)
@@ -309,8 +310,8 @@ def test_a_full_buffer_is_written_and_it_goes_on(made: Callable[[int], Lines], t
 def test_a_buffer_that_is_filled_to_the_last_byte_is_written(made: Callable[[int], Lines]) -> None:
     lines = made(1)
     lines.bulk.learn(b"known", token(9))
-    lines.buffer.used = len(lines.buffer.memory) - 64 * DELIVERY.size
-    lines.theirs[0].sendall(b"known" * 64)
+    lines.buffer.used = len(lines.buffer.memory) - KEPT_FRAMES * DELIVERY.size
+    lines.theirs[0].sendall(b"known" * KEPT_FRAMES)
     assert list(lines.look()) == []
     assert lines.buffer.count == len(lines.buffer.memory) // DELIVERY.size
     assert lines.buffer.used == 0, "else Python's next one has no room"
@@ -328,7 +329,7 @@ def test_several_that_are_known_are_all_taken_and_none_if_one_is_not(made: Calla
     assert np.diff(records["recv_ns"].astype(np.int64)).tolist() == [1, 1]
     assert lines.line(0).taken == 3
     assert lines.line(0).arrived_ns == records["recv_ns"][-1] + 1
-    for data in (b"knownother on", b"knownknow", b"known!known", b"known" * 65):
+    for data in (b"knownother on", b"knownknow", b"known!known", b"known" * (KEPT_FRAMES + 1)):
         lines.theirs[0].sendall(data)
         (left,) = lines.look()
         assert left.size == len(data)

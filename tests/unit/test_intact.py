@@ -60,7 +60,8 @@ def test_only_so_many_frames_are_kept():
         whole = server_frame(payload(SHORT, seq))
         assert frames.whole(whole) == [token(SHORT, seq)]
         assert frames.known[whole] == token(SHORT, seq)
-        assert len(frames.known) <= KEPT_FRAMES
+        assert len(frames.known) == min(seq, KEPT_FRAMES)
+    assert frames.known[server_frame(payload(SHORT, seq - KEPT_FRAMES + 1))] == token(SHORT, seq - KEPT_FRAMES + 1)
 
 
 def test_a_read_of_whole_messages_is_known_by_each_of_them_and_taught_once():

@@ -19,7 +19,7 @@
 #error "journals are little-endian"
 #endif
 
-enum { AT_ONCE = 1024, KNOWN = 64, KNOWN_BYTES = 4096, FRAMES = 64 /* in a read */ };
+enum { AT_ONCE = 1024, KNOWN = 256, KNOWN_BYTES = 4096, FRAMES = 256 /* in a read */ };
 
 /* What the caller has to see to; bulk.py has the same. */
 enum { DONE, EVENTS, READ, FULL };

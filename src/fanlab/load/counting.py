@@ -44,4 +44,5 @@ class CountingRunner(WorkerRunner):
     @property
     def user_classes_count(self) -> dict[str, int]:
         """How many users there are of each class."""
-        return {cls.__name__: self.user_greenlets.by_class[cls.__name__] for cls in self.user_classes}
+        counts: Any = getattr(self.user_greenlets, "by_class", Counter())  # none: it is still being made
+        return {cls.__name__: counts[cls.__name__] for cls in self.user_classes}

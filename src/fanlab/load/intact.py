@@ -16,7 +16,7 @@ from fanlab.load.payload import Payload, filler
 from fanlab.load.receiving import TokenReader
 from fanlab.load.wsframes import message_at
 
-KEPT_FRAMES: Final = 64
+KEPT_FRAMES: Final = 256  # more than a stall leaves to a client, as a rule; bulk.c keeps as many
 KEPT_BYTES: Final = 64  # of a damaged token and what follows: as many as the journal takes
 _DIGITS: Final = TOKEN_LENGTH - len(TOKEN_PREFIX)
 _ENOUGH_DIGITS: Final = 40  # in a row of _DIGITS: no sentence, and no shorter digest
@@ -97,7 +97,7 @@ class FrameReader:
         token = self.one(payload)
         if token is not None:
             if len(self.known) >= KEPT_FRAMES:
-                self.known.clear()
+                del self.known[next(iter(self.known))]  # the oldest
             self.known[frame] = token
             self._teach(frame, token)
         return token

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import gevent
 import locust
 from gevent.lock import RLock
 from locust.runners import MasterRunner, WorkerRunner
@@ -50,7 +51,7 @@ def user_classes(target: Target) -> list[type[locust.User]]:
     load = _PlainLoad(target)
     readers, publishers = client_classes(load.config), stream_classes(load.config)
     equip(readers, load.order, load.ordinal)
-    equip(publishers, load.order, lambda _, given: given(0))  # the only one of its class
+    equip(publishers, load.order, lambda _, given: gevent.spawn(given, 0))  # the only one of its class
     for cls in (*readers, *publishers):
         cls.host = ",".join(target.urls)  # which Locust asks for and shows
     events: Any = locust.events
@@ -74,7 +75,7 @@ class _PlainLoad:
     def ordinal(self, class_name: str, given: Given) -> None:
         """The next client's number, given once over all workers, so that clients are spread evenly over the nodes."""
         if self._ordinals is None:
-            given(next(self._alone))
+            gevent.spawn(given, next(self._alone))  # Locust may kill the greenlet that spawns users at any time
         else:
             self._ordinals.take(class_name, given)
 

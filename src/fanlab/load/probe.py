@@ -31,6 +31,7 @@ PLENTY: Final = 5  # stamped in a slice of its own: then the others' slices are 
 RETRY_S: Final = 1.0
 CONNECT_S: Final = 5.0
 _BULK_BYTES: Final = 1 << 16
+_GOLDEN: Final = 2_654_435_761  # the prime next to 2³² divided by the golden ratio: Knuth's multiplicative hashing
 _NORMAL: Final = (1000).to_bytes(2, "big")
 
 
@@ -233,9 +234,10 @@ class Probes:
 
     def turn(self) -> None:
         """Call it every few milliseconds: whose slice is it?"""
-        if self._all:
-            whose = realtime_ns() // SLICE_NS % len(self._all)
-            for number, probe in enumerate(self._all):
+        here = [probe for probe in self._all if probe.open]
+        if here:
+            whose = turn_of(realtime_ns() // SLICE_NS, len(here))
+            for number, probe in enumerate(here):
                 probe.turn(mine=number == whose)
 
     def begun(self, client: int) -> None:
@@ -280,6 +282,11 @@ class Probes:
         """All leave."""
         for probe in self._all:
             probe.close()
+
+
+def turn_of(slice_: int, count: int) -> int:
+    """Whose slice it is, of so many: in no order, since messages may come in time with any order."""
+    return (slice_ * _GOLDEN % (1 << 32) >> 16) % count
 
 
 def spread(group: ClientsConfig, count: int) -> list[tuple[int, int]]:

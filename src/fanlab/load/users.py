@@ -3,6 +3,7 @@
 Imported by the Locust master and worker only, as everything that imports Locust or gevent.
 """
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from gevent.pool import Group
-from locust import User
+from locust import User, task
 from locust.dispatch import UsersDispatcher
 from locust.env import Environment
 
@@ -21,6 +22,7 @@ ORDER = "fanlab-order"  # master to workers: what the parent said
 TOLD = "fanlab-told"  # worker to master: what an engine said
 
 _DISPATCHES_PER_S = 10
+_log = logging.getLogger(__name__)
 
 Given = Callable[[int], None]  # is told a number
 
@@ -59,7 +61,11 @@ class Ordinals:
         """The master gave `count` numbers from `first` on."""
         asked = self._asked[class_name]
         for number in range(first, first + count):
-            asked.popleft()(number)
+            given = asked.popleft()
+            try:
+                given(number)
+            except OSError:  # its engine could not be started: the others have numbers, too
+                _log.exception("%s %d cannot begin", class_name, number)
 
     def _run(self) -> None:
         while True:
@@ -146,11 +152,17 @@ class EngineUser(User):
         if not self.stopped:
             self.stopped = True
             cls = type(self)
-            if self.number is not None and cls.order is not None:
-                cls.order(cls.role, {"op": cls.end_op, cls.key: self.number})
-            if self.place is not None:
-                self.place.leave()
+            try:
+                if self.number is not None and cls.order is not None:
+                    cls.order(cls.role, {"op": cls.end_op, cls.key: self.number})
+            finally:  # Locust waits for it, also where no engine can be told
+                if self.place is not None:
+                    self.place.leave()
         return True
+
+    @task
+    def engine(self) -> None:
+        """Never run: the engine does the work. Locust warns of users without a task."""
 
 
 def client_classes(config: LoadConfig) -> list[type[User]]:
