@@ -10,7 +10,7 @@ import pytest
 from fanlab.ledger.stripe import StripeReader
 from fanlab.load import bulk
 from fanlab.topology.labels import OWNER, RUN, UNIT, Owner
-from support.answers import PATIENT, hit_by_the_crash_alone
+from support.answers import hit_by_the_crash_alone
 from support.docker_runs import Labelled, command, eventually, fanlab, run_id_of, summary_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
@@ -46,7 +46,7 @@ def test_a_killed_node_costs_its_own_clients_alone(
 ) -> None:
     del engine
     out = tmp_path / "run"
-    summary = summary_of(fanlab(scenario, "--json", "--trace", *PATIENT, out=out))
+    summary = summary_of(fanlab(scenario, "--json", "--trace", out=out))
     _adds_up(summary)
     assert summary["verdict"] == "pass"
     assert summary["backend"] == "docker"
@@ -71,7 +71,7 @@ def test_two_workers_account_exactly_as_one(engine: Any, tmp_path: Path) -> None
     del engine
     counts = []
     for workers in ("1", "2"):
-        words = ("two-channels", "--json", "--trace", "--workers", workers, *PATIENT)
+        words = ("two-channels", "--json", "--trace", "--workers", workers)
         summary = summary_of(fanlab(*words, out=tmp_path / workers))
         _adds_up(summary)
         counts.append((summary["ledger"], summary["clients"]["connected"]))
@@ -88,7 +88,7 @@ def test_eight_throttled_nodes_at_once_and_what_their_containers_may_do(
 ) -> None:
     scenario, out = tmp_path / "eight.yaml", tmp_path / "run"
     scenario.write_text(STEADY)
-    argv = [*command(str(scenario), "--json", "--trace", "--workers", str(WORKERS), *PATIENT, out=out), "--no-progress"]
+    argv = [*command(str(scenario), "--json", "--trace", "--workers", str(WORKERS), out=out), "--no-progress"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             run_id = eventually(lambda: run_id_of(out, status="running"), 300, "the system to be up")

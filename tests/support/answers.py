@@ -10,7 +10,8 @@ from typing import Any
 Summary = dict[str, Any]
 
 # A test looks at the account, not at how fast this machine is just now: a late generator is late, but loses nothing.
-PATIENT = ("--set", "limits.schedule_lag_p99=10s", "--set", "limits.loop_lag_p99=10s", "--set", "limits.bias_p99=10s")
+LIMITS = ("schedule_lag_p99=10s", "loop_lag_p99=10s", "bias_p99=10s", "cpu=1", "steal=1")
+PATIENT = tuple(word for limit in LIMITS for word in ("--set", f"limits.{limit}"))
 
 
 def _nothing_wrong(summary: Summary) -> None:

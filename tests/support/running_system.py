@@ -12,16 +12,15 @@ from typing import Self
 import redis
 
 from conftest import free_port, redis_server_path
+from support.answers import LIMITS
 from support.node_process import wait_until
 
 NODE = Path(__file__).resolve().parents[2] / "nodes" / "websockets"
-# Shared machines are slow at times, which is no business of what these tests are about.
-PATIENT = ("schedule_lag_p99=10s", "loop_lag_p99=10s", "bias_p99=10s", "cpu=1", "steal=1")
 
 
 def patient(*settings: str) -> list[str]:
     """Options that put settings, and limits that any machine keeps."""
-    return [word for setting in (*settings, *(f"limits.{limit}" for limit in PATIENT)) for word in ("--set", setting)]
+    return [word for setting in (*settings, *(f"limits.{limit}" for limit in LIMITS)) for word in ("--set", setting)]
 
 
 def has_redis() -> bool:
