@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(480)]
 
 OWN_BASES = {"ws-node-crash": "FANLAB_DOCKER_BASE_WS_NODE"}  # which base a kind of node needs that is not the others'
 
-WORDS = ("--backend", "docker", "--set", "limits.cpu=1")
+WORDS = ("--backend", "docker")
 
 
 @pytest.mark.parametrize("name", sorted({*EXPECTED} - {"out-of-memory"}))

@@ -10,6 +10,7 @@ import pytest
 
 from conftest import RealRedis
 from fanlab import resources
+from support.running_system import patient
 
 QUICKSTART = resources.folder("scenarios") / "quickstart.yaml"
 
@@ -183,7 +184,7 @@ def test_a_ctrl_c_works_when_nobody_reads_what_is_said_of_it() -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_a_run_that_nobody_watches_any_more_goes_on_to_its_verdict(words: list[str], tmp_path: Path) -> None:
-    settings = ["--set", "phases.measure=1s", "--set", "faults=[]", "--set", "limits.loop_lag_p99=10s"]
+    settings = patient("phases.measure=1s", "faults=[]")
     command = [sys.executable, "-m", "fanlab", "run", "quickstart", "--out", str(tmp_path / "run"), *settings, *words]
     harness = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
@@ -239,7 +240,7 @@ def test_the_password_of_an_adopted_redis_stays_out_of_the_run_directory(real_re
     with redis.Redis.from_url(real_redis.url) as client:
         client.config_set("requirepass", "canary-secret")
     url = real_redis.url.replace("redis://", "redis://:canary-secret@")
-    settings = ["--set", "phases.measure=1s", "--set", "faults=[]", "--set", "limits.loop_lag_p99=10s"]
+    settings = patient("phases.measure=1s", "faults=[]")
     done = fanlab("run", "quickstart", "--out", str(tmp_path / "run"), "--redis-url", url, *settings)
     assert done.returncode == 0, done.stderr + done.stdout
     told = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"canary-secret" in path.read_bytes()]
