@@ -14,6 +14,7 @@ from fanlab.clock import NS_PER_MS, NS_PER_S, now_ns
 from fanlab.ledger.events import ClientEvent
 from fanlab.ledger.records import Token, encode_token
 from fanlab.ledger.stripe import StripeWriter
+from fanlab.load import probe
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.config import Backoff, ClientsConfig, LoadConfig, NodeTarget, PublishersConfig
 from fanlab.load.probe import PER_SLICE, SLICE_NS, spread, turn_of
@@ -186,7 +187,8 @@ async def test_a_flood_is_sampled(tmp_path: Path) -> None:
         assert PER_SLICE // 2 <= len(event["delays_us"]) <= PER_SLICE * slices
 
 
-async def test_where_there_is_plenty_probes_take_turns(tmp_path: Path) -> None:
+async def test_where_there_is_plenty_probes_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "PLENTY", 5)  # of twenty, that many come in one slice, whenever it ends
     async with running(tmp_path) as (server, engine):
         await until(ready(engine))
         await stamping(server, engine)
@@ -225,7 +227,8 @@ def test_whatever_comes_regularly_comes_to_each_probe(count: int, every: int) ->
     assert set(turns) == set(range(count))
 
 
-async def test_the_engines_ticks_make_the_turns(tmp_path: Path) -> None:
+async def test_the_engines_ticks_make_the_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "PLENTY", 2)
     async with running(tmp_path) as (server, engine):
         await until(ready(engine))
         await stamping(server, engine)

@@ -27,7 +27,7 @@ from fanlab.load.wsframes import Frame, FrameReader, Handshake, NotWebSocketErro
 
 SLICE_NS: Final = 100 * NS_PER_MS
 PER_SLICE: Final = 50  # messages that a probe stamps in a slice; the others are read in bulk and let go
-PLENTY: Final = 5  # stamped in a slice of its own: then the others' slices are left to them
+PLENTY = 15  # stamped in a slice of its own: then the others' slices are left to them
 RETRY_S: Final = 1.0
 CONNECT_S: Final = 5.0
 _BULK_BYTES: Final = 1 << 16
