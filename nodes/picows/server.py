@@ -17,11 +17,8 @@ from node import Node
 from picows import ws_create_server
 
 HANDSHAKE_S = 10.0
-COLLECT = (
-    700,
-    10,
-    200,
-)  # Python's own but the last, of 10: clients stay, and each quarter more of them was a walk over all
+# Python's own but the last, of 10: clients stay, and each quarter more of them was a walk over all.
+COLLECT = (700, 10, 200)
 
 
 async def listen(node: Node) -> server.Listening:

@@ -52,7 +52,7 @@ class RedisWatch:
         self._pids = pids
         self._addresses = addresses or {}
         self._subscribers = Subscribers(frozenset(pids()))
-        # A connection alone: redis-py's client would take twice the CPU, 20 times a second, all through the run.
+        # A connection alone: redis-py's client does much more for each question, and there are 20 a second.
         pool: Any = ConnectionPool.from_url(
             redis_url,
             decode_responses=True,

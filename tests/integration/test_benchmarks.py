@@ -224,3 +224,20 @@ def test_the_scenario_of_a_thousand_clients_is_valid() -> None:
 
     (loaded,) = load(ROOT / "benchmarks" / "thousand-clients.yaml")
     assert loaded.scenario.clients[0].count == 1000
+
+
+def test_a_bench_that_is_told_to_end_ends_what_it_started() -> None:
+    code = (
+        "import system, time\nsystem.end_in_order()\n"
+        "try:\n    print('up', flush=True)\n    time.sleep(600)\nfinally:\n    print('ended', flush=True)"
+    )
+    command = [sys.executable, "-c", code]
+    bench = subprocess.Popen(command, cwd=ROOT / "benchmarks" / "bench", stdout=subprocess.PIPE, text=True)
+    try:
+        assert bench.stdout is not None
+        assert bench.stdout.readline() == "up\n"
+        bench.terminate()
+        assert bench.communicate(timeout=60)[0] == "ended\n"
+        assert bench.returncode == 143
+    finally:
+        bench.kill()

@@ -6,48 +6,26 @@ A program of its own, which tests/unit/test_users.py runs: importing Locust patc
 import io
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.pool import Group
 from locust.env import Environment
 
-from fanlab.load.config import Backoff, ClientsConfig, LoadConfig
 from fanlab.load.counting import CountedGroup
 from fanlab.load.users import Ordinals, Place, client_classes, equip
-
-
-def group(name: str, first_client: int) -> ClientsConfig:
-    return ClientsConfig(
-        name=name,
-        count=100,
-        first_client=first_client,
-        spawn_rate_per_s=100.0,
-        channels=("news",),
-        nodes=(0,),
-        failover="sticky",
-        backoff=Backoff(1, 1.0, 1, 0.0),
-        ping_interval_ns=1,
-        ping_timeout_ns=1,
-        join_ns=None,
-    )
+from support.raw_server import config_for
 
 
 class Load:
     """A local runner with two classes of users, their orders, and those who wait for a number."""
 
     def __init__(self, stop_timeout: float | None = None) -> None:
-        config = LoadConfig(
-            seed=1,
-            run_tag=1,
-            redis_url="",
-            journal="",
-            stats="",
-            nodes=(),
-            channels=("news",),
-            clients=(group("a", 0), group("b", 100)),
-            publishers=(),
-        )
+        config = config_for(1, Path(), clients=100)
+        (group,) = config.clients
+        config = replace(config, clients=(replace(group, name="a"), replace(group, name="b", first_client=100)))
         self.orders: list[dict[str, Any]] = []
         self.waiting: list[Callable[[int], None]] = []
         self.classes = client_classes(config)

@@ -60,9 +60,7 @@ class Link(WSListener):
             self._add(recv_ns, token, self.client, self.node)
             return 1
         tokens = self._tokens(read)
-        for later_ns, token in enumerate(
-            tokens
-        ):  # no two of a client have the same time, so that times tell their order
+        for later_ns, token in enumerate(tokens):  # no two have the same time, so that times tell their order
             self._add(recv_ns + later_ns, token, self.client, self.node)
         return len(tokens)
 

@@ -228,7 +228,7 @@ class ClientsEngine:
         subscriber = Subscriber(client, group, self._protocols, self.config.seed, self._opening)
         self._subscribers[client] = subscriber
         if self.coming and len(self._subscribers) % FREEZE_EVERY == 0:
-            gc.freeze()  # a collection for each quarter more of them was a sixth of what connecting costs
+            gc.freeze()  # else each quarter more of them is a walk over all
         self.probes.begun(client)
         self.apply(None, subscriber.start(now_ns()), subscriber)
 

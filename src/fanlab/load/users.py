@@ -91,14 +91,13 @@ def hand_out_ordinals(master: Any) -> None:
 
 
 class Place:
-    """What stands in Locust's group of users for one that needs no greenlet: it would only sleep, and weighs 10 kB.
+    """What stands in Locust's group of users for one that needs no greenlet, which would only sleep, and be heavy.
 
     It has what Locust's runner and gevent's groups ask a greenlet for.
     """
 
     __slots__ = ("_links", "args")
     name = "user"
-    dead = False
 
     def __init__(self, user: User) -> None:
         self.args = (user,)  # where the runner finds a greenlet's user
@@ -127,7 +126,6 @@ class EngineUser(User):
     order: Callable[[str, dict[str, Any]], None] | None = None  # role, message: set in workers
     ordinal: Callable[[str, Given], None] | None = None  # class name, whom to tell the next number of that class
     number: int | None = None
-    place: Place | None = None
     stopped = False
 
     def start(self, group: Group) -> Place:
@@ -136,10 +134,10 @@ class EngineUser(User):
         if cls.ordinal is None or cls.order is None:
             raise RuntimeError("this user runs in a fanlab worker only")
         self._group = group
-        self._greenlet = self.place = Place(self)
-        group.add(self.place)
+        self._greenlet = place = Place(self)
+        group.add(place)
         cls.ordinal(cls.__name__, self._begin)
-        return self.place
+        return place
 
     def _begin(self, ordinal: int) -> None:
         cls = type(self)
@@ -156,8 +154,7 @@ class EngineUser(User):
                 if self.number is not None and cls.order is not None:
                     cls.order(cls.role, {"op": cls.end_op, cls.key: self.number})
             finally:  # Locust waits for it, also where no engine can be told
-                if self.place is not None:
-                    self.place.leave()
+                self.greenlet.leave()
         return True
 
     @task
