@@ -1,5 +1,10 @@
-"""Latency told right: delays injected by a proxy are recovered, and a freeze gives the percentile that theory gives."""
+"""Latency told right: delays injected by a proxy are recovered, and a freeze gives the percentile that theory gives.
 
+Both are held against what was injected, not against what was asked for: on a busy machine a proxy wakes late.
+"""
+
+import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +14,11 @@ from lines import Line
 from observe import LENIENT, observe
 
 from fanlab.clock import NS_PER_S
+from fanlab.ledger.histogram import Histogram
 
 DELAYS_MS = (1, 10, 100, 1000)
 ABSOLUTE_MS, SHARE = 0.5, 0.02
+PERCENTS = (5, 50)
 FREEZE_S, RATE_PER_S, MEASURE_S, FREEZE_SHARE = 2.0, 200, 10, 0.05
 
 
@@ -28,7 +35,7 @@ class Delays:
         return f"latency delays #{self.repeat}"
 
     def run(self, out: Path) -> Sequence[Line]:
-        """One run, a line per delay: the medians' difference to the node without delay."""
+        """One run, a line per delay: the difference to the node without delay, against the proxy's own clock."""
         nodes = [{"kind": "saboteurs/lying-proxy", "env": {"LIE": "none"}}]
         nodes += [
             {"kind": "saboteurs/lying-proxy", "env": {"LIE": "delay", "LIE_DELAY_MS": delay}} for delay in DELAYS_MS
@@ -46,18 +53,36 @@ class Delays:
         }
         seen = observe(scenario, out)
         by_node = seen.account.latency.by_node
-        base_ms = by_node["node-1"].percentile_ms(50)
         lines = []
         for ordinal, delay_ms in enumerate(DELAYS_MS, start=2):
-            found_ms = by_node[f"node-{ordinal}"].percentile_ms(50)
-            if found_ms is None or base_ms is None:
-                lines.append(Line(f"{self.name} {delay_ms} ms", ok=False, told="too few deliveries"))
-                continue
-            off_ms = found_ms - base_ms - delay_ms
-            told = f"{found_ms - base_ms:.3f} ms seen, {off_ms:+.3f} ms"
-            near = abs(off_ms) <= max(ABSOLUTE_MS, SHARE * delay_ms)
-            lines.append(Line(f"{self.name} {delay_ms} ms", near and seen.agrees, told, seen.agrees))
+            held_ms = _held_ms(seen.rundir.journal / f"node-{ordinal}.truth.jsonl")
+            base_ms, found_ms = _percents_ms(by_node["node-1"]), _percents_ms(by_node[f"node-{ordinal}"])
+            lines.append(self._line(delay_ms, held_ms, base_ms, found_ms, agrees=seen.agrees))
         return lines
+
+    def _line(
+        self,
+        delay_ms: float,
+        held_ms: Sequence[float],
+        base_ms: Sequence[float],
+        found_ms: Sequence[float],
+        *,
+        agrees: bool,
+    ) -> Line:
+        """Judge one delay, by PERCENTS of what the proxy did, of the node without a delay and of the node with it.
+
+        The lower percentile has to be right: what a busy machine does to half of the messages is no part of the delay.
+        The median, too, but for as much as the machine alone spreads latency at the node without a delay.
+        """
+        name = f"{self.name} {delay_ms:g} ms"
+        if not (held_ms and base_ms and found_ms):
+            return Line(name, ok=False, told="too few deliveries")
+        (low_base, base), (low_found, found), (low_held, held) = base_ms, found_ms, held_ms
+        low_off, off = low_found - low_base - low_held, found - base - held
+        allowed = max(ABSOLUTE_MS, SHARE * delay_ms)
+        near = abs(low_off) <= allowed and abs(off) <= allowed + base - low_base and low_held >= delay_ms
+        told = f"{held:.3f} ms held, {found - base:.3f} ms seen, {off:+.3f} ms; p5 {low_off:+.3f} ms"
+        return Line(name, near and agrees, told, agrees)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +121,18 @@ class Freeze:
         told = f"p99 {found_ms:.0f} ms, theory {theory_ms:.0f} ms, {found_ms / theory_ms - 1:+.1%}"
         near = abs(found_ms / theory_ms - 1) <= FREEZE_SHARE and seen.account.measure.lost == 0
         return [Line(self.name, near and seen.agrees, told, seen.agrees)]
+
+
+def _held_ms(truth: Path) -> list[float]:
+    """How long the proxy says that it held frames back: PERCENTS, median of its connections; [] if it says nothing."""
+    told = [json.loads(line) for line in truth.read_text(encoding="utf-8").splitlines()]
+    held = [line for line in told if line["deed"] == "held"]
+    return [statistics.median(line[f"p{percent}_ms"] for line in held) for percent in PERCENTS] if held else []
+
+
+def _percents_ms(latency: Histogram) -> list[float]:
+    """PERCENTS of a node's latency; [] without deliveries."""
+    return [found for percent in PERCENTS if (found := latency.percentile_ms(percent)) is not None]
 
 
 def batches(*, quick: bool) -> list[Delays | Freeze]:

@@ -34,6 +34,7 @@ class Pipe:
     delay_ns: int = 0
     unsent: bytearray = field(default_factory=bytearray)
     delayed: int = 0  # chunks that wait for their time
+    held_ns: list[int] = field(default_factory=list)  # how long each chunk was held back indeed
     stalled: bool = False
     waits: bool = False  # for the target to take more
     full: bool = False  # reading no more until the target has
@@ -48,7 +49,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()  # first of all: select() takes descriptors below 1024 only
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._ordinal = count()
-        self._late: deque[tuple[int, Pipe, bytes | None]] = deque()  # one delay for all, so in order of time
+        self._late: deque[tuple[int, int, Pipe, bytes | None]] = deque()  # due, came; one delay for all, so in order
         self._reading: dict[socket.socket, Pipe] = {}
         self._writing: dict[socket.socket, Pipe] = {}
         self.running = True
@@ -98,8 +99,10 @@ class Loop:
                     self._write(self._writing[key.fileobj])
             now_ns = time.monotonic_ns()
             while self._late and self._late[0][0] <= now_ns:
-                _, pipe, data = self._late.popleft()
+                _, came_ns, pipe, data = self._late.popleft()
                 pipe.delayed -= 1
+                if data:
+                    pipe.held_ns.append(time.monotonic_ns() - came_ns)
                 self._send(pipe, data)
             while self._timers and self._timers[0][0] <= now_ns:
                 heapq.heappop(self._timers)[2]()
@@ -148,10 +151,10 @@ class Loop:
             self._watch(pipe.source)
             out = b"" if pipe.at_end is None else pipe.at_end()
         if delay_ns or pipe.delayed:  # what came before the delay began is not overtaken, what comes later waits
-            due_ns = time.monotonic_ns() + delay_ns
+            now_ns = time.monotonic_ns()
             for part in [out] if data else [out, None]:
                 pipe.delayed += 1
-                self._late.append((due_ns, pipe, part))
+                self._late.append((now_ns + delay_ns, now_ns, pipe, part))
         else:
             self._send(pipe, out)
             if not data:

@@ -7,7 +7,9 @@ it tells at once, in `<journal without .jsonl>.truth.jsonl` or the file that LIE
     {"t": <monotonic ns>, "deed": "lose", "client": <Fanlab-Client or null>, "conn": <from 0>, "mark": "fl1…"}
 
 LIE=delay holds every frame back by LIE_DELAY_MS, in order. LIE=stall stops reading from the node, for the first client
-only, LIE_STALL_AT seconds after that came, for LIE_STALL_FOR seconds. Both tell one line for each connection.
+only, LIE_STALL_AT seconds after that came, for LIE_STALL_FOR seconds. Both tell one line for each connection. At the
+end, a delay tells one more, of the deed `held`, with `p5_ms`, `p50_ms` and `count`: how long frames were held back by
+the proxy's own clock, for a busy machine wakes it later than it asked for.
 """
 
 import ctypes
@@ -16,6 +18,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -69,6 +72,7 @@ class Proxy:
         self._truth = truth
         self._choice = Choice(orders)
         self._connections = 0  # that say who they are
+        self._delays: list[tuple[str | None, int, Pipe]] = []  # client, ordinal, pipe
         loop.listen(listener, self._accept)
 
     def close(self) -> None:
@@ -76,6 +80,14 @@ class Proxy:
         if self._listener.fileno() >= 0:
             self._loop.forget(self._listener)
             self._listener.close()
+
+    def tell_held(self) -> None:
+        """Tell of each delay how long it was."""
+        for client, ordinal, pipe in self._delays:
+            if len(pipe.held_ns) > 1:
+                cuts_ns = statistics.quantiles(pipe.held_ns, n=20)
+                p5_ms, p50_ms = cuts_ns[0] / 1e6, cuts_ns[9] / 1e6
+                self._truth.tell("held", client, ordinal, None, p5_ms=p5_ms, p50_ms=p50_ms, count=len(pipe.held_ns))
 
     def _accept(self) -> None:
         try:
@@ -106,6 +118,7 @@ class Proxy:
         down.transform = down.at_end = None
         if orders.mode == "delay":
             down.delay_ns = orders.delay_ns
+            self._delays.append((client, ordinal, down))
             self._truth.tell("delay", client, ordinal, None, ms=orders.delay_ns / 1e6)
         elif orders.mode == "stall" and ordinal == 0:
             begin_ns = time.monotonic_ns() + round(orders.stall_at_s * 1e9)
@@ -239,6 +252,7 @@ def main() -> int:
         node.kill()
         node.wait()
         return 2
+    proxy.tell_held()
     return node.returncode if node.returncode >= 0 else 128 - node.returncode
 
 
