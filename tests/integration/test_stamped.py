@@ -1,7 +1,9 @@
 """Connections whose messages bear the kernel's time: a loop that is late does not make them late."""
 
 import asyncio
+import errno
 import os
+import select
 import socket
 import struct
 import time
@@ -17,6 +19,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from fanlab.clock import NS_PER_MS, now_ns
 from fanlab.ledger.records import DELIVERY_DTYPE, Token, encode_token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
+from fanlab.load.bulk import Left
 from fanlab.load.clients import ClientsEngine
 from fanlab.load.stamped import StampedLoop, StampedTransport
 from support.raw_server import accepted, config_for, frame, until
@@ -250,6 +253,17 @@ def test_a_reset_that_comes_together_with_data_is_not_overlooked() -> None:
         assert [payload for _, payload in client.frames] == [b"last"]
 
     run(main)
+
+
+def test_what_was_read_before_an_error_is_handed_over_first() -> None:
+    async def test(client: Client, connection: ServerConnection) -> None:  # noqa: ARG001 - it sends nothing
+        line, last = client.line, frame(b"last")
+        line._into[0][: len(last)] = last
+        line._took(Left(line._fd, select.EPOLLIN, len(last), now_ns(), errno.ECONNRESET))
+        await asyncio.wait_for(client.gone.wait(), 10)
+        assert [payload for _, payload in client.frames] == [b"last"]
+
+    run(lambda: with_client(test))
 
 
 def test_clients_past_the_first_twenty_thousand_come_from_other_addresses(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_read_that_is_known_is_taken_and_any_other_is_left(made: Callable[[int
     lines = made(3)
     lines.bulk.learn(b"known", token(9))
     before_ns = now_ns()
-    for theirs, data in zip(lines.theirs, (b"known", b"known!", b"know"), strict=True):
+    for theirs, data in zip(lines.theirs, (b"known", b"knowm!", b"know"), strict=True):
         theirs.sendall(data)
     lines.all_came()
     left = {one.fd: one for one in lines.look()}
@@ -157,16 +157,16 @@ def test_an_end_is_left_and_so_is_an_error(made: Callable[[int], Lines]) -> None
 
 def streams(lines: Lines) -> None:
     """Whatever has come before is a stream that has lasted: else a busy machine decides."""
-    lines.bulk._bulk.streaming_ns, lines.bulk._bulk.steady_ns = 20 * NS_PER_S, 0
+    lines.bulk._bulk.calm_ns, lines.bulk._bulk.steady_ns = 20 * NS_PER_S, 0
 
 
 @needs_it
 def test_a_burst_out_of_the_blue_is_no_stream(made: Callable[[int], Lines]) -> None:
-    """Its messages may come closely together, and nobody has seen yet whether they do."""
+    """Its messages may come closely together, and nobody has seen yet whether the kernel joins them."""
     lines = made(1)
     lines.bulk.learn(b"known", token(9))
     settings = lines.bulk._bulk
-    settings.streaming_ns, settings.hurry_ns = 20 * NS_PER_S, 0
+    settings.hurry_ns = 0
 
     def pauses(calm_ns: int, steady_ns: int) -> int:
         before, (settings.calm_ns, settings.steady_ns) = lines.bulk.pauses, (calm_ns, steady_ns)
@@ -199,47 +199,95 @@ def test_while_messages_stream_in_it_waits_a_little_before_it_looks(made: Callab
         lines.theirs[0].sendall(b"known")
         assert not list(lines.look())
     assert lines.bulk.pauses == 2, "not before the first one"
-    lines.bulk._bulk.streaming_ns = 0
+    lines.bulk._bulk.calm_ns = 0
     assert lines.bulk.look(1) is None
     assert lines.bulk.pauses == 2, "nothing came for a while"
 
 
 @needs_it
-@pytest.mark.parametrize("close", [False, True])
-def test_where_one_clients_messages_come_closely_after_one_another_it_does_not_wait(
-    made: Callable[[int], Lines], *, close: bool
-) -> None:
-    """The kernel would tell the last one's time only."""
-    lines = made(1)
-    lines.bulk.learn(b"known", token(9))
-    streams(lines)
-    lines.bulk._bulk.hurry_ns = 20 * NS_PER_S
-    for _ in range(20):
-        lines.line(0).arrived_ns = now_ns() + NS_PER_S if close else 0
-        lines.theirs[0].sendall(b"known")
-        assert not list(lines.look())
-    assert lines.bulk.pauses == (0 if close else 19)
-
-
-@needs_it
 @pytest.mark.parametrize("during", [False, True])
-def test_two_that_came_together_are_a_reason_to_wait_no_more_if_waiting_was_the_reason(
+def test_where_the_kernel_joins_what_comes_while_it_waits_it_waits_no_more(
     made: Callable[[int], Lines], *, during: bool
 ) -> None:
-    """What had come before it looked was late for another reason: somebody stood still, and does so no more."""
-    lines = made(1)
+    """Two with the same time are two that were joined. What had come before it looked was late for another reason."""
+    lines = made(2)
     lines.bulk.learn(b"known", token(9))
     streams(lines)
     lines.bulk._bulk.hurry_ns, lines.bulk._bulk.pause_ns = 20 * NS_PER_S, NS_PER_S // 4
-    later = threading.Timer(0.05, lines.theirs[0].sendall, [b"known"])
     for number in range(3):
-        lines.line(0).arrived_ns = 0
-        lines.theirs[0].sendall(b"known" if during or number != 1 else b"knownknown")
-        if during and number == 1:
+        lines.line(0).arrived_ns = lines.line(1).arrived_ns = 0
+        if number == 1:
+            lines.line(0).arrived_ns = now_ns() + NS_PER_S
+        later = threading.Timer(0.05, lines.theirs[0].sendall, [b"known"])
+        lines.theirs[1 if during else 0].sendall(b"known")
+        if during:
             later.start()
         assert not list(lines.look())
-    assert len(lines.records()) == 4
-    assert lines.bulk.pauses == (1 if during else 2)
+        if during:
+            later.join()
+        if during and not number:
+            assert not list(lines.look()), "the first look did not wait"
+    assert lines.bulk.pauses == 2, "during: for the first one of the other client, and for the one that was joined"
+
+
+@needs_it
+def test_two_that_come_while_it_waits_have_a_time_each(made: Callable[[int], Lines]) -> None:
+    """As long as the kernel does not join them, which it does now and then: with a new connection, or after 40 ms."""
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    streams(lines)
+    lines.bulk._bulk.hurry_ns = 0
+    for _ in range(40):
+        lines.theirs[0].sendall(b"known")
+        assert not list(lines.look())
+    lines.bulk._bulk.pause_ns = NS_PER_S // 10
+    sent_ns: list[int] = []
+
+    def send() -> None:
+        sent_ns.append(now_ns())
+        lines.theirs[0].sendall(b"known")
+
+    for _ in range(20):
+        sent_ns.clear()
+        before = len(lines.records())
+        later = threading.Timer(0.01, send)
+        send()
+        later.start()
+        while len(lines.records()) < before + 2:
+            assert not list(lines.look())
+        first_ns, second_ns = lines.records()["recv_ns"][before:].tolist()
+        if sent_ns[0] <= first_ns < sent_ns[1] <= second_ns:
+            return
+    pytest.fail("one of them never had the time at which it came")
+
+
+@needs_it
+def test_so_many_in_one_look_have_a_read_of_their_own_and_then_all_are_read_at_once(
+    made: Callable[[int], Lines],
+) -> None:
+    lines = made(1)
+    lines.bulk.learn(b"known", token(9))
+    for count, reads in ((1, 1), (2, 2), (8, 8), (9, 9), (200, 9)):
+        lines.buffer.used = 0
+        lines.theirs[0].sendall(b"known" * count)
+        assert not list(lines.look())
+        assert (len(lines.records()), lines.line(0).reads) == (count, reads)
+    assert np.diff(lines.records()["recv_ns"].astype(np.int64)).min() >= 1
+
+
+@needs_it
+def test_what_is_longer_than_the_last_one_is_read_to_its_end(made: Callable[[int], Lines]) -> None:
+    """Or whoever waits for a whole frame to learn would never see one."""
+    lines = made(1)
+    lines.bulk.learn(b"a longer one", token(8))
+    lines.bulk.learn(b"known", token(9))
+    for data in (b"a longer one", b"known"):
+        lines.theirs[0].sendall(data)
+        assert not list(lines.look())
+    assert lines.records()["seq"].tolist() == [8, 9]
+    lines.theirs[0].sendall(b"quite another one")
+    (left,) = lines.look()
+    assert bytes(lines.memory[: left.size]) == b"quite another one"
 
 
 @needs_it
@@ -294,6 +342,7 @@ def test_as_many_are_known_as_python_keeps_and_none_that_is_long(made: Callable[
 def test_a_full_buffer_is_written_and_it_goes_on(made: Callable[[int], Lines], tmp_path: Path) -> None:
     lines = made(3)
     lines.bulk.learn(b"known", token(9))
+    lines.bulk.learn(b"a longer one", token(8))
     room = KEPT_FRAMES + 2  # records; a read may be two less
     lines.buffer.used = len(lines.buffer.memory) - room * DELIVERY.size
     for theirs in lines.theirs:
@@ -310,6 +359,7 @@ def test_a_full_buffer_is_written_and_it_goes_on(made: Callable[[int], Lines], t
 def test_a_buffer_that_is_filled_to_the_last_byte_is_written(made: Callable[[int], Lines]) -> None:
     lines = made(1)
     lines.bulk.learn(b"known", token(9))
+    lines.bulk.learn(b"x" * 4000, token(8))
     lines.buffer.used = len(lines.buffer.memory) - KEPT_FRAMES * DELIVERY.size
     lines.theirs[0].sendall(b"known" * KEPT_FRAMES)
     assert list(lines.look()) == []

@@ -19,7 +19,7 @@
 #error "journals are little-endian"
 #endif
 
-enum { AT_ONCE = 1024, KNOWN = 256, KNOWN_BYTES = 4096, FRAMES = 256 /* in a read */ };
+enum { AT_ONCE = 1024, ONE_BY_ONE = 8, KNOWN = 256, KNOWN_BYTES = 4096, FRAMES = 256 /* in a read */ };
 
 /* What the caller has to see to; bulk.py has the same. */
 enum { DONE, EVENTS, READ, FULL };
@@ -37,6 +37,8 @@ _Static_assert(sizeof(struct record) == 32, "as in ledger/records.py");
 struct line {
     uint64_t arrived_ns; /* no later message has this time or an earlier one */
     uint64_t taken;      /* messages that were taken here */
+    int64_t read_ns;     /* the look in which it was read last, … */
+    uint32_t reads;      /* … and how often in that */
     uint32_t client;
     uint16_t node;
     uint8_t watched; /* its whole reads may be taken here */
@@ -56,11 +58,10 @@ struct bulk {
     unsigned char *into, *records;
     int64_t realtime_ahead_ns;  /* CLOCK_REALTIME − the run's clock */
     int64_t monotonic_ahead_ns; /* CLOCK_MONOTONIC − the run's clock: of another boot's run */
-    int64_t streaming_ns; /* messages stream in while less has passed since the last one */
-    int64_t calm_ns;      /* … and a stream begins where as much had passed */
-    int64_t steady_ns;    /* a look may wait when the stream is as old */
-    int64_t pause_ns;     /* how long it waits then */
-    int64_t hurry_ns;     /* for how long it does not, once a client had two within that */
+    int64_t calm_ns;   /* messages stream in while less has passed since the last one */
+    int64_t steady_ns; /* a look may wait when the stream is as old */
+    int64_t pause_ns;  /* how long it waits then */
+    int64_t hurry_ns;  /* for how long it does not, once two had come together meanwhile */
     uint32_t line_count, into_bytes, records_used, records_end; /* records in bytes */
     int32_t epoll;
     /* What the caller has to see to. */
@@ -69,7 +70,7 @@ struct bulk {
     uint64_t at_ns;
     uint64_t pauses; /* how often it has waited */
     /* Ours. */
-    int32_t found, next, rounds, paused; /* in this look */
+    int32_t found, next, rounds, again, paused; /* in this look */
     uint32_t newest;
     int64_t look_ns, here_ns, last_taken_ns, since_ns; /* … when the stream began */
     int64_t patient_ns;                       /* when it is allowed to pause again */
@@ -129,28 +130,53 @@ static uint64_t arrived_ns(struct bulk *bulk, struct msghdr *message) {
     return here_ns < 0 ? 0 : (uint64_t)here_ns;
 }
 
-/* One read of a socket. DONE: nothing is left to do for it. */
-static int take(struct bulk *bulk, struct line *line) {
+/* Read so many bytes more behind those that were read. */
+static ssize_t receive(struct bulk *bulk, size_t most) {
     _Alignas(struct cmsghdr) char ancillary[CMSG_SPACE(sizeof(struct timespec))];
-    struct iovec part = {bulk->into, bulk->into_bytes};
+    struct iovec part = {bulk->into + bulk->size, most};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof ancillary};
     ssize_t size = recvmsg(bulk->fd, &message, 0);
-    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return DONE;
-    bulk->error = size < 0 ? errno : 0;
-    bulk->size = size < 0 ? 0 : (uint32_t)size;
-    bulk->at_ns = arrived_ns(bulk, &message);
-    if (size <= 0) return READ;
-    const struct known *frames[FRAMES];
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return -1;
+    if (size < 0) bulk->error = errno;
+    if (size > 0) bulk->size += (uint32_t)size;
+    if (size > 0 || !bulk->at_ns) bulk->at_ns = arrived_ns(bulk, &message);
+    return size < 0 ? 0 : size;
+}
+
+/* How many frames that are known are all that was read; 0 where they are not. */
+static int whole(const struct bulk *bulk, const struct known **frames) {
     int count = 0;
-    for (size_t at = 0; at < (size_t)size; at += frames[count++]->length) {
-        if (count == FRAMES) return READ;
-        frames[count] = lookup(bulk, bulk->into + at, (size_t)size - at);
-        if (!frames[count]) return READ;
+    for (size_t at = 0; at < bulk->size; at += frames[count++]->length) {
+        if (count == FRAMES) return 0;
+        frames[count] = lookup(bulk, bulk->into + at, bulk->size - at);
+        if (!frames[count]) return 0;
     }
+    return count;
+}
+
+/* One read of a socket. DONE: nothing is left to do for it.
+ *
+ * A read has the time of the last packet in it. So it ends where the message probably does: the next one, if there is
+ * one, is another packet as long as the kernel has not joined them, and has a time of its own. It is read when the
+ * socket's turn comes again in this look; after ONE_BY_ONE of them all that has come is read at once. */
+static int take(struct bulk *bulk, struct line *line) {
+    const struct known *frames[FRAMES];
+    if (line->read_ns != bulk->look_ns) line->read_ns = bulk->look_ns, line->reads = 0;
+    uint32_t probable = line->reads++ < ONE_BY_ONE ? bulk->known[bulk->newest].length : 0;
+    bulk->error = 0;
+    bulk->size = 0;
+    bulk->at_ns = 0;
+    if (receive(bulk, probable ? probable : bulk->into_bytes) < 0) return DONE;
+    if (!bulk->size) return READ;
+    int count = whole(bulk, frames), filled = bulk->size == probable; /* there may be more */
+    if (filled && count) bulk->again = 1;
+    if (filled && !count && receive(bulk, bulk->into_bytes - bulk->size) > 0) count = whole(bulk, frames);
+    if (!count) return READ;
     /* What had all come before the pause began was late for another reason, which goes by itself. */
-    int together = count > 1 && bulk->paused && (int64_t)bulk->at_ns >= bulk->look_ns;
-    if (together || bulk->at_ns < line->arrived_ns + (uint64_t)bulk->pause_ns)
+    int together = count > 1 || bulk->at_ns < line->arrived_ns;
+    if (together && bulk->paused && (int64_t)bulk->at_ns >= bulk->look_ns &&
+        (int64_t)bulk->at_ns < bulk->look_ns + bulk->pause_ns)
         bulk->patient_ns = bulk->here_ns + bulk->hurry_ns;
     uint64_t at_ns = bulk->at_ns > line->arrived_ns ? bulk->at_ns : line->arrived_ns;
     for (int index = 0; index < count; index++) {
@@ -172,6 +198,7 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
     bulk->records_used = records_used;
     for (;;) {
         if (bulk->next == bulk->found) {
+            if (bulk->rounds <= 0 && bulk->again) bulk->rounds = 1, bulk->again = 0;
             if (bulk->rounds-- <= 0) return DONE;
             bulk->next = 0;
             bulk->found = epoll_wait(bulk->epoll, bulk->ready, AT_ONCE, 0);
@@ -190,14 +217,14 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
     }
 }
 
-/* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most. While messages stream in
- * it waits a little first, as network drivers do: whoever is woken for each would spend more on waking than on reading.
- * A message's time is the kernel's, so that this makes none late; but of two that one client gets meanwhile, the kernel
- * would tell the later one's time only. So there is no waiting where a client's messages come closely together, nor when
- * a burst comes out of the blue. */
+/* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most; and once more, for those
+ * that had more to read. While messages stream in it waits a little first, as network drivers do: whoever is woken for
+ * each would spend more on waking than on reading. A message's time is the kernel's, so that this makes none late, unless
+ * the kernel joins packets: a client's messages that come meanwhile have the last one's time then. So there is no waiting
+ * for a while after that was seen, nor when a burst comes out of the blue. */
 int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
     int64_t here_ns = bulk->look_ns = now_ns(bulk);
-    bulk->paused = here_ns - bulk->last_taken_ns < bulk->streaming_ns &&
+    bulk->paused = here_ns - bulk->last_taken_ns < bulk->calm_ns &&
                    here_ns - bulk->since_ns >= bulk->steady_ns && here_ns >= bulk->patient_ns;
     if (bulk->paused) {
         const struct timespec pause = {.tv_nsec = bulk->pause_ns};
@@ -205,6 +232,7 @@ int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
         bulk->pauses++;
     }
     bulk->rounds = rounds;
+    bulk->again = 0;
     bulk->found = bulk->next = 0;
     return fanlab_bulk_next(bulk, records_used);
 }

@@ -19,10 +19,9 @@ from fanlab.load.receiving import DeliveryBuffer
 LIBRARY: Final = Path(__file__).with_name("libbulk.so")
 SOURCE: Final = Path(__file__).with_name("bulk.c")
 VARIABLE: Final = "FANLAB_RECEIVE"  # `python`: do without
-STREAMING_NS: Final = NS_PER_MS
 CALM_NS: Final = 50 * NS_PER_MS
 STEADY_NS: Final = 20 * NS_PER_MS
-PAUSE_NS: Final = NS_PER_MS // 2
+PAUSE_NS: Final = 2 * NS_PER_MS
 HURRY_NS: Final = 20 * NS_PER_MS
 _MOST_LINES: Final = 1 << 20  # descriptors from here on are served by Python
 _DONE, _EVENTS, _READ, _FULL = 0, 1, 2, 3
@@ -34,6 +33,8 @@ class Line(ctypes.Structure):
     _fields_ = (
         ("arrived_ns", ctypes.c_uint64),  # no later message has this time or an earlier one
         ("taken", ctypes.c_uint64),  # messages that were taken whole
+        ("read_ns", ctypes.c_int64),  # bulk.c's own, as the next
+        ("reads", ctypes.c_uint32),
         ("client", ctypes.c_uint32),
         ("node", ctypes.c_uint16),
         ("watched", ctypes.c_uint8),  # 1: whole reads may be taken
@@ -50,7 +51,6 @@ class _Bulk(ctypes.Structure):
         ("records", ctypes.c_void_p),
         ("realtime_ahead_ns", ctypes.c_int64),
         ("monotonic_ahead_ns", ctypes.c_int64),
-        ("streaming_ns", ctypes.c_int64),
         ("calm_ns", ctypes.c_int64),
         ("steady_ns", ctypes.c_int64),
         ("pause_ns", ctypes.c_int64),
@@ -95,7 +95,7 @@ class Bulk:
         memory = mmap.mmap(-1, count * ctypes.sizeof(Line))  # what nobody touches takes no memory
         self._lines = (Line * count).from_buffer(memory)
         self._bulk.monotonic_ahead_ns = ahead_ns()
-        self._bulk.streaming_ns, self._bulk.calm_ns, self._bulk.steady_ns = STREAMING_NS, CALM_NS, STEADY_NS
+        self._bulk.calm_ns, self._bulk.steady_ns = CALM_NS, STEADY_NS
         self._bulk.pause_ns, self._bulk.hurry_ns = PAUSE_NS, HURRY_NS
         self._into = (ctypes.c_ubyte * len(into)).from_buffer(into)
         self._bulk.lines, self._bulk.line_count = ctypes.addressof(self._lines), count

@@ -103,10 +103,10 @@ class StampedTransport(asyncio.Transport):
 
     def _took(self, left: Left) -> None:
         """A read was done, and is not known."""
+        if left.size or not left.error:
+            self._take(left.size or 0, left.at_ns)
         if left.error:
             self._end(OSError(left.error, os.strerror(left.error)))
-        elif left.size is not None:
-            self._take(left.size, left.at_ns)
 
     def _take(self, size: int, at_ns: int) -> None:
         """What was read."""
