@@ -57,14 +57,15 @@ class RedisWatch:
             redis_url,
             decode_responses=True,
             encoding_errors="replace",
-            socket_timeout=_ANSWER_WITHIN_S,
+            socket_timeout=None,  # `_asked` has one for all of it
             socket_connect_timeout=_ANSWER_WITHIN_S,
             retry=Retry(NoBackoff(), 0),
         )
         self._connection = pool.make_connection()
+        self._question = self._connection.pack_command("CLIENT", "LIST", "TYPE", "pubsub")
         self._good_ns = 0  # when the last poll that worked was sent; 0: none has
         self._up = False
-        self._stopping = asyncio.Event()
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -72,9 +73,9 @@ class RedisWatch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Asked, not cancelled: with a timeout set, redis-py awaits through asyncio.wait_for, which on Python 3.11 can
-        # swallow a cancellation; the task would then go on for ever.
-        self._stopping.set()
+        # Asked, not cancelled: redis-py awaits some things through asyncio.wait_for, which on Python 3.11 can swallow a
+        # cancellation; the task would then go on for ever.
+        self._stopping = True
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         await self._connection.disconnect()
@@ -82,17 +83,12 @@ class RedisWatch:
     async def _run(self) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             due_ns = clock.now_ns()
-            while not self._stopping.is_set():
+            while not self._stopping:
                 rows = [*await self._poll(), *self._log_rows()]
                 _write(file, rows)
                 due_ns = max(due_ns + round(EVERY_S * clock.NS_PER_S), clock.now_ns())
-                await self._pause((due_ns - clock.now_ns()) / clock.NS_PER_S)
+                await asyncio.sleep((due_ns - clock.now_ns()) / clock.NS_PER_S)
             _write(file, [*self._log_rows(), *self._down(clock.now_ns())])
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
 
     async def _poll(self) -> list[Row]:
         sent_ns = clock.now_ns()
@@ -110,9 +106,12 @@ class RedisWatch:
 
     async def _asked(self) -> str:
         """CLIENT LIST TYPE pubsub: a line for each. Raises what redis-py does, after which it connects anew."""
-        await self._connection.connect()
-        await self._connection.send_command("CLIENT", "LIST", "TYPE", "pubsub")
-        return str(await self._connection.read_response())
+        connection = self._connection
+        async with asyncio.timeout(_ANSWER_WITHIN_S):  # it closes a connection that is left within a question
+            if not connection.is_connected:
+                await connection.connect()
+            await connection.send_packed_command(self._question, check_health=False)
+            return str(await connection.read_response())
 
     async def _owners_of(self, unknown: Iterable[Listed]) -> dict[int, str]:
         if self._addresses:

@@ -59,12 +59,14 @@ class WitnessProcess:
         """Until asked to end, or until the parent is gone; returns what the END frame says. Raises OSError."""
         parent = os.getppid()
         tick_ns = now_ns() + TICK_NS
-        while not (asked := self._wait(tick_ns)) and os.getppid() == parent:
+        while not (asked := self._wait(tick_ns)):
             t_ns = now_ns()
             if t_ns >= tick_ns:
                 tick_ns = max(tick_ns + TICK_NS, t_ns)
                 self._ping(t_ns)
                 self._flush()
+                if os.getppid() != parent:
+                    break
         self._hear_the_last()
         footer = self._hearing.ended(now_ns())
         self._flush()
