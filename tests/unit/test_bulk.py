@@ -281,10 +281,11 @@ def test_what_is_longer_than_the_last_one_is_read_to_its_end(made: Callable[[int
     lines = made(1)
     lines.bulk.learn(b"a longer one", token(8))
     lines.bulk.learn(b"known", token(9))
-    for data in (b"a longer one", b"known"):
+    for data, reads in ((b"a longer one" * 2, 1), (b"a longer one" * 2, 2), (b"known", 1), (b"known" * 2, 2)):
         lines.theirs[0].sendall(data)
         assert not list(lines.look())
-    assert lines.records()["seq"].tolist() == [8, 9]
+        assert lines.line(0).reads == reads, "as long as the newest, or as this client's last one"
+    assert lines.records()["seq"].tolist() == [8, 8, 8, 8, 9, 9, 9]
     lines.theirs[0].sendall(b"quite another one")
     (left,) = lines.look()
     assert bytes(lines.memory[: left.size]) == b"quite another one"

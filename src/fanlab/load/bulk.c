@@ -39,6 +39,7 @@ struct line {
     uint64_t taken;      /* messages that were taken here */
     int64_t read_ns;     /* the look in which it was read last, … */
     uint32_t reads;      /* … and how often in that */
+    uint32_t length;     /* of the last frame that was taken here */
     uint32_t client;
     uint16_t node;
     uint8_t watched; /* its whole reads may be taken here */
@@ -163,7 +164,8 @@ static int whole(const struct bulk *bulk, const struct known **frames) {
 static int take(struct bulk *bulk, struct line *line) {
     const struct known *frames[FRAMES];
     if (line->read_ns != bulk->look_ns) line->read_ns = bulk->look_ns, line->reads = 0;
-    uint32_t probable = line->reads++ < ONE_BY_ONE ? bulk->known[bulk->newest].length : 0;
+    uint32_t newest = bulk->known[bulk->newest].length;
+    uint32_t probable = line->reads++ >= ONE_BY_ONE ? 0 : newest > line->length ? newest : line->length;
     bulk->error = 0;
     bulk->size = 0;
     bulk->at_ns = 0;
@@ -188,6 +190,7 @@ static int take(struct bulk *bulk, struct line *line) {
     }
     line->arrived_ns = at_ns;
     line->taken += (uint64_t)count;
+    line->length = frames[count - 1]->length;
     if (bulk->here_ns - bulk->last_taken_ns >= bulk->calm_ns) bulk->since_ns = bulk->here_ns;
     bulk->last_taken_ns = bulk->here_ns;
     return DONE;

@@ -33,8 +33,9 @@ class Line(ctypes.Structure):
     _fields_ = (
         ("arrived_ns", ctypes.c_uint64),  # no later message has this time or an earlier one
         ("taken", ctypes.c_uint64),  # messages that were taken whole
-        ("read_ns", ctypes.c_int64),  # bulk.c's own, as the next
+        ("read_ns", ctypes.c_int64),  # bulk.c's own, as the two that follow
         ("reads", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
         ("client", ctypes.c_uint32),
         ("node", ctypes.c_uint16),
         ("watched", ctypes.c_uint8),  # 1: whole reads may be taken
