@@ -73,8 +73,7 @@ class RedisWatch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Asked, not cancelled: redis-py awaits some things through asyncio.wait_for, which on Python 3.11 can swallow a
-        # cancellation; the task would then go on for ever.
+        # Asked, not cancelled: so the last question is answered, and what it tells is written.
         self._stopping = True
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)

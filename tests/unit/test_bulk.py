@@ -25,6 +25,7 @@ from fanlab.load.intact import KEPT_FRAMES
 from fanlab.load.limits import raise_open_files
 from fanlab.load.receiving import DeliveryBuffer
 from fanlab.load.stamps import ask_for_stamps, realtime_ns
+from support.raw_server import frame
 
 FOUND = bulk.find()
 needs_it = pytest.mark.skipif(FOUND[0] is None, reason=f"{FOUND[1]}")
@@ -71,7 +72,9 @@ class Lines:
     def all_came(self) -> None:
         """What was sent to each of them can be read."""
         for ours in self.ours:
-            assert select.select([ours], [], [], 10)[0]
+            poll = select.poll()
+            poll.register(ours, select.POLLIN)
+            assert poll.poll(10_000)
 
     def records(self) -> Any:
         return np.frombuffer(bytes(self.buffer.memory[: self.buffer.used]), DELIVERY_DTYPE)
@@ -205,29 +208,40 @@ def test_while_messages_stream_in_it_waits_a_little_before_it_looks(made: Callab
 
 
 @needs_it
-@pytest.mark.parametrize("during", [False, True])
+@pytest.mark.parametrize(
+    "when", ["while it waits", "while it waits, in a read", "before it looks", "after it should look"]
+)
 def test_where_the_kernel_joins_what_comes_while_it_waits_it_waits_no_more(
-    made: Callable[[int], Lines], *, during: bool
+    made: Callable[[int], Lines], when: str
 ) -> None:
-    """Two with the same time are two that were joined. What had come before it looked was late for another reason."""
+    """Two with the same time, or in a read, are two that were joined. What comes at other times is late by itself."""
     lines = made(2)
     lines.bulk.learn(b"known", token(9))
     streams(lines)
+    lines.theirs[1].sendall(b"known")
+    assert not list(lines.look()), "the first message, for which it does not wait"
     lines.bulk._bulk.hurry_ns, lines.bulk._bulk.pause_ns = 20 * NS_PER_S, NS_PER_S // 4
-    for number in range(3):
-        lines.line(0).arrived_ns = lines.line(1).arrived_ns = 0
-        if number == 1:
-            lines.line(0).arrived_ns = now_ns() + NS_PER_S
-        later = threading.Timer(0.05, lines.theirs[0].sendall, [b"known"])
-        lines.theirs[1 if during else 0].sendall(b"known")
-        if during:
-            later.start()
+    in_a_read = when.endswith("in a read")
+    if in_a_read:
+        lines.bulk.learn(b"a longer one, of which the others are a part", token(8))
+    else:
+        lines.line(0).arrived_ns = now_ns() + 10 * NS_PER_S
+    if when.startswith("after"):
+        lines.bulk.ahead(realtime_ns() - now_ns() - NS_PER_S)  # its time is that at which it is read
+    data = b"known" * (1 + in_a_read)
+    if when.startswith("before"):
+        lines.theirs[0].sendall(data)
+    else:
+        threading.Timer(0.05, lines.theirs[0].sendall, [data]).start()
+        lines.theirs[1].sendall(b"known")
+    while lines.line(0).taken < 1 + in_a_read:
         assert not list(lines.look())
-        if during:
-            later.join()
-        if during and not number:
-            assert not list(lines.look()), "the first look did not wait"
-    assert lines.bulk.pauses == 2, "during: for the first one of the other client, and for the one that was joined"
+    pauses = lines.bulk.pauses
+    assert pauses >= 1
+    lines.line(0).arrived_ns = 0
+    lines.theirs[0].sendall(b"known")
+    assert not list(lines.look())
+    assert lines.bulk.pauses == pauses + (not when.startswith("while"))
 
 
 @needs_it
@@ -249,14 +263,14 @@ def test_two_that_come_while_it_waits_have_a_time_each(made: Callable[[int], Lin
 
     for _ in range(20):
         sent_ns.clear()
-        before = len(lines.records())
+        before, pauses = len(lines.records()), lines.bulk.pauses
         later = threading.Timer(0.01, send)
         send()
         later.start()
         while len(lines.records()) < before + 2:
             assert not list(lines.look())
         first_ns, second_ns = lines.records()["recv_ns"][before:].tolist()
-        if sent_ns[0] <= first_ns < sent_ns[1] <= second_ns:
+        if lines.bulk.pauses == pauses + 1 and sent_ns[0] <= first_ns < sent_ns[1] <= second_ns:
             return
     pytest.fail("one of them never had the time at which it came")
 
@@ -273,6 +287,32 @@ def test_so_many_in_one_look_have_a_read_of_their_own_and_then_all_are_read_at_o
         assert not list(lines.look())
         assert (len(lines.records()), lines.line(0).reads) == (count, reads)
     assert np.diff(lines.records()["recv_ns"].astype(np.int64)).min() >= 1
+
+
+@needs_it
+def test_a_look_takes_all_that_was_there_from_however_many(made: Callable[[int], Lines]) -> None:
+    """A heartbeat says that it did."""
+    raise_open_files()
+    lines = made(1500)
+    lines.bulk.learn(b"known", token(9))
+    for theirs in lines.theirs:
+        theirs.sendall(b"known" * 12)
+    lines.all_came()
+    assert not list(lines.look(2))
+    assert {line.taken for line in map(lines.line, range(1500))} == {12}
+
+
+@needs_it
+def test_a_message_that_is_not_known_yet_is_read_alone(made: Callable[[int], Lines]) -> None:
+    """Or the message behind it would lend it its time."""
+    lines = made(1)
+    one, two, longer = (frame(payload) for payload in (b"the one", b"the two", b"a longer one" * 30))
+    lines.bulk.learn(one, token(1))
+    for data, first in ((two + one, two), (longer + one, longer), (frame(b"x") + one * 3, None)):
+        lines.theirs[0].sendall(data)
+        left = list(lines.look())
+        assert left[0].size == len(data if first is None else first)
+    assert lines.records()["seq"].tolist() == [1, 1]
 
 
 @needs_it
@@ -382,9 +422,7 @@ def test_several_that_are_known_are_all_taken_and_none_if_one_is_not(made: Calla
     assert lines.line(0).arrived_ns == records["recv_ns"][-1] + 1
     for data in (b"knownother on", b"knownknow", b"known!known", b"known" * (KEPT_FRAMES + 1)):
         lines.theirs[0].sendall(data)
-        (left,) = lines.look()
-        assert left.size == len(data)
-        assert bytes(lines.memory[: left.size]) == data
+        assert b"".join(bytes(lines.memory[: left.size]) for left in lines.look()) == data
     assert len(lines.records()) == 3
 
 

@@ -1,6 +1,6 @@
 /* The hot path of receiving, compiled: what load/stamped.py and load/clientlink.py do for a read that is known whole.
  *
- * Asks one epoll who is ready and reads each of them once. A read that began between two frames and is, byte for byte,
+ * Asks one epoll who is ready and reads from each of them. A read that began between two frames and is, byte for byte,
  * a whole frame that was taken apart before, or several such, becomes as many records of the journal here. Whatever
  * else comes is handed to the caller, who takes it apart, may teach it to us, and calls again for the next one.
  *
@@ -71,7 +71,7 @@ struct bulk {
     uint64_t at_ns;
     uint64_t pauses; /* how often it has waited */
     /* Ours. */
-    int32_t found, next, rounds, again, paused; /* in this look */
+    int32_t found, next, rounds, asked, pass, again, paused; /* in this look */
     uint32_t newest;
     int64_t look_ns, here_ns, last_taken_ns, since_ns; /* … when the stream began */
     int64_t patient_ns;                       /* when it is allowed to pause again */
@@ -156,24 +156,45 @@ static int whole(const struct bulk *bulk, const struct known **frames) {
     return count;
 }
 
+/* How long the frame from a server is that begins with these bytes; 0 where too few of them are there.
+ * https://www.rfc-editor.org/rfc/rfc6455#section-5.2 */
+static uint64_t frame_bytes(const unsigned char *bytes, size_t size) {
+    if (size < 2) return 0;
+    unsigned length = bytes[1] & 0x7f, more = length < 126 ? 0 : length == 126 ? 2 : 8;
+    if (size < 2 + more) return 0;
+    if (!more) return 2 + length;
+    uint64_t extended = 0;
+    for (unsigned index = 0; index < more; index++) extended = extended << 8 | bytes[2 + index];
+    return extended > UINT32_MAX ? UINT32_MAX : 2 + more + extended;
+}
+
+/* Read what was begun to its end: a frame, if it is one; else all that has come. Whether there was more. */
+static int read_on(struct bulk *bulk) {
+    uint64_t frame = frame_bytes(bulk->into, bulk->size), room = bulk->into_bytes - bulk->size;
+    if (frame == bulk->size) return 0;
+    return receive(bulk, frame > bulk->size && frame - bulk->size < room ? frame - bulk->size : room) > 0;
+}
+
 /* One read of a socket. DONE: nothing is left to do for it.
  *
  * A read has the time of the last packet in it. So it ends where the message probably does: the next one, if there is
  * one, is another packet as long as the kernel has not joined them, and has a time of its own. It is read when the
- * socket's turn comes again in this look; after ONE_BY_ONE of them all that has come is read at once. */
+ * socket's turn comes again in this look; after ONE_BY_ONE of them all that has come is read at once, so that a look
+ * leaves nothing that was there when it began: a heartbeat says that. */
 static int take(struct bulk *bulk, struct line *line) {
     const struct known *frames[FRAMES];
     if (line->read_ns != bulk->look_ns) line->read_ns = bulk->look_ns, line->reads = 0;
     uint32_t newest = bulk->known[bulk->newest].length;
     uint32_t probable = line->reads++ >= ONE_BY_ONE ? 0 : newest > line->length ? newest : line->length;
+    if (probable > bulk->into_bytes) probable = 0;
     bulk->error = 0;
     bulk->size = 0;
     bulk->at_ns = 0;
     if (receive(bulk, probable ? probable : bulk->into_bytes) < 0) return DONE;
     if (!bulk->size) return READ;
     int count = whole(bulk, frames), filled = bulk->size == probable; /* there may be more */
-    if (filled && count) bulk->again = 1;
-    if (filled && !count && receive(bulk, bulk->into_bytes - bulk->size) > 0) count = whole(bulk, frames);
+    if (filled && (!bulk->pass || line->reads > 1)) bulk->again = 1; /* what begins to come meanwhile is the next look's */
+    if (filled && !count && read_on(bulk)) count = whole(bulk, frames);
     if (!count) return READ;
     /* What had all come before the pause began was late for another reason, which goes by itself. */
     int together = count > 1 || bulk->at_ns < line->arrived_ns;
@@ -201,7 +222,11 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
     bulk->records_used = records_used;
     for (;;) {
         if (bulk->next == bulk->found) {
-            if (bulk->rounds <= 0 && bulk->again) bulk->rounds = 1, bulk->again = 0;
+            if (bulk->rounds <= 0 && bulk->again && bulk->pass < ONE_BY_ONE) {
+                bulk->pass++;
+                bulk->again = 0;
+                bulk->rounds = bulk->asked;
+            }
             if (bulk->rounds-- <= 0) return DONE;
             bulk->next = 0;
             bulk->found = epoll_wait(bulk->epoll, bulk->ready, AT_ONCE, 0);
@@ -220,8 +245,8 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
     }
 }
 
-/* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most; and once more, for those
- * that had more to read. While messages stream in it waits a little first, as network drivers do: whoever is woken for
+/* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most; and again with as many, as
+ * long as there are some that had more to read. While messages stream in it waits a little first, as network drivers do: whoever is woken for
  * each would spend more on waking than on reading. A message's time is the kernel's, so that this makes none late, unless
  * the kernel joins packets: a client's messages that come meanwhile have the last one's time then. So there is no waiting
  * for a while after that was seen, nor when a burst comes out of the blue. */
@@ -234,8 +259,8 @@ int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
         nanosleep(&pause, NULL);
         bulk->pauses++;
     }
-    bulk->rounds = rounds;
-    bulk->again = 0;
+    bulk->rounds = bulk->asked = rounds;
+    bulk->pass = bulk->again = 0;
     bulk->found = bulk->next = 0;
     return fanlab_bulk_next(bulk, records_used);
 }

@@ -143,7 +143,7 @@ class Bulk:
         self._learn(self._at, read, len(read), token.intended_ns, token.seq, token.stream, token.sent_lag_us)
 
     def look(self, rounds: int) -> Left | None:
-        """Take from all that are ready, once each, until something is left to do; do that, and `go_on`.
+        """Take what there is from all that are ready, until something is left to do; do that, and `go_on`.
 
         None: that was all. Raises OSError (a full disk), and RuntimeError unless `ready`.
         """
