@@ -105,12 +105,9 @@ class RedisWatch:
 
     async def _asked(self) -> str:
         """CLIENT LIST TYPE pubsub: a line for each. Raises what redis-py does, after which it connects anew."""
-        connection = self._connection
-        async with asyncio.timeout(_ANSWER_WITHIN_S):  # it closes a connection that is left within a question
-            if not connection.is_connected:
-                await connection.connect()
-            await connection.send_packed_command(self._question, check_health=False)
-            return str(await connection.read_response())
+        async with asyncio.timeout(_ANSWER_WITHIN_S):  # redis-py closes a connection that is left within a question
+            await self._connection.send_packed_command(self._question, check_health=False)
+            return str(await self._connection.read_response())
 
     async def _owners_of(self, unknown: Iterable[Listed]) -> dict[int, str]:
         if self._addresses:

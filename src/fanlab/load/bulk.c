@@ -245,11 +245,11 @@ int fanlab_bulk_next(struct bulk *bulk, uint32_t records_used) {
     }
 }
 
-/* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most; and again with as many, as
- * long as there are some that had more to read. While messages stream in it waits a little first, as network drivers do: whoever is woken for
- * each would spend more on waking than on reading. A message's time is the kernel's, so that this makes none late, unless
- * the kernel joins packets: a client's messages that come meanwhile have the last one's time then. So there is no waiting
- * for a while after that was seen, nor when a burst comes out of the blue. */
+/* Begin to look at all that is ready, with as many questions of AT_ONCE events each, at most; and again with as many,
+ * as long as there are some that had more to read. While messages stream in it waits a little first, as network drivers
+ * do: whoever is woken for each would spend more on waking than on reading. A message's time is the kernel's, so that
+ * this makes none late, unless the kernel joins packets: a client's messages that come meanwhile have the last one's
+ * time then. So there is no waiting for a while after that was seen, nor when a burst comes out of the blue. */
 int fanlab_bulk_look(struct bulk *bulk, uint32_t records_used, int32_t rounds) {
     int64_t here_ns = bulk->look_ns = now_ns(bulk);
     bulk->paused = here_ns - bulk->last_taken_ns < bulk->calm_ns &&
