@@ -15,6 +15,7 @@ from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
 from fanlab.topology.backend import REDIS, Need, UnitState
 from fanlab.topology.containers import DockerBackend
+from fanlab.topology.sharedfiles import NODE_JOURNALS
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
@@ -109,6 +110,28 @@ async def test_a_node_that_has_too_little_memory_is_killed_and_its_log_says_so(b
     await backend.restart("node-1")
     assert await backend.memory_limit("node-1") is None
     assert await backend.probe("node-1")
+
+
+async def test_a_limit_below_what_an_engine_takes_frees_what_the_node_can_do_without(backend: DockerBackend) -> None:
+    """Files that it has read count as its memory: with some left it would have room yet, and would not be killed."""
+    await backend.start_redis({})
+    await backend.start_node(NODE)
+    file_bytes = 32 << 20
+    journal = f"{NODE_JOURNALS}/node-1.jsonl"  # the only thing on a disk that it may write to
+    write = f"import os; f = open({journal!r}, 'ab'); f.write(bytes({file_bytes})); f.flush(); os.fsync(f.fileno())"
+
+    def run(api: Any) -> int:
+        id_ = api.exec_create(backend._units["node-1"].id, ["python3", "-c", write])
+        api.exec_start(id_)
+        return int(api.exec_inspect(id_)["ExitCode"])
+
+    assert await backend._site.engine.ask("write a file", run) == 0
+    group = backend._process("node-1").group(Need.MEMORY_LIMIT)
+    before = group.usage()
+    assert before > file_bytes
+    await backend.limit_memory("node-1", 1_000_000)
+    assert group.usage() < before - 0.9 * file_bytes
+    assert await _memory(backend) < before - 0.9 * file_bytes
 
 
 async def test_a_node_that_does_not_start_is_quoted(backend: DockerBackend) -> None:

@@ -68,7 +68,8 @@ class Worker:
         if message["ev"] == "batch":
             log_message(self._environment.stats, message)
         told = {"worker": self._index, "role": role, **message}
-        if message["ev"] == "clock":  # straight back: each stop on the way would widen the bound
+        # Straight back: each stop on the way would widen a clock's bound, and last words would come after the end.
+        if message["ev"] in ("clock", "fatal"):
             self._parent.tell(told)
             return
         if self._runner is None:

@@ -40,6 +40,7 @@ _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside a container, whose network
 _NO_LIMIT: Final = -1
 _ALL_MEMORY: Final = 2**62  # an engine takes no -1 for memory; so much is no limit, to the kernel and to us
 _SMALLEST_QUOTA_US: Final = 1000
+_LEAST_MEMORY: Final = 6 << 20  # bytes; an engine refuses less by itself
 _SHRINK_TRIES: Final = 20
 
 
@@ -316,6 +317,8 @@ class DockerBackend:
         """
         wanted = self._unit(unit).spec.memory_bytes if limit_bytes is None else limit_bytes
         size, tries = _ALL_MEMORY if wanted is None else wanted, _SHRINK_TRIES
+        if limit_bytes is not None and self._process(unit).group(Need.MEMORY_LIMIT).usage() > _LEAST_MEMORY:
+            size = max(size, _LEAST_MEMORY)  # for the kernel to be asked: that frees the pages that it can do without
         while True:
             try:
                 await self._update(unit, f"limit the memory of {unit}", mem_limit=size, memswap_limit=size)
