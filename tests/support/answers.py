@@ -130,8 +130,8 @@ def out_of_memory(summary: Summary) -> None:
     assert fault["measured"] == summary["ledger"]["lost"]
     hit_by_the_crash_alone(summary)
     back = summary["recovery_ms"]["by_fault"][fault["fault"]]
-    assert 10 <= back["clients"] <= 30
-    assert summary["ledger"]["lost"] >= 10 * back["clients"]  # of some 15 each
+    assert 10 <= back["clients"] <= 210
+    assert summary["ledger"]["lost"] >= 4 * back["clients"]  # of some 6 each
     assert back["detected_max"] < 1000  # since the kernel killed the node, not since the limit was set
     assert summary["faults"][0]["heal_confirmed"] is not None
     assert {cause for cause, n in summary["loss"]["by_cause"].items() if n} <= {

@@ -29,6 +29,7 @@ from fanlab.topology.ports import HOST, Reservation, reserve
 from fanlab.topology.private import private_folder
 from fanlab.topology.ready import HttpProbe, Readiness
 from fanlab.topology.sharedfiles import NODE_JOURNALS
+from fanlab.topology.squeeze import squeeze
 from fanlab.topology.walltime import WallTime
 
 GRACE_S: Final = 3.0  # for nodes and helpers to end in good order, with Redis still there
@@ -40,8 +41,6 @@ _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside a container, whose network
 _NO_LIMIT: Final = -1
 _ALL_MEMORY: Final = 2**62  # an engine takes no -1 for memory; so much is no limit, to the kernel and to us
 _SMALLEST_QUOTA_US: Final = 1000
-_LEAST_MEMORY: Final = 6 << 20  # bytes; an engine refuses less by itself
-_SHRINK_TRIES: Final = 20
 
 
 @dataclass(slots=True)
@@ -316,19 +315,14 @@ class DockerBackend:
         too much.
         """
         wanted = self._unit(unit).spec.memory_bytes if limit_bytes is None else limit_bytes
-        size, tries = _ALL_MEMORY if wanted is None else wanted, _SHRINK_TRIES
-        if limit_bytes is not None and self._process(unit).group(Need.MEMORY_LIMIT).usage() > _LEAST_MEMORY:
-            size = max(size, _LEAST_MEMORY)  # for the kernel to be asked: that frees the pages that it can do without
-        while True:
-            try:
-                await self._update(unit, f"limit the memory of {unit}", mem_limit=size, memswap_limit=size)
-            except EnvironmentFailure:
-                in_use, tries = self._process(unit).group(Need.MEMORY_LIMIT).usage(), tries - 1
-                if wanted is None or in_use <= size or tries == 0:
-                    raise
-                size = in_use
-            else:
-                return
+
+        async def update(size: int) -> None:
+            await self._update(unit, f"limit the memory of {unit}", mem_limit=size, memswap_limit=size)
+
+        if wanted is None:
+            await update(_ALL_MEMORY)
+        else:
+            await squeeze(update, self._process(unit).group(Need.MEMORY_LIMIT).usage, wanted)
 
     async def memory_limit(self, unit: str) -> int | None:
         """The bytes that the kernel allows it now."""
