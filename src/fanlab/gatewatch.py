@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fanlab.clock import NS_PER_S
-from fanlab.load.histogram import least_ms
+from fanlab.load.batch import least_ms
 from fanlab.load.pacer import expected_count
 from fanlab.load.totals import LoadSnapshot
 from fanlab.scenario.gates import Gate, describe, holds

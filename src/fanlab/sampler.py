@@ -29,7 +29,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fanlab import clock
-from fanlab.ledger.witness import NAME as WITNESS_NAME
+from fanlab.ledger.witnessname import WITNESS_NAME
 from fanlab.throttling import Throttled, throttled
 
 EVERY_S = 0.5

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from fanlab.clock import NS_PER_MS, NS_PER_S
-from fanlab.ledger.witness import NAME as WITNESS_NAME
+from fanlab.ledger.witnessname import WITNESS_NAME
 
 Row = dict[str, Any]
 

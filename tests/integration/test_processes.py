@@ -199,12 +199,14 @@ async def test_redis_restarts_at_the_same_address_and_empty(backend):
     assert backend.pid(REDIS) not in (endpoint.pid, None)
 
 
-async def test_helpers(backend, rundir):
-    argv = [sys.executable, "-I", "-u", "-c", "import os; print(os.environ['X']); import time; time.sleep(600)"]
+async def test_helpers(backend, rundir, monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    said = "print(os.environ['X'], os.environ['OPENBLAS_NUM_THREADS'])"
+    argv = [sys.executable, "-I", "-u", "-c", f"import os; {said}; import time; time.sleep(600)"]
     pid = await backend.start_helper("worker-0", argv, {"X": "told"}, rundir.logs / "worker-0.log")
     assert backend.helpers() == {"worker-0": pid}
     assert await backend.probe("worker-0")
-    assert await soon(lambda: backend.log_tail("worker-0", 1) == ["told"])
+    assert await soon(lambda: backend.log_tail("worker-0", 1) == ["told 1"])
     await backend.signal("worker-0", signal.SIGTERM)
     assert await backend.exited("worker-0") == -signal.SIGTERM
     assert backend.helpers() == {}

@@ -16,7 +16,8 @@ import redis
 from conftest import RealRedis
 from fanlab.ledger.records import Token, encode_token
 from fanlab.ledger.stripe import StripeReader
-from fanlab.ledger.witness import NAME, Witness, read_witness
+from fanlab.ledger.witness import Witness, read_witness
+from fanlab.ledger.witnessname import WITNESS_NAME
 from fanlab.load.witness import URL_VARIABLE
 from support.node_process import wait_until
 
@@ -107,7 +108,7 @@ def test_it_does_not_show_among_the_channels(witness: Process, client: redis.Red
     assert client.pubsub_channels() == []
     assert {count for _, count in client.pubsub_numsub(*CHANNELS)} == {0}
     assert client.pubsub_numpat() == len(CHANNELS)
-    assert [entry["name"] for entry in client.client_list(_type="pubsub")] == [NAME]
+    assert [entry["name"] for entry in client.client_list(_type="pubsub")] == [WITNESS_NAME]
 
 
 def test_a_name_that_is_a_pattern_matches_itself_and_no_other(witness: Process, client: redis.Redis) -> None:

@@ -5,7 +5,7 @@ A program of its own, which tests/unit/test_locust_stats.py runs: importing Locu
 
 from locust.stats import RequestStats
 
-from fanlab.load.histogram import Batch
+from fanlab.load.batch import Batch
 from fanlab.load.locust_stats import log_message
 
 

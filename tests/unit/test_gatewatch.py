@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fanlab.gatewatch import SETTLED_NS, GateWatch, Stop, most_owed, told
-from fanlab.load.histogram import least_ms
+from fanlab.load.batch import least_ms
 from fanlab.load.totals import LoadSnapshot
 from fanlab.scenario.gates import LIVE, parse_gate
 from support.accounts import make_scenario

@@ -8,8 +8,9 @@ import pytest
 from fanlab.clock import NS_PER_MS
 from fanlab.ledger.records import DELIVERY_DTYPE, Token, encode_token
 from fanlab.ledger.stripe import Kind, StripeReader, StripeWriter
+from fanlab.load.batch import batch_from_json, percentile_ms
 from fanlab.load.health import Health
-from fanlab.load.histogram import Histogram, batch_from_json, percentile_ms
+from fanlab.load.histogram import Histogram
 from fanlab.load.receiving import BUFFER_RECORDS, DeliveryBuffer, TokenReader
 from fanlab.load.totals import Totals
 from fanlab.load.wire import LineReader, encode

@@ -11,7 +11,7 @@ from fanlab.ledger.records import DELIVERY_DTYPE
 from fanlab.ledger.redisjournal import Gone, RedisJournal, Subscriber
 from fanlab.ledger.whereabouts import IN_HAND_NS, Handed, Traffic, carried, whereabouts
 from fanlab.ledger.windows import NEVER
-from fanlab.ledger.witness import NAME as WITNESS_NAME
+from fanlab.ledger.witnessname import WITNESS_NAME
 
 BLACK, TELLS, OTHER = range(3)  # nodes: one that keeps no journal, one that does, and a third that keeps none
 

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from fanlab.errors import EnvironmentFailure
 from fanlab.faults.fault import Target
 from fanlab.faults.redis_connection import connected
-from fanlab.ledger.witness import NAME as WITNESS_NAME
+from fanlab.ledger.witnessname import WITNESS_NAME
 
 
 @dataclass(slots=True)

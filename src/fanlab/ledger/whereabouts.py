@@ -29,7 +29,7 @@ from fanlab.ledger.nodejournal import NodeJournal
 from fanlab.ledger.received import Bools
 from fanlab.ledger.redisjournal import Gone, RedisJournal, Subscriber
 from fanlab.ledger.windows import NEVER
-from fanlab.ledger.witness import NAME as WITNESS_NAME
+from fanlab.ledger.witnessname import WITNESS_NAME
 
 IN_HAND_NS: Final = 20 * NS_PER_MS  # what a node has read it hands on within this, and journals
 _LOW = np.uint64(0xFFFF_FFFF)

@@ -18,7 +18,6 @@ from fanlab.ledger.received import Bools
 from fanlab.ledger.records import WITNESS_DTYPE
 from fanlab.ledger.stripe import Kind, StripeReader, heartbeat_ns, json_lines
 
-NAME: Final = "fanlab-witness"  # what CLIENT LIST shows: those who count subscribers leave it out
 NO_RECEIVERS: Final = -1  # nobody can tell
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from locust.stats import RequestStats, StatsEntry, StatsError, bucket_response_time
 
-from fanlab.load.histogram import Batch, batch_from_json, bucket_ms
+from fanlab.load.batch import Batch, batch_from_json, bucket_ms
 from fanlab.load.wire import Message
 
 _NAMES = {"deliver": "WS", "publish": "PUBLISH"}

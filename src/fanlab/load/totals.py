@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fanlab.load.histogram import Batch, batch_from_json, percentile_ms
+from fanlab.load.batch import Batch, batch_from_json, percentile_ms
 from fanlab.load.wire import Message
 
 

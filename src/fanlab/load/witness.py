@@ -26,7 +26,7 @@ from typing import Final
 from fanlab.clock import NS_PER_MS, NS_PER_S, boot_id, now_ns
 from fanlab.errors import FanlabError
 from fanlab.ledger.stripe import Kind, StripeWriter
-from fanlab.ledger.witness import NAME
+from fanlab.ledger.witnessname import WITNESS_NAME
 from fanlab.load.hearing import Hearing
 from fanlab.load.redis_link import RedisLink, parse_redis_url
 
@@ -46,7 +46,7 @@ class WitnessProcess:
         self._wake = wake
         self._link = RedisLink(
             parse_redis_url(redis_url),
-            NAME,
+            WITNESS_NAME,
             on_open=lambda preamble: self._link.send(hearing.opened(preamble), now_ns()),
             on_reply=hearing.take,
             on_break=lambda _, t_ns: hearing.broke(t_ns, self._link.error),

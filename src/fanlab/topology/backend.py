@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from fanlab.scenario.plan import NodeSpec
 from fanlab.topology.labels import Marks
@@ -54,6 +54,11 @@ class RedisEndpoint:
     version: str
     pid: int | None  # None: not ours
     inside_url: str  # as nodes and helpers reach it
+
+
+# What helpers find beside what they are told: without it numpy starts a thread per CPU for algebra that none of them
+# does, and spends more on those than on itself, while a run waits for all of them to load.
+HELPERS_ENV: Final = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)

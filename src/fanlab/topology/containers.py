@@ -18,7 +18,7 @@ from fanlab.errors import EnvironmentFailure, HarnessError
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import images, netem, packetfilter, redis, walltime
-from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
+from fanlab.topology.backend import HELPERS_ENV, NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.containerprocess import ContainerProcess
 from fanlab.topology.containerspec import PERIOD_US, ContainerSpec, Published
 from fanlab.topology.dockersite import Site, open_site
@@ -202,7 +202,9 @@ class DockerBackend:
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Start one of fanlab's own processes, with the journals and all owned folders at their own paths."""
         image = await self._site.images.tag_of(images.helpers_recipe())
-        spec = replace(await self._site.spec(name, image, argv, env), mounts=self._site.files.for_helpers())
+        spec = replace(
+            await self._site.spec(name, image, argv, {**HELPERS_ENV, **env}), mounts=self._site.files.for_helpers()
+        )
         unit = await self._create(name, spec, log, None)
         await self._start(unit)
         return self._process(name).pid

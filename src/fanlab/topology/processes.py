@@ -17,7 +17,7 @@ from fanlab.errors import EnvironmentFailure, HarnessError, NodeFailure
 from fanlab.rundir import RunDir
 from fanlab.scenario.plan import NodeSpec
 from fanlab.topology import cgroups, redis, walltime
-from fanlab.topology.backend import NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
+from fanlab.topology.backend import HELPERS_ENV, NO_LIMITS, REDIS, Limits, Need, NodeEndpoint, RedisEndpoint, UnitState
 from fanlab.topology.cgroups import Group
 from fanlab.topology.labels import Marks
 from fanlab.topology.logtail import tail
@@ -211,7 +211,7 @@ class ProcessBackend:
 
     async def start_helper(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Start one of fanlab's own processes, with all of fanlab's environment under `env`; returns its pid."""
-        unit = _Unit(list(argv), {**os.environ, **env}, Path.cwd(), log)
+        unit = _Unit(list(argv), {**HELPERS_ENV, **os.environ, **env}, Path.cwd(), log)
         await self._start(name, unit)
         return unit.pid
 
