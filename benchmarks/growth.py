@@ -27,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from growthchart import draw
 from made_up import Size, make
 
 from fanlab.ledger.account import account
@@ -219,26 +220,6 @@ def table(found: dict[str, dict[str, list[Point]]]) -> list[str]:
             ]
             lines.append(f"| {' | '.join(cells)} | {exponent(points):.2f} |")
     return lines
-
-
-def draw(found: dict[str, dict[str, list[Point]]], out: Path) -> None:
-    """Cost against size, both doubling; a dotted line would be linear growth."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    panels = [(part, axis, points) for part, axes in found.items() for axis, points in axes.items()]
-    columns = max(1, math.ceil(len(panels) / len(found)))
-    with rc_context({"svg.hashsalt": "fanlab", "font.size": 8}):
-        figure = Figure(figsize=(2.6 * columns, 2.4 * len(found)), layout="constrained")
-        for number, (part, axis, points) in enumerate(panels, start=1):
-            axes_ = figure.add_subplot(math.ceil(len(panels) / columns), columns, number)
-            sizes, costs = [one.size for one in points], [one.cost for one in points]
-            axes_.plot(sizes, costs, marker="o", markersize=3)
-            slope = 1 if part == "account" else 0
-            axes_.plot(sizes, [costs[0] * (size / sizes[0]) ** slope for size in sizes], ":", color="grey")
-            axes_.set(xscale="log", yscale="log", xlabel=axis, title=f"{part}: {exponent(points):.2f}")
-            axes_.set_ylabel("CPU s" if part == "account" else "CPU µs per delivery")
-        figure.savefig(out, metadata={"Date": None})
 
 
 if __name__ == "__main__":
