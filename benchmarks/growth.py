@@ -27,7 +27,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from growthchart import draw
 from made_up import Size, make
 
 from fanlab.ledger.account import account
@@ -111,6 +110,9 @@ def main() -> None:
         for part, of in found.items()
     }
     arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    # Only here: in the children, which measure an account each, matplotlib would count as its memory.
+    from growthchart import draw
+
     draw(found, arguments.out.with_suffix(".svg"))
     if arguments.check and (grown := too_fast(found)):
         raise SystemExit(f"grows too fast: {'; '.join(grown)}")

@@ -50,14 +50,12 @@ def figure(found: Mapping[str, Mapping[str, Sequence[Measured]]]) -> Drawing:
     width_in = (style.WIDTH_IN - 1.6) / len(found)
     for number, (part, axes) in enumerate(found.items()):
         left_in = 0.6 + number * (width_in + 0.7)
-        plot = style.add_axes(
-            drawn, 0.35, _HEIGHT_IN, left_in=left_in, right_in=style.WIDTH_IN - left_in - width_in
-        )  # fmt: skip
-        _plot(plot, part, axes)
+        right_in = style.WIDTH_IN - left_in - width_in
+        _plot(style.add_axes(drawn, 0.35, _HEIGHT_IN, left_in=left_in, right_in=right_in), part, axes)
     alt = "; ".join(
-        f"{part}, {axis}: {last.cost / first.cost:.1f} times the cost at {last.size / first.size:,.0f} times the size"
+        f"{part}, {axis}: {ends[-1].cost / ends[0].cost:.1f} times at {ends[-1].size / ends[0].size:,.0f} times"
         for part, axes in found.items()
-        for axis, first, last in ((axis, points[0], points[-1]) for axis, points in axes.items())
+        for axis, ends in axes.items()
     )
     return Drawing("growth", title, subtitle, alt, drawn)
 

@@ -131,7 +131,8 @@ def demo(**options: Any) -> None:
 
 
 def _run(file: str, *, overrides: Sequence[str], seed: int | None, **how: Any) -> NoReturn:
-    gc.disable()  # what modules make stays: a tenth of their loading would be to look through it again and again
+    # What modules make stays: to look through it again and again is a tenth of their loading, and once more after.
+    gc.disable()
     from fanlab.attended import run_all
 
     gc.freeze()

@@ -152,14 +152,15 @@ async def test_a_helper_sees_the_journals_and_folders_it_is_told_of_and_nothing_
     await backend.own(private)
     run = tmp_path / "run"
     script = (
-        f"from pathlib import Path; print(Path({str(private / 'told')!r}).read_text(), flush=True);"
+        f"import os; from pathlib import Path; print(Path({str(private / 'told')!r}).read_text(), flush=True);"
         f"Path({str(run / 'journal' / 'mine.stripe')!r}).write_text('written');"
-        f"print(sorted(path.name for path in Path({str(run)!r}).iterdir()), flush=True)"
+        f"print(sorted(path.name for path in Path({str(run)!r}).iterdir()), flush=True);"
+        "print(os.environ['OPENBLAS_NUM_THREADS'], flush=True)"
     )
     log = run / "nodes" / "helper.log"
     await backend.start_helper("helper", [backend.python, "-c", script], {}, log)
     assert await backend.exited("helper") == 0, log.read_text()
-    assert log.read_text().splitlines()[1:] == ["so", "['journal', 'locust']"]
+    assert log.read_text().splitlines()[1:] == ["so", "['journal', 'locust']", "1"]
     assert (run / "journal" / "mine.stripe").read_text() == "written"
     assert backend.helpers() == {}
 

@@ -66,6 +66,22 @@ async def test_less_in_use_after_a_refusal_is_asked_for_again() -> None:
     assert (container.asked, container.limit) == ([LEAST_BYTES, 24 * MB, 24 * MB], 24 * MB)
 
 
+async def test_refusals_for_want_of_room_between_show_that_others_were_for_that_too() -> None:
+    container = Container(24 * MB)
+    passing, growing = iter([0, MB, MB, 0, MB, MB]), iter([0, 0, 0, MB])
+
+    async def update(size: int) -> None:
+        peak = next(passing, 0)
+        container.used += peak + next(growing, 0)
+        try:
+            await container.update(size)
+        finally:
+            container.used -= peak
+
+    await squeeze(update, container.usage, MB)
+    assert container.limit == 25 * MB
+
+
 async def test_what_was_taken_once_holds() -> None:
     container = Container(24 * MB, moves=(0, -MB, 2 * MB))
     refusing = container.update
